@@ -1,0 +1,2 @@
+//! The `bace` command.
+fn main() {}

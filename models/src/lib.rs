@@ -1,0 +1,8 @@
+//! Model specs, the catalogue of published models, GPU types, costs, stage split and power model.
+//!
+//! What belongs here: anything that follows from a model's or a GPU type's numbers alone.
+//! What does not: networks, jobs, scheduling, files, clocks, threads.
+
+mod spec;
+
+pub use spec::{ModelError, ModelSpec};

@@ -1,0 +1,8 @@
+//! Regions, links, shares, delay, loss and traces; the text of tc commands.
+//!
+//! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
+//! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
+
+mod units;
+
+pub use units::BitRate;

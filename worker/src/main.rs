@@ -1,0 +1,2 @@
+//! The `bace-worker` process.
+fn main() {}
