@@ -3,6 +3,10 @@
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
 
+mod region;
+mod topology;
 mod units;
 
+pub use region::RegionId;
+pub use topology::LinkId;
 pub use units::BitRate;
