@@ -3,6 +3,10 @@
 //! What belongs here: anything that follows from a model's or a GPU type's numbers alone.
 //! What does not: networks, jobs, scheduling, files, clocks, threads.
 
+mod cost;
+mod gpu;
 mod spec;
 
+pub use cost::MicroBatchShape;
+pub use gpu::GpuType;
 pub use spec::{ModelError, ModelSpec};

@@ -1,1 +1,26 @@
-//! Under construction.
+//! What coordinator, workers and ledgers say to each other: ids, jobs, placements, actions, messages, records, codec.
+//!
+//! What belongs here: nouns that cross a process or a file boundary, and the rules that both sides have to
+//! read alike. What does not: how anything is decided, computed, sent or stored.
+
+mod action;
+mod codec;
+mod ids;
+mod job;
+mod message;
+mod placement;
+mod record;
+
+pub use action::{Action, Program, StageProgram};
+pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
+pub use ids::{Attempt, Iteration, JobId, MicroBatch, StageIndex, WorkerId};
+pub use job::{Job, Schedule};
+pub use message::{
+    ComputePlan, Element, FromWorker, IterationReport, Neighbour, PROTOCOL_VERSION, PeerHello,
+    Prepare, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
+};
+pub use placement::{Boundary, Placement, RegionGpus};
+pub use record::{
+    ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, InputRecord, IterationRecord,
+    NetworkRung, PlacedRegion, Record,
+};

@@ -1,0 +1,54 @@
+//! Jobs as users state them.
+
+use bace_models::{MicroBatchShape, ModelSpec};
+use serde::{Deserialize, Serialize};
+
+/// The order in which a stage runs its micro-batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Schedule {
+    /// 1F1B that starts deep enough to hide the round trip of long links.
+    #[default]
+    #[serde(rename = "eager-1f1b")]
+    Eager1F1B,
+    /// One forward, one backward.
+    #[serde(rename = "1f1b")]
+    OneFOneB,
+    /// All forwards, then all backwards.
+    #[serde(rename = "gpipe")]
+    GPipe,
+}
+
+/// A training job, checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Unique name within the scenario.
+    pub name: String,
+    /// The model's name in the scenario or the catalogue.
+    pub model_name: String,
+    /// The model's shape.
+    pub model: ModelSpec,
+    /// Arrival, in emulated seconds from the start of the run.
+    pub arrival_s: f64,
+    /// Optimizer steps to train for, N.
+    pub iterations: u32,
+    /// Micro-batches of an iteration, M.
+    pub micro_batches: u32,
+    /// Shape of one micro-batch.
+    pub shape: MicroBatchShape,
+    /// Order of work within a stage.
+    pub schedule: Schedule,
+    /// AdamW's step size.
+    pub learning_rate: f64,
+}
+
+impl Job {
+    /// Bytes over one stage boundary, one direction, one micro-batch.
+    pub fn boundary_bytes(&self) -> u64 {
+        self.shape.boundary_bytes(&self.model)
+    }
+
+    /// Tokens of one iteration over all micro-batches.
+    pub fn iteration_tokens(&self) -> u64 {
+        self.shape.tokens() * u64::from(self.micro_batches)
+    }
+}

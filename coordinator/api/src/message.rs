@@ -1,0 +1,266 @@
+//! What coordinator and worker, and two neighbouring workers, say to each other.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bace_netem::LinkSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Attempt, ComputeRung, Iteration, Job, JobId, MicroBatch, StageIndex, StageProgram, WorkerId,
+};
+
+/// Version of these messages; both sides refuse another one.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Coordinator to worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The worker is part of the run.
+    Welcome {
+        /// Its id in this run.
+        worker: WorkerId,
+        /// Where the shared memory with the link clocks can be opened; absent without inter-region links.
+        link_clocks: Option<PathBuf>,
+    },
+    /// The worker is not part of the run, and why; it ends.
+    Refused(String),
+    /// Load a stage and connect to the neighbours.
+    Prepare(Box<Prepare>),
+    /// Train: every stage has answered `Prepared`.
+    Start(JobId, Attempt),
+    /// Drop the job at once and answer `Released`.
+    Cancel(JobId, Attempt),
+    /// End the process.
+    Shutdown,
+}
+
+/// A stage to load, with all it needs to train without asking again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// The job's index in the scenario.
+    pub id: JobId,
+    /// Which start of the job this is.
+    pub attempt: Attempt,
+    /// The job.
+    pub job: Job,
+    /// Seed of the run; weights and batches follow from it.
+    pub seed: u64,
+    /// This stage.
+    pub stage: StageIndex,
+    /// Stages of the pipeline, K.
+    pub stages: u32,
+    /// The model's layers that this stage holds.
+    pub layers: Range<u32>,
+    /// What to do in every iteration, in order.
+    pub program: StageProgram,
+    /// The stage before this one; absent at stage 0.
+    pub previous: Option<Neighbour>,
+    /// The stage behind this one; absent at the last stage.
+    pub next: Option<Neighbour>,
+    /// How long compute takes, or is made to take.
+    pub compute: ComputePlan,
+    /// File or folder of training text; absent where nothing is computed.
+    pub text: Option<PathBuf>,
+}
+
+/// A neighbouring stage and the directed link towards it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The worker that runs it.
+    pub worker: WorkerId,
+    /// The name in its certificate.
+    pub certificate_name: String,
+    /// Where it listens for its neighbours.
+    pub address: SocketAddr,
+    /// The link from here to there.
+    pub link: LinkSpec,
+    /// The link's clock in shared memory; absent for a region's fabric, whose clock is the boundary's own.
+    pub clock: Option<u32>,
+}
+
+/// How a stage's compute is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ComputePlan {
+    /// Who takes the time.
+    pub rung: ComputeRung,
+    /// Modelled seconds of one micro-batch's forward on the emulated GPU.
+    pub forward_s: f64,
+    /// Modelled seconds of one micro-batch's backward on the emulated GPU.
+    pub backward_s: f64,
+}
+
+/// Worker to coordinator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The first message.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the worker.
+        protocol: u32,
+        /// The region it stands for.
+        region: String,
+        /// Where it listens for neighbours.
+        address: SocketAddr,
+        /// Identifies the running kernel: two processes with the same one share clocks and memory.
+        boot_id: String,
+        /// Process id, for messages.
+        pid: u32,
+        /// What it computes on, in words.
+        device: String,
+    },
+    /// The stage is loaded and both neighbours have answered.
+    Prepared {
+        /// The job.
+        job: JobId,
+        /// Which start of it.
+        attempt: Attempt,
+        /// Hash of the training text; absent where nothing is computed.
+        text_hash: Option<String>,
+        /// Parameters of the stage.
+        parameters: u64,
+    },
+    /// A stage has ended an iteration.
+    Iteration(IterationReport),
+    /// A stage has ended its last step.
+    Finished(StageFinished),
+    /// The worker holds nothing of the job any more and can be given another stage.
+    Released {
+        /// The job.
+        job: JobId,
+        /// Which start of it.
+        attempt: Attempt,
+        /// Hashes of the stage's final weights, a part of the model each (embedding, layers, head); empty if cancelled or modelled.
+        weights: Vec<(String, String)>,
+    },
+    /// The stage cannot go on, and why.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// Which start of it.
+        attempt: Attempt,
+        /// A sentence that names stage and cause.
+        reason: String,
+    },
+}
+
+/// Where a stage's time went, in seconds of the worker's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// Forwards, pacing included.
+    pub forward_s: f64,
+    /// Backwards, pacing included.
+    pub backward_s: f64,
+    /// Optimizer.
+    pub step_s: f64,
+    /// Waiting in receives.
+    pub stall_s: f64,
+    /// Waiting for room in the queue of a send.
+    pub send_wait_s: f64,
+}
+
+impl StageTimes {
+    /// Time in which the emulated GPU computes; what the power model calls busy.
+    pub fn busy_s(&self) -> f64 {
+        self.forward_s + self.backward_s + self.step_s
+    }
+}
+
+/// One iteration of one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IterationReport {
+    /// The job.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: Attempt,
+    /// The stage.
+    pub stage: StageIndex,
+    /// The iteration.
+    pub iteration: Iteration,
+    /// Begin on the host's monotonic clock, nanoseconds.
+    pub begin_ns: u64,
+    /// End on the host's monotonic clock, nanoseconds.
+    pub end_ns: u64,
+    /// Where the time between went.
+    pub times: StageTimes,
+    /// Mean loss over the iteration's micro-batches, in nats a token; the last stage alone knows it.
+    pub loss: Option<f64>,
+    /// Paced actions that took longer than the emulated GPU would have.
+    pub overruns: u32,
+    /// Longest such excess, seconds.
+    pub worst_overrun_s: f64,
+}
+
+/// What a stage has sent to one neighbour over a whole job.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct TransferSummary {
+    /// Messages sent.
+    pub messages: u64,
+    /// Payload bytes sent.
+    pub bytes: u64,
+    /// Messages received from that neighbour after they should have been delivered.
+    pub late_arrivals: u64,
+    /// Worst such lateness, seconds.
+    pub worst_late_s: f64,
+}
+
+/// The end of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageFinished {
+    /// The job.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: Attempt,
+    /// The stage.
+    pub stage: StageIndex,
+    /// To and from the stage before; absent at stage 0.
+    pub previous: Option<TransferSummary>,
+    /// To and from the stage behind; absent at the last stage.
+    pub next: Option<TransferSummary>,
+}
+
+/// First message on a connection between neighbours, answered by the same from the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerHello {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub protocol: u32,
+    /// The job both are to train.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: Attempt,
+    /// The sender's stage.
+    pub stage: StageIndex,
+}
+
+/// What a tensor between neighbours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TensorKind {
+    /// A forward's output.
+    Activation,
+    /// A backward's input gradient.
+    Gradient,
+}
+
+/// Element type of a tensor on the wire, little endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Element {
+    /// 2 bytes.
+    Bf16,
+    /// 4 bytes.
+    F32,
+}
+
+/// Header of a tensor message; the payload follows raw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorHeader {
+    /// What it is.
+    pub kind: TensorKind,
+    /// The iteration it belongs to.
+    pub iteration: Iteration,
+    /// The micro-batch it belongs to.
+    pub micro_batch: MicroBatch,
+    /// Batch, tokens, hidden.
+    pub shape: [u32; 3],
+    /// Element type.
+    pub element: Element,
+}

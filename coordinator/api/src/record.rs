@@ -1,0 +1,357 @@
+//! What a ledger holds: one record a line, simulated and real runs alike.
+//!
+//! Records name jobs and regions by their names, so that a ledger is read without its scenario. Times are
+//! emulated seconds from the start of the run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Attempt, Iteration, StageIndex, StageTimes, TransferSummary};
+
+/// Version of the ledger's format.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Whose seconds a ledger counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockKind {
+    /// A simulator's.
+    Virtual,
+    /// The machine's.
+    Wall,
+}
+
+/// Who takes the time of compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputeRung {
+    /// Nothing is computed; stages take the emulated GPU's modelled time.
+    Modelled,
+    /// libtorch computes, and an action ends no earlier than the emulated GPU would have.
+    Paced,
+    /// libtorch computes and takes as long as it takes.
+    Native,
+}
+
+/// Who takes the time of transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkRung {
+    /// No bytes move; the link model gives the time.
+    Modelled,
+    /// Bytes cross QUIC and are released when the emulated link would have delivered them.
+    Shaped,
+    /// The kernel's queueing disciplines shape the bytes.
+    Kernel,
+    /// Bytes cross QUIC as fast as they can.
+    None,
+}
+
+/// First record of every ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// blake3 of the scenario file's bytes, hexadecimal.
+    pub scenario_hash: String,
+    /// The policy that decides.
+    pub policy: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// Machine in words: processor, cores, kernel.
+    pub machine: String,
+    /// Start of the run, UTC, RFC 3339; absent in simulations, which are the same whenever they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// Whose seconds.
+    pub clock: ClockKind,
+    /// Who takes the time of compute.
+    pub compute: ComputeRung,
+    /// Who takes the time of transfers.
+    pub network: NetworkRung,
+    /// Iteration model of a simulation: `analytic` or `event`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration_model: Option<String>,
+    /// Names of all regions, in scenario order.
+    pub regions: Vec<String>,
+    /// Names of all jobs, in scenario order.
+    pub jobs: Vec<String>,
+}
+
+/// A region of a chosen path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedRegion {
+    /// The region's name.
+    pub region: String,
+    /// GPUs taken there.
+    pub gpus: u32,
+}
+
+/// What the engine was told; a replay feeds these back in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub enum InputRecord {
+    /// A job arrived.
+    Submitted {
+        /// The job.
+        job: String,
+    },
+    /// A stage's GPU computed for `busy_s` of the time between `from_s` and `to_s`.
+    Usage {
+        /// The job.
+        job: String,
+        /// The stage.
+        stage: StageIndex,
+        /// Begin of the span.
+        from_s: f64,
+        /// End of the span.
+        to_s: f64,
+        /// Seconds of it in which the GPU computed.
+        busy_s: f64,
+    },
+    /// Every stage of a job has ended its last step.
+    Finished {
+        /// The job.
+        job: String,
+    },
+    /// A job cannot go on.
+    Failed {
+        /// The job.
+        job: String,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// A job's last iteration that every stage has finished.
+    Progress {
+        /// The job.
+        job: String,
+        /// Iterations done since the job's first start, as a real number where the model is fluid.
+        iterations: f64,
+    },
+    /// A link's capacity changed.
+    LinkChanged {
+        /// Where the bytes leave.
+        from: String,
+        /// Where they arrive.
+        to: String,
+        /// Capacity from now on, bit/s.
+        bandwidth_bps: f64,
+    },
+    /// A region's number of GPUs changed.
+    GpusChanged {
+        /// The region.
+        region: String,
+        /// GPUs from now on.
+        gpus: u32,
+    },
+    /// All inputs of this instant are in: the engine places what it can.
+    Settle,
+}
+
+/// One iteration of one stage, as it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IterationRecord {
+    /// The job.
+    pub job: String,
+    /// Which start of the job.
+    pub attempt: Attempt,
+    /// The stage.
+    pub stage: StageIndex,
+    /// The iteration.
+    pub iteration: Iteration,
+    /// Begin.
+    pub from_s: f64,
+    /// End.
+    pub to_s: f64,
+    /// Where the time between went.
+    pub times: StageTimes,
+    /// Mean loss in nats a token; last stage only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Tokens of the iteration; last stage only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Paced actions that took longer than the emulated GPU would have.
+    #[serde(default)]
+    pub overruns: u32,
+    /// Longest such excess, seconds.
+    #[serde(default)]
+    pub worst_overrun_s: f64,
+}
+
+/// Energy and money of one stage of a job, from placement to release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnergyUse {
+    /// The job.
+    pub job: String,
+    /// Which start of the job.
+    pub attempt: Attempt,
+    /// The stage.
+    pub stage: StageIndex,
+    /// Where its GPU stands.
+    pub region: String,
+    /// Time the GPU was held, seconds.
+    pub held_s: f64,
+    /// Time the GPU computed, seconds.
+    pub busy_s: f64,
+    /// Joules at the GPU, without the region's PUE.
+    pub energy_j: f64,
+    /// Dollars, PUE and price series included.
+    pub cost_usd: f64,
+    /// Grams of CO2, PUE included; absent where the region has no carbon series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carbon_g: Option<f64>,
+}
+
+/// One line of a ledger. Readers skip kinds they do not know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    /// What run this is.
+    Header(Header),
+    /// The engine was told something.
+    Input {
+        /// When.
+        at_s: f64,
+        /// What.
+        #[serde(flatten)]
+        input: InputRecord,
+    },
+    /// A job can never run and was refused at submission.
+    Refused {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// A job was placed.
+    Placed {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Which start of the job.
+        attempt: Attempt,
+        /// Stages, K.
+        k: u32,
+        /// Stages that would be fastest on an unlimited cluster, K*.
+        k_star: u32,
+        /// Regions in pipeline order with their GPUs.
+        path: Vec<PlacedRegion>,
+        /// Layers of each stage.
+        layers: Vec<u32>,
+        /// Predicted seconds of an iteration by the analytic formula at this instant's shares.
+        iteration_s: f64,
+        /// Why this job and this placement.
+        reason: serde_json::Value,
+    },
+    /// A waiting job was looked at and not placed.
+    PassedOver {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Why.
+        reason: serde_json::Value,
+    },
+    /// A worker process stands for a GPU from now on.
+    WorkerJoined {
+        /// When.
+        at_s: f64,
+        /// Its name in the run.
+        worker: String,
+        /// Its region.
+        region: String,
+        /// What it computes on, in words.
+        device: String,
+    },
+    /// A worker process is gone.
+    WorkerLost {
+        /// When.
+        at_s: f64,
+        /// Its name in the run.
+        worker: String,
+        /// How it ended.
+        reason: String,
+    },
+    /// All stages are loaded and connected, and training begins.
+    Training {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Which start of the job.
+        attempt: Attempt,
+        /// The worker of each stage.
+        workers: Vec<String>,
+        /// Parameters over all stages.
+        parameters: u64,
+        /// Hash of the training text; absent where nothing is computed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text_hash: Option<String>,
+    },
+    /// A stage ended an iteration.
+    Iteration(IterationRecord),
+    /// What crossed one direction of a stage boundary over a whole job.
+    Transfer {
+        /// When the job ended.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Which start of the job.
+        attempt: Attempt,
+        /// The sending stage.
+        from_stage: StageIndex,
+        /// The receiving stage.
+        to_stage: StageIndex,
+        /// The sender's region.
+        from: String,
+        /// The receiver's region.
+        to: String,
+        /// Sent, and how much of it came late.
+        #[serde(flatten)]
+        summary: TransferSummary,
+    },
+    /// Hashes of a job's final weights.
+    Weights {
+        /// The job.
+        job: String,
+        /// Which start of the job.
+        attempt: Attempt,
+        /// Part of the model (embedding, a layer, head) and its hash, in model order.
+        parts: Vec<(String, String)>,
+    },
+    /// Energy and money of a stage.
+    Energy(EnergyUse),
+    /// A job has ended its last step on every stage.
+    JobFinished {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+    },
+    /// A job ended without finishing.
+    JobFailed {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// Last record of a run that came to its end.
+    RunEnded {
+        /// When.
+        at_s: f64,
+        /// Jobs that still wait and can never be placed.
+        waiting: Vec<String>,
+        /// Why the run ended early; absent if it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped: Option<String>,
+    },
+}

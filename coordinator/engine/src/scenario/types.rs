@@ -1,0 +1,94 @@
+//! The valid scenario; `parse` makes it from a file's text.
+
+use std::collections::BTreeMap;
+
+use bace_api::Job;
+use bace_models::GpuType;
+use bace_netem::{BitRate, LinkId, LinkSpec, RegionId};
+
+use crate::Series;
+
+/// A whole scenario; every name in it resolves and every number is in range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// The scenario's name.
+    pub name: String,
+    /// Seed of weights, batches and draws.
+    pub seed: u64,
+    /// Regions in file order; [`RegionId`] indexes them.
+    pub regions: Vec<Region>,
+    /// Directed inter-region links.
+    pub links: BTreeMap<LinkId, LinkSpec>,
+    /// Jobs in file order; `JobId` indexes them.
+    pub jobs: Vec<Job>,
+    /// Knobs of the policies.
+    pub policy: PolicySettings,
+    /// Capacity changes of links, by time.
+    pub link_changes: Vec<LinkChange>,
+    /// GPU losses and returns, by time.
+    pub gpu_changes: Vec<GpuChange>,
+}
+
+/// A region.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Region {
+    /// Unique name.
+    pub name: String,
+    /// GPUs there.
+    pub gpus: u32,
+    /// Name of their type.
+    pub gpu_name: String,
+    /// Their type.
+    pub gpu: GpuType,
+    /// Electricity price, $/kWh.
+    pub price: Series,
+    /// Power usage effectiveness: joules drawn for one joule at the GPU; at least 1.
+    pub pue: f64,
+    /// Carbon intensity, gCO2/kWh.
+    pub carbon: Option<Series>,
+    /// Inside the region, per stage boundary and direction.
+    pub fabric: LinkSpec,
+}
+
+/// Knobs of the policies, SCHEDULING.md section 3.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PolicySettings {
+    /// Share of K° from which a job may start, in (0, 1].
+    pub min_share: f64,
+    /// How much slower than the fastest candidate a cheaper one may be.
+    pub time_slack: f64,
+    /// Priority gained per hour waited.
+    pub aging_per_hour: f64,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self {
+            min_share: 1.0,
+            time_slack: 0.05,
+            aging_per_hour: 0.0,
+        }
+    }
+}
+
+/// A link's capacity from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinkChange {
+    /// When, seconds.
+    pub at_s: f64,
+    /// Which directed link.
+    pub link: LinkId,
+    /// Capacity from then on.
+    pub rate: BitRate,
+}
+
+/// A region's GPUs from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GpuChange {
+    /// When, seconds.
+    pub at_s: f64,
+    /// Which region.
+    pub region: RegionId,
+    /// GPUs from then on, at most as many as the region was declared with.
+    pub gpus: u32,
+}
