@@ -3,10 +3,14 @@
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
 
+mod clock;
+mod link;
 mod region;
 mod topology;
 mod units;
 
+pub use clock::{LinkClock, Slot, duration_ns, reserve};
+pub use link::{Delay, LinkSpec, NotADelay, chunk_bytes};
 pub use region::RegionId;
 pub use topology::LinkId;
-pub use units::BitRate;
+pub use units::{BitRate, NotARate};

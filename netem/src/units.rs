@@ -4,8 +4,27 @@ use serde::{Deserialize, Serialize};
 
 /// A data rate in bits per second; finite and not negative.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct BitRate(f64);
+
+/// A number that is no rate.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("{0} bit/s is not a rate: it must be finite and not negative")]
+pub struct NotARate(f64);
+
+impl TryFrom<f64> for BitRate {
+    type Error = NotARate;
+
+    fn try_from(bits_per_second: f64) -> Result<Self, NotARate> {
+        Self::from_bps(bits_per_second).ok_or(NotARate(bits_per_second))
+    }
+}
+
+impl From<BitRate> for f64 {
+    fn from(rate: BitRate) -> Self {
+        rate.0
+    }
+}
 
 impl BitRate {
     /// A link that carries nothing.

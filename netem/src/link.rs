@@ -1,0 +1,138 @@
+//! What a directed link is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BitRate;
+
+/// Chunk size of slow links: 16 KiB take 13 ms at 10 Mbit/s, so that jobs still interleave.
+const SLOW_CHUNK_BYTES: u32 = 16 * 1024;
+/// Chunk size of most links.
+const CHUNK_BYTES: u32 = 64 * 1024;
+/// Chunk size of fast links, where fewer and larger chunks save a third of the sender's work.
+const FAST_CHUNK_BYTES: u32 = 256 * 1024;
+/// Links up to this rate use the small chunk.
+const SLOW_BPS: f64 = 20e6;
+/// Links from this rate on use the large chunk.
+const FAST_BPS: f64 = 10e9;
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// A one-way delay in seconds: finite and not negative.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Delay(f64);
+
+impl Delay {
+    /// No delay.
+    pub const ZERO: Self = Self(0.0);
+
+    /// A delay from seconds; `None` if they are negative or not finite.
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        (seconds.is_finite() && seconds >= 0.0).then_some(Self(seconds))
+    }
+
+    /// Seconds, exactly as given: what the scheduler computes with.
+    pub fn seconds(self) -> f64 {
+        self.0
+    }
+
+    /// Whole nanoseconds, rounded, for clocks; saturates after 584 years.
+    pub fn nanos(self) -> u64 {
+        (self.0 * NANOS_PER_SECOND).round() as u64
+    }
+}
+
+impl TryFrom<f64> for Delay {
+    type Error = NotADelay;
+
+    fn try_from(seconds: f64) -> Result<Self, NotADelay> {
+        Self::from_seconds(seconds).ok_or(NotADelay(seconds))
+    }
+}
+
+impl From<Delay> for f64 {
+    fn from(delay: Delay) -> Self {
+        delay.0
+    }
+}
+
+/// A number that is no delay.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("{0} s is not a delay: it must be finite and not negative")]
+pub struct NotADelay(f64);
+
+/// What one directed link gives: the emulation's target, the same whatever carries the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LinkSpec {
+    /// Payload bits per second of the whole link, shared by all that use it; 0 while it is down.
+    pub rate: BitRate,
+    /// From a bit's leaving to its arrival.
+    pub delay: Delay,
+}
+
+impl LinkSpec {
+    /// A link of this rate and one-way delay, without loss or jitter.
+    pub const fn new(rate: BitRate, delay: Delay) -> Self {
+        Self { rate, delay }
+    }
+
+    /// Seconds from the moment `bytes` may leave an idle link to their complete arrival; infinite
+    /// while the link is down.
+    pub fn ideal_seconds(&self, bytes: u64) -> f64 {
+        self.rate.seconds_for(bytes) + self.delay.seconds()
+    }
+}
+
+/// Bytes of one reservation on a link of this rate, the last of a message excepted.
+///
+/// It is a property of the link and not of a sender: reservations take turns, so that a sender
+/// with larger chunks would get a larger share.
+pub fn chunk_bytes(rate: BitRate) -> u32 {
+    if rate.bps() <= SLOW_BPS {
+        SLOW_CHUNK_BYTES
+    } else if rate.bps() >= FAST_BPS {
+        FAST_CHUNK_BYTES
+    } else {
+        CHUNK_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(bps: f64) -> BitRate {
+        BitRate::from_bps(bps).unwrap()
+    }
+
+    #[test]
+    fn chunks_follow_the_rate() {
+        let sizes = [0.0, 20e6, 20e6 + 1.0, 1e9, 10e9, 100e9].map(|bps| chunk_bytes(rate(bps)));
+        assert_eq!(sizes, [16384, 16384, 65536, 65536, 262144, 262144]);
+    }
+
+    #[test]
+    fn a_delay_is_finite_and_not_negative() {
+        assert_eq!(Delay::from_seconds(-1e-9), None);
+        assert_eq!(Delay::from_seconds(f64::NAN), None);
+        assert_eq!(Delay::from_seconds(f64::INFINITY), None);
+        assert_eq!(Delay::from_seconds(0.038).unwrap().nanos(), 38_000_000);
+        assert_eq!(Delay::from_seconds(1e30).unwrap().nanos(), u64::MAX);
+        assert_eq!(
+            Delay::try_from(-2.0).unwrap_err().to_string(),
+            "-2 s is not a delay: it must be finite and not negative"
+        );
+    }
+
+    #[test]
+    fn ideal_time_is_bytes_over_rate_plus_delay() {
+        let spec = LinkSpec::new(rate(10e6), Delay::from_seconds(0.04).unwrap());
+        assert_eq!(spec.ideal_seconds(16_000_000), 12.84);
+        assert!(
+            LinkSpec::new(BitRate::ZERO, Delay::ZERO)
+                .ideal_seconds(1)
+                .is_infinite()
+        );
+    }
+}
