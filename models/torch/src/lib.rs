@@ -1,1 +1,35 @@
-//! Under construction.
+//! Transformer stages on libtorch, and the text they train on; the only road to tch.
+//!
+//! What belongs here: the model's arithmetic, its optimizer, a pipeline stage's forward and
+//! backward, tensors as bytes at a stage boundary, batches from text.
+//! What does not: who sends the bytes, in which order a stage works (an action list decides that),
+//! clocks, energy, processes.
+//!
+//! A program calls [`use_threads`] once, makes a [`Stage`] for its [`StagePlan`], and for each
+//! iteration walks its actions: [`Stage::forward`], [`Stage::backward`] per micro-batch, then
+//! [`Stage::step`]. [`to_bytes`] and [`from_bytes`] carry tensors over the boundary, and
+//! [`Corpus::batch`] gives the first and the last stage their tokens and targets. On a CPU with
+//! one thread and fp32 boundaries, losses and weights are bit-identical for every stage split and
+//! schedule.
+//!
+//! Where libtorch itself fails in the middle of a computation (no memory left on the device), tch
+//! panics with libtorch's message; everything that can be checked beforehand is an [`Error`].
+
+mod boundary;
+mod device;
+mod error;
+mod optimizer;
+mod stage;
+mod text;
+mod training;
+mod transformer;
+mod weights;
+
+pub use boundary::{BoundaryShape, Element, from_bytes, to_bytes, write_bytes};
+pub use device::{Device, use_threads};
+pub use error::Error;
+pub use optimizer::OptimizerSettings;
+pub use stage::{Part, PartDigest, Stage, StageInput, StageOutput, StagePlan};
+pub use tch::Tensor;
+pub use text::{Batch, BatchKey, BatchShape, Corpus, default_corpus_dir};
+pub use training::{Trained, Training, train_alone};

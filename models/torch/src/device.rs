@@ -1,0 +1,94 @@
+//! Where tensors live and how many threads work on them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Once;
+
+use crate::error::Error;
+
+/// Where a stage's tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The CUDA GPU of this index among those that `CUDA_VISIBLE_DEVICES` leaves visible.
+    Cuda(u32),
+}
+
+/// Lets libtorch work with `threads` threads (at least 1) inside an operation, and with one
+/// operation at a time. One thread makes results on a CPU reproducible to the last bit, whatever
+/// the machine's number of cores. To be called before the process's first tensor operation.
+pub fn use_threads(threads: u32) {
+    static BETWEEN_OPERATIONS: Once = Once::new();
+    // libtorch accepts this one only once in a process.
+    BETWEEN_OPERATIONS.call_once(|| tch::set_num_interop_threads(1));
+    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+}
+
+impl Device {
+    /// The device for tch, if libtorch has it.
+    pub(crate) fn resolve(self) -> Result<tch::Device, Error> {
+        match self {
+            Device::Cpu => Ok(tch::Device::Cpu),
+            Device::Cuda(index) => {
+                let available = u32::try_from(tch::Cuda::device_count()).unwrap_or(0);
+                if index < available {
+                    Ok(tch::Device::Cuda(index as usize))
+                } else {
+                    Err(Error::NoCuda { index, available })
+                }
+            }
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// Reads `cpu`, `cuda` (its first GPU) or `cuda:N`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Device::Cpu),
+            None if text == "cuda" => Ok(Device::Cuda(0)),
+            Some(("cuda", index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => index
+                .parse()
+                .map(Device::Cuda)
+                .map_err(|_| Error::DeviceName(text.to_owned())),
+            _ => Err(Error::DeviceName(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => out.write_str("cpu"),
+            Device::Cuda(index) => write!(out, "cuda:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_nonsense_is_refused() {
+        for name in ["cpu", "cuda:0", "cuda:13"] {
+            assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        for name in [
+            "", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "CPU", "cpu:0",
+        ] {
+            assert!(name.parse::<Device>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        let message = Device::Cuda(4096).resolve().unwrap_err().to_string();
+        assert!(message.contains("cuda:4096"), "{message}");
+    }
+}
