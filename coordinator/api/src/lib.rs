@@ -21,6 +21,6 @@ pub use message::{
 };
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{
-    ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, InputRecord, IterationRecord,
-    NetworkRung, PlacedRegion, Record,
+    ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
+    IterationRecord, NetworkRung, PlacedRegion, Record,
 };

@@ -77,8 +77,25 @@ pub struct Header {
     pub iteration_model: Option<String>,
     /// Names of all regions, in scenario order.
     pub regions: Vec<String>,
+    /// GPUs of each of `regions` at the start; empty where the writer did not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<u32>,
+    /// Directed links between regions at the start; empty where the writer did not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<HeaderLink>,
     /// Names of all jobs, in scenario order.
     pub jobs: Vec<String>,
+}
+
+/// A directed link as the scenario gives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeaderLink {
+    /// Where the bytes leave.
+    pub from: String,
+    /// Where they arrive.
+    pub to: String,
+    /// Capacity, bit/s.
+    pub bandwidth_bps: f64,
 }
 
 /// A region of a chosen path.
