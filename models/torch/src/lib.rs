@@ -17,6 +17,7 @@
 
 mod boundary;
 mod device;
+mod digest;
 mod error;
 mod optimizer;
 mod stage;
@@ -27,9 +28,10 @@ mod weights;
 
 pub use boundary::{BoundaryShape, Element, from_bytes, to_bytes, write_bytes};
 pub use device::{Device, use_threads};
+pub use digest::{Part, PartDigest};
 pub use error::Error;
 pub use optimizer::OptimizerSettings;
-pub use stage::{Part, PartDigest, Stage, StageInput, StageOutput, StagePlan};
+pub use stage::{Stage, StageInput, StageOutput, StagePlan};
 pub use tch::Tensor;
 pub use text::{Batch, BatchKey, BatchShape, Corpus, default_corpus_dir};
 pub use training::{Trained, Training, train_alone};

@@ -74,15 +74,19 @@ impl Corpus {
     /// [`Error::Unreadable`] for the path and for any file or folder below it; [`Error::NotAFile`],
     /// [`Error::NotText`], [`Error::NoText`].
     pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::load_up_to(path, MOST_BYTES)
+    }
+
+    fn load_up_to(path: &Path, limit: u64) -> Result<Self, Error> {
         let metadata = fs::metadata(path).map_err(unreadable(path))?;
         let mut bytes = Vec::new();
         if metadata.is_dir() {
-            read_folder(path, &mut bytes)?;
+            read_folder(path, &mut bytes, limit)?;
             if bytes.is_empty() {
                 return Err(Error::NoText(path.to_owned()));
             }
         } else if metadata.is_file() {
-            read_file(path, &mut bytes)?;
+            read_file(path, &mut bytes, limit)?;
             if bytes.is_empty() {
                 return Err(Error::NotText(path.to_owned()));
             }
@@ -196,10 +200,10 @@ impl Draws {
 }
 
 /// Reads the texts of a folder, depth first, until the corpus is full.
-fn read_folder(folder: &Path, bytes: &mut Vec<u8>) -> Result<(), Error> {
+fn read_folder(folder: &Path, bytes: &mut Vec<u8>, limit: u64) -> Result<(), Error> {
     let mut waiting = vec![folder.to_owned()];
     while let Some(path) = waiting.pop() {
-        if bytes.len() as u64 >= MOST_BYTES {
+        if bytes.len() as u64 >= limit {
             break;
         }
         if path != folder
@@ -207,7 +211,7 @@ fn read_folder(folder: &Path, bytes: &mut Vec<u8>) -> Result<(), Error> {
                 .map_err(unreadable(&path))?
                 .is_file()
         {
-            read_file(&path, bytes)?;
+            read_file(&path, bytes, limit)?;
             continue;
         }
         let mut entries = Vec::new();
@@ -226,14 +230,14 @@ fn read_folder(folder: &Path, bytes: &mut Vec<u8>) -> Result<(), Error> {
 }
 
 /// Appends a file if it is text, up to the corpus's limit.
-fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Error> {
+fn read_file(path: &Path, bytes: &mut Vec<u8>, limit: u64) -> Result<(), Error> {
     let file = File::open(path).map_err(unreadable(path))?;
     // Files of the kernel have no size, and reading them may block.
     if file.metadata().map_err(unreadable(path))?.len() == 0 {
         return Ok(());
     }
     let start = bytes.len();
-    file.take(MOST_BYTES - start as u64)
+    file.take(limit - start as u64)
         .read_to_end(bytes)
         .map_err(unreadable(path))?;
     if !is_text(&bytes[start..]) {
@@ -254,4 +258,134 @@ fn is_text(bytes: &[u8]) -> bool {
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     |source| Error::Unreadable { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> BatchKey {
+        BatchKey {
+            seed: 1,
+            job: 2,
+            iteration: 3,
+            micro_batch: 4,
+        }
+    }
+
+    const SHAPE: BatchShape = BatchShape {
+        sequences: 2,
+        tokens: 5,
+    };
+
+    /// The corpus's text, or the message.
+    fn load(path: &Path, limit: u64) -> Result<String, String> {
+        let corpus = Corpus::load_up_to(path, limit).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8_lossy(&corpus.bytes).into_owned())
+    }
+
+    /// A folder with text in three files, and six things that are passed over.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        write("b.txt", "bé".as_bytes());
+        write("a/z.txt", b"az ");
+        write("c.txt", b" c");
+        write("a/empty", b"");
+        write("latin1.txt", b"\xe9t\xe9");
+        write("zero.bin", b"a\0b");
+        write(".git/config", b"hidden");
+        write("d/.secret", b"hidden");
+        std::os::unix::fs::symlink("b.txt", folder.path().join("link")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_folder_is_its_texts_in_the_order_of_names_up_to_the_limit() {
+        let folder = folder();
+        assert_eq!(load(folder.path(), 100).unwrap(), "az bé c");
+        assert_eq!(load(folder.path(), 7).unwrap(), "az bé ");
+        assert_eq!(load(folder.path(), 3).unwrap(), "az ");
+        // The limit cuts the é, which stays text.
+        assert_eq!(load(folder.path(), 5).unwrap(), "az b\u{fffd}");
+        assert_eq!(load(&folder.path().join("link"), 100).unwrap(), "bé");
+    }
+
+    #[test]
+    fn what_is_no_text_says_so() {
+        let folder = folder();
+        let message = |name: &str| {
+            let root = folder.path().to_string_lossy().into_owned();
+            let message = load(&folder.path().join(name), 100).unwrap_err();
+            message.replace(&root, "ROOT")
+        };
+        let messages = ["missing", "latin1.txt", "zero.bin", "a/empty", "d"].map(message);
+        assert_eq!(
+            messages.join("\n"),
+            "read text from ROOT/missing: No such file or directory (os error 2)\n\
+             read text from ROOT/latin1.txt: it is not UTF-8 text\n\
+             read text from ROOT/zero.bin: it is not UTF-8 text\n\
+             read text from ROOT/a/empty: it is not UTF-8 text\n\
+             read text from ROOT/d: it holds no text (files in UTF-8, not empty, not hidden)"
+        );
+        assert_eq!(
+            load(Path::new("/dev/null"), 100).unwrap_err(),
+            "read text from /dev/null: neither a file nor a folder"
+        );
+    }
+
+    /// Pinned, since workers of two builds have to cut the same batches.
+    #[test]
+    fn a_batch_follows_from_its_key() {
+        let text: Vec<u8> = (0..=255).collect();
+        let corpus = Corpus::from_bytes(text);
+        let batch = corpus.batch(key(), SHAPE).unwrap();
+        let ids = |tensor: &Tensor| Vec::<i64>::try_from(tensor.flatten(0, -1)).unwrap();
+        assert_eq!(
+            ids(&batch.tokens),
+            [71, 72, 73, 74, 75, 192, 193, 194, 195, 196]
+        );
+        assert_eq!(
+            ids(&batch.targets),
+            ids(&batch.tokens)
+                .iter()
+                .map(|id| id + 1)
+                .collect::<Vec<_>>()
+        );
+        for other in [
+            BatchKey { seed: 0, ..key() },
+            BatchKey { job: 0, ..key() },
+            BatchKey {
+                iteration: 0,
+                ..key()
+            },
+            BatchKey {
+                micro_batch: 0,
+                ..key()
+            },
+        ] {
+            assert!(corpus.batch(other, SHAPE).unwrap().tokens != batch.tokens);
+        }
+    }
+
+    #[test]
+    fn text_of_exactly_one_sequence_gives_it_and_less_is_refused() {
+        let batch = Corpus::from_bytes(b"abcdef".to_vec()).batch(key(), SHAPE);
+        assert_eq!(batch.unwrap().tokens.size(), [2, 5]);
+        let batch = Corpus::from_bytes(b"abcde".to_vec()).batch(key(), SHAPE);
+        assert_eq!(
+            batch.unwrap_err().to_string(),
+            "cut batches from 5 bytes of text: one sequence needs 6 bytes"
+        );
+        let nothing = BatchShape { tokens: 0, ..SHAPE };
+        assert!(
+            Corpus::from_bytes(Vec::new())
+                .batch(key(), nothing)
+                .is_err()
+        );
+    }
 }
