@@ -1,0 +1,326 @@
+//! Layers cut into pipeline stages.
+//!
+//! All layers cost the same, so a cut is a count of layers for each stage. The embedding (free of charge) stays on
+//! stage 0 and the head on the last stage. The cut makes the largest stage time smallest; among
+//! all such cuts it is the lexicographically largest vector, so that earlier stages take more.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use crate::{FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec};
+
+/// Stage times this close (relative) count as equal.
+const SLACK: f64 = 1e-12;
+
+/// What a split needs to know of a model: its layers, and the forward's operations of a layer and of the head.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Workload {
+    /// Layers of the model, L.
+    pub layers: u32,
+    /// Forward operations of one layer on one micro-batch.
+    pub layer_operations: f64,
+    /// Forward operations of the head on one micro-batch.
+    pub head_operations: f64,
+}
+
+/// A cut of a model into stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// Layers of each stage, each at least 1.
+    pub layers: Vec<u32>,
+    /// Forward and backward seconds of one micro-batch on each stage.
+    pub stage_seconds: Vec<f64>,
+    /// The largest of them: t.
+    pub largest_s: f64,
+}
+
+impl Workload {
+    /// The workload of one micro-batch of `shape` on `model`.
+    pub fn of(model: &ModelSpec, shape: &MicroBatchShape) -> Self {
+        Self {
+            layers: model.layers,
+            layer_operations: shape.layer_operations(model),
+            head_operations: shape.head_operations(model),
+        }
+    }
+
+    /// Forward and backward operations of a stage of `layers` layers.
+    pub fn stage_operations(&self, layers: u32, holds_head: bool) -> f64 {
+        let head = if holds_head {
+            self.head_operations
+        } else {
+            0.0
+        };
+        FORWARD_AND_BACKWARD * (f64::from(layers) * self.layer_operations + head)
+    }
+
+    /// Forward and backward operations of the largest stage when `stages` equal GPUs share the model.
+    ///
+    /// `None` if there are more stages than layers, or none.
+    pub fn largest_stage_operations(&self, stages: u32) -> Option<f64> {
+        if stages == 0 || stages > self.layers {
+            return None;
+        }
+        if stages == 1 {
+            return Some(self.stage_operations(self.layers, true));
+        }
+        // The last stage's time grows with its layers and the others' shrinks: the best is at the crossing.
+        let others =
+            |last: u32| self.stage_operations((self.layers - last).div_ceil(stages - 1), false);
+        let (mut low, mut high) = (1, self.layers - (stages - 1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.stage_operations(middle, true) >= others(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        let with = |last: u32| self.stage_operations(last, true).max(others(last));
+        let best = with(low);
+        Some(if low > 1 {
+            best.min(with(low - 1))
+        } else {
+            best
+        })
+    }
+
+    /// Cuts the model into one stage for each of `gpus`, in their order.
+    ///
+    /// `None` if there are more stages than layers, or none.
+    pub fn split(&self, gpus: &[&GpuType]) -> Option<Split> {
+        let stages = u32::try_from(gpus.len()).ok()?;
+        if stages == 0 || stages > self.layers {
+            return None;
+        }
+        let largest_s = self.smallest_bottleneck(gpus);
+        let limit_s = largest_s * (1.0 + SLACK);
+        let mut left = self.layers;
+        let layers: Vec<u32> = (0..gpus.len())
+            .map(|stage| {
+                let behind = stages - 1 - stage as u32;
+                let room = left - behind;
+                let taken = self.most_layers(gpus, stage, limit_s, room);
+                left -= taken;
+                taken
+            })
+            .collect();
+        debug_assert_eq!(
+            left, 0,
+            "a bottleneck that some cut reaches holds all layers"
+        );
+        let stage_seconds: Vec<f64> = layers
+            .iter()
+            .enumerate()
+            .map(|(stage, &layers)| self.stage_seconds(gpus, stage, layers))
+            .collect();
+        let largest_s = stage_seconds.iter().copied().fold(0.0, f64::max);
+        Some(Split {
+            layers,
+            stage_seconds,
+            largest_s,
+        })
+    }
+
+    fn stage_seconds(&self, gpus: &[&GpuType], stage: usize, layers: u32) -> f64 {
+        gpus[stage].seconds_for(self.stage_operations(layers, stage + 1 == gpus.len()))
+    }
+
+    /// The smallest largest stage time: from one layer each, the stage that is fastest with one layer more takes it.
+    fn smallest_bottleneck(&self, gpus: &[&GpuType]) -> f64 {
+        if gpus.iter().all(|gpu| speed(gpu) == speed(gpus[0])) {
+            let operations = self.largest_stage_operations(gpus.len() as u32);
+            return gpus[0].seconds_for(operations.expect("between 1 stage and one a layer"));
+        }
+        let mut largest = 0.0_f64;
+        let mut queue: BinaryHeap<Reverse<Growth>> = BinaryHeap::with_capacity(gpus.len());
+        for stage in 0..gpus.len() {
+            largest = largest.max(self.stage_seconds(gpus, stage, 1));
+            queue.push(Reverse(Growth {
+                seconds: self.stage_seconds(gpus, stage, 2),
+                stage,
+                layers: 2,
+            }));
+        }
+        for _ in gpus.len() as u32..self.layers {
+            let Some(mut top) = queue.peek_mut() else {
+                break;
+            };
+            let Growth {
+                seconds,
+                stage,
+                layers,
+            } = top.0;
+            largest = largest.max(seconds);
+            top.0 = Growth {
+                seconds: self.stage_seconds(gpus, stage, layers + 1),
+                stage,
+                layers: layers + 1,
+            };
+        }
+        largest
+    }
+
+    /// The most layers, from 1 to `room`, that `stage` computes within `limit_s`.
+    fn most_layers(&self, gpus: &[&GpuType], stage: usize, limit_s: f64, room: u32) -> u32 {
+        let (mut low, mut high) = (1, room);
+        while low < high {
+            let middle = high - (high - low) / 2;
+            if self.stage_seconds(gpus, stage, middle) <= limit_s {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        low
+    }
+}
+
+/// A stage's time if it took one layer more than it has.
+#[derive(Debug, Clone, Copy)]
+struct Growth {
+    seconds: f64,
+    stage: usize,
+    layers: u32,
+}
+
+impl PartialEq for Growth {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Growth {}
+
+impl PartialOrd for Growth {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Growth {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.seconds
+            .total_cmp(&other.seconds)
+            .then(self.stage.cmp(&other.stage))
+    }
+}
+
+fn speed(gpu: &GpuType) -> f64 {
+    gpu.flops * gpu.mfu
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn gpu(flops: f64) -> GpuType {
+        GpuType {
+            flops,
+            mfu: 0.5,
+            memory_bytes: 1,
+            busy_w: 1.0,
+            idle_w: 0.0,
+        }
+    }
+
+    fn cut(workload: Workload, speeds: &[f64]) -> Split {
+        let gpus: Vec<GpuType> = speeds.iter().map(|&speed| gpu(speed)).collect();
+        workload.split(&gpus.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    /// All cuts of `layers` into `stages`, in lexicographically descending order.
+    fn all_cuts(layers: u32, stages: u32) -> Vec<Vec<u32>> {
+        if stages == 1 {
+            return vec![vec![layers]];
+        }
+        (1..=layers - (stages - 1))
+            .rev()
+            .flat_map(|first| {
+                all_cuts(layers - first, stages - 1)
+                    .into_iter()
+                    .map(move |rest| [vec![first], rest].concat())
+            })
+            .collect()
+    }
+
+    fn brute_force(workload: Workload, speeds: &[f64]) -> (Vec<u32>, f64) {
+        let largest = |cut: &[u32]| {
+            cut.iter()
+                .enumerate()
+                .map(|(stage, &layers)| {
+                    let operations = workload.stage_operations(layers, stage + 1 == cut.len());
+                    gpu(speeds[stage]).seconds_for(operations)
+                })
+                .fold(0.0, f64::max)
+        };
+        let cuts = all_cuts(workload.layers, speeds.len() as u32);
+        let best = cuts
+            .iter()
+            .map(|cut| largest(cut))
+            .fold(f64::INFINITY, f64::min);
+        let first = cuts
+            .into_iter()
+            .find(|cut| largest(cut) <= best * (1.0 + SLACK));
+        (first.unwrap(), best)
+    }
+
+    #[test]
+    fn earlier_stages_take_more_and_a_heavy_head_pushes_layers_forward() {
+        let workload = |head_operations| Workload {
+            layers: 10,
+            layer_operations: 1.0,
+            head_operations,
+        };
+        assert_eq!(cut(workload(0.0), &[2.0; 4]).layers, [3, 3, 3, 1]);
+        assert_eq!(cut(workload(2.0), &[2.0; 4]).layers, [3, 3, 3, 1]);
+        assert_eq!(cut(workload(9.0), &[2.0; 4]).layers, [7, 1, 1, 1]);
+        assert_eq!(cut(workload(0.0), &[2.0, 4.0, 2.0]).layers, [3, 6, 1]);
+    }
+
+    #[test]
+    fn one_stage_and_one_stage_a_layer() {
+        let workload = Workload {
+            layers: 3,
+            layer_operations: 2.0,
+            head_operations: 1.0,
+        };
+        assert_eq!(cut(workload, &[1.0]).layers, [3]);
+        assert_eq!(cut(workload, &[1.0]).largest_s, 3.0 * 7.0 / 0.5);
+        assert_eq!(cut(workload, &[1.0; 3]).layers, [1, 1, 1]);
+        assert_eq!(workload.largest_stage_operations(4), None);
+        assert_eq!(workload.split(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn splits_are_the_brute_force_ones(
+            layers in 1_u32..12,
+            head in prop_oneof![Just(0.0), 0.1_f64..8.0, (1_u32..6).prop_map(f64::from)],
+            speeds in prop::collection::vec(
+                prop_oneof![(1_u32..5).prop_map(f64::from), 0.5_f64..4.0], 1..6),
+        ) {
+            let stages = speeds.len().min(layers as usize);
+            let workload = Workload { layers, layer_operations: 1.0, head_operations: head };
+            let (expected, bottleneck) = brute_force(workload, &speeds[..stages]);
+            let split = cut(workload, &speeds[..stages]);
+            prop_assert_eq!(&split.layers, &expected);
+            prop_assert!(split.largest_s <= bottleneck * (1.0 + SLACK));
+        }
+
+        #[test]
+        fn equal_gpus_need_no_search(
+            layers in 1_u32..14,
+            stages in 1_u32..7,
+            head in prop_oneof![Just(0.0), 0.1_f64..9.0],
+        ) {
+            let stages = stages.min(layers);
+            let workload = Workload { layers, layer_operations: 1.0, head_operations: head };
+            let (_, bottleneck) = brute_force(workload, &vec![1.0; stages as usize]);
+            let operations = workload.largest_stage_operations(stages).unwrap();
+            prop_assert_eq!(gpu(1.0).seconds_for(operations), bottleneck);
+        }
+    }
+}
