@@ -6,11 +6,13 @@
 mod clock;
 mod link;
 mod region;
+mod share;
 mod topology;
 mod units;
 
 pub use clock::{LinkClock, Slot, duration_ns, reserve};
 pub use link::{Delay, LinkSpec, NotADelay, chunk_bytes};
 pub use region::RegionId;
+pub use share::max_min_shares;
 pub use topology::LinkId;
 pub use units::{BitRate, NotARate};
