@@ -1,1 +1,40 @@
-//! Under construction.
+//! What carries bytes between the processes of a run: shaped links over QUIC.
+//!
+//! What belongs here: sockets, timers, the shared cells of link clocks, the credentials of a run,
+//! senders and receivers of whole messages. What does not: the meaning of a message (`bace-api`),
+//! the arithmetic of links (`bace-netem`), tensors, jobs.
+//!
+//! A link is emulated, not throttled: the sender reserves each chunk's slot on the link's clock
+//! ([`LinkCell`]), writes it a little early, and the receiver hands the message up when the link
+//! would have delivered it. The physical transfer hides in between; where it does not fit, late
+//! arrivals are counted.
+//!
+//! All tasks live on one [`NetThread`]; compute threads use [`LinkSender::blocking_send`] and the
+//! blocking side of the channel given to [`ReceiverTask::spawn`].
+
+mod cell;
+mod control;
+mod credentials;
+mod error;
+mod frame;
+mod hold;
+mod pool;
+mod quic;
+mod receive;
+mod runtime;
+mod send;
+mod timer;
+mod transport;
+
+pub use cell::{CellCounters, CellTable, LinkCell};
+pub use control::{MessageReader, MessageWriter};
+pub use credentials::{Credentials, RunAuthority};
+pub use error::SocketError;
+pub use frame::{FrameError, MAX_HEADER_BYTES};
+pub use pool::{BufferPool, PooledBuffer};
+pub use quic::{Connection, Endpoint, PendingPeer};
+pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask, Timing};
+pub use runtime::NetThread;
+pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask};
+pub use timer::{DeadlineTimer, now_ns};
+pub use transport::Profile;

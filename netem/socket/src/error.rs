@@ -1,0 +1,120 @@
+//! What can go wrong between two processes.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::frame::FrameError;
+
+/// Why bytes were not carried; each message fits after "failed to ...:".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// A system call on a local resource.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// An address that could not be bound.
+    #[error("bind UDP address {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The shared memory of the link clocks could not be opened.
+    #[error("open the link clocks at {}: {source}", path.display())]
+    OpenCells {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A file that does not hold link clocks of this version.
+    #[error("use the link clocks at {}: {reason}", path.display())]
+    NotCells {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A link index beyond the table.
+    #[error("use link clock {index}: the table holds {links}")]
+    NoSuchCell {
+        /// The index asked for.
+        index: usize,
+        /// Links in the table.
+        links: usize,
+    },
+    /// Certificates or keys that do not serve.
+    #[error("use the run's credentials: {0}")]
+    Credentials(String),
+    /// A connection that could not be made.
+    #[error("connect to {name} at {address}: {reason}")]
+    Connect {
+        /// The certificate name that was expected.
+        name: String,
+        /// Where it was looked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// A peer that was refused, or that refused, during the handshake.
+    #[error("accept a peer from {address}: {reason}")]
+    Accept {
+        /// Where it came from.
+        address: std::net::SocketAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// A connection that ended.
+    #[error("keep the connection to {peer}: {reason}")]
+    Connection {
+        /// The peer's certificate name.
+        peer: String,
+        /// Why it ended.
+        reason: String,
+    },
+    /// A stream that the peer ended before its message was whole.
+    #[error("exchange a message with {peer}: {reason}")]
+    Stream {
+        /// The peer's certificate name.
+        peer: String,
+        /// Why it ended.
+        reason: String,
+    },
+    /// Bytes that are no message.
+    #[error("read a message from {peer}: {source}")]
+    Frame {
+        /// The peer's certificate name.
+        peer: String,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// A message that exceeds a limit of the sender.
+    #[error("send {what} of {bytes} bytes: the limit is {limit}")]
+    TooLarge {
+        /// Which part.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The sender's queue has no room.
+    #[error("queue a message: {0} are waiting already")]
+    QueueFull(usize),
+    /// The sending or receiving task has ended.
+    #[error("reach the link's task: it has ended")]
+    TaskEnded,
+}
+
+impl SocketError {
+    /// Names what a system call was for.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,342 @@
+//! The receiving end of a shaped link: reads messages early and shows them when they are due.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quinn::{ReadError, RecvStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::SocketError;
+use crate::cell::LinkCell;
+use crate::frame::{Decoded, Decoder, FrameError};
+use crate::hold::HoldQueue;
+use crate::pool::BufferPool;
+use crate::quic::Connection;
+use crate::timer::{DeadlineTimer, now_ns};
+
+/// How much is taken from QUIC at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Messages being read or held at once: many more than a link's rate x delay holds of real ones.
+/// At the bound the peer's next stream waits, and its lateness shows.
+const MAX_MESSAGES_HELD: usize = 4096;
+/// The code of a stream whose bytes are no message.
+const MALFORMED: VarInt = VarInt::from_u32(2);
+
+/// A message, handed up when the link would have delivered it.
+#[derive(Debug, Clone)]
+pub struct ReceivedMessage {
+    /// The sender's certificate name.
+    pub peer: Arc<str>,
+    /// The header as the sender encoded it.
+    pub header: Bytes,
+    /// The payload; its buffer returns to the pool with the last clone.
+    pub payload: Bytes,
+    /// When what happened.
+    pub timing: Timing,
+}
+
+/// The times of one message, ns of [`now_ns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// The sender could have sent it.
+    pub ready_ns: u64,
+    /// The link delivers it.
+    pub deliver_at_ns: u64,
+    /// Its last byte was here; after `deliver_at_ns` the host could not keep up with the link.
+    pub arrived_ns: u64,
+    /// It was handed up.
+    pub delivered_ns: u64,
+}
+
+/// What a receiver hands up.
+#[derive(Debug)]
+pub enum Received {
+    /// A whole message, due now.
+    Message(ReceivedMessage),
+    /// A message that never became whole; others may follow.
+    Failed {
+        /// The sender's certificate name.
+        peer: Arc<str>,
+        /// Why.
+        error: SocketError,
+    },
+    /// The connection is over; nothing follows.
+    Ended {
+        /// The peer's certificate name.
+        peer: Arc<str>,
+        /// Why, an orderly close included.
+        error: SocketError,
+    },
+}
+
+/// The knobs of a receiver.
+#[derive(Debug, Clone)]
+pub struct ReceiverConfig {
+    /// Longer payloads are refused before anything is allocated for them.
+    pub max_message_bytes: u64,
+    /// The link's cell, to count late arrivals where all processes see them.
+    pub cell: Option<LinkCell>,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1 << 30,
+            cell: None,
+        }
+    }
+}
+
+/// What a receiver has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiverStats {
+    /// Whole messages.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Messages whose last byte came after the link would have delivered it: the host could not
+    /// keep up with the link, and the emulation was too slow by so much.
+    pub late_arrivals: u64,
+    /// The most by which one was late, us.
+    pub late_max_us: u64,
+}
+
+/// The task that receives from one connection. Dropping it leaves the task running until the
+/// connection ends.
+#[derive(Debug)]
+pub struct ReceiverTask {
+    task: JoinHandle<()>,
+    counters: Arc<Counters>,
+}
+
+impl ReceiverTask {
+    /// Starts to receive all messages of `connection` within the current tokio runtime and hands
+    /// them up through `out`, in the order of their delivery. Several receivers may share one
+    /// `out`, and `T` may be what else its reader waits for.
+    ///
+    /// The capacity of `out` bounds the messages that are due and not yet taken: it must hold what
+    /// the peers may send while the reader computes, else reading stops and later messages are late.
+    ///
+    /// # Errors
+    /// When no timer is left.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn<T>(
+        connection: &Connection,
+        pool: &BufferPool,
+        config: ReceiverConfig,
+        out: mpsc::Sender<T>,
+    ) -> Result<Self, SocketError>
+    where
+        T: From<Received> + Send + 'static,
+    {
+        let counters = Arc::new(Counters::default());
+        let receiver = Receiver {
+            connection: connection.clone(),
+            peer: connection.peer_name().into(),
+            pool: pool.clone(),
+            config,
+            out,
+            counters: Arc::clone(&counters),
+            timer: DeadlineTimer::new()?,
+            reading: JoinSet::new(),
+            hold: HoldQueue::new(),
+        };
+        let task = tokio::spawn(receiver.run());
+        Ok(Self { task, counters })
+    }
+
+    /// What has been received so far.
+    pub fn stats(&self) -> ReceiverStats {
+        self.counters.stats()
+    }
+
+    /// Stops receiving at once; nothing more is handed up. The connection stays open.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    late_arrivals: AtomicU64,
+    late_max_ns: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, message: &Arrived) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes
+            .fetch_add(message.decoded.payload.len() as u64, Ordering::Relaxed);
+        let late_ns = message.late_ns();
+        if late_ns > 0 {
+            self.late_arrivals.fetch_add(1, Ordering::Relaxed);
+            self.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
+        }
+    }
+
+    fn stats(&self) -> ReceiverStats {
+        ReceiverStats {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            late_arrivals: self.late_arrivals.load(Ordering::Relaxed),
+            late_max_us: self.late_max_ns.load(Ordering::Relaxed).div_ceil(1_000),
+        }
+    }
+}
+
+/// A whole message and when its last byte came.
+struct Arrived {
+    decoded: Decoded,
+    arrived_ns: u64,
+}
+
+impl Arrived {
+    fn late_ns(&self) -> u64 {
+        self.arrived_ns.saturating_sub(self.decoded.deliver_at_ns)
+    }
+}
+
+struct Receiver<T> {
+    connection: Connection,
+    peer: Arc<str>,
+    pool: BufferPool,
+    config: ReceiverConfig,
+    out: mpsc::Sender<T>,
+    counters: Arc<Counters>,
+    timer: DeadlineTimer,
+    reading: JoinSet<Result<Arrived, SocketError>>,
+    hold: HoldQueue<Arrived>,
+}
+
+impl<T: From<Received> + Send + 'static> Receiver<T> {
+    /// Runs until the connection has ended and what it brought was handed up, or until nobody
+    /// listens any more.
+    async fn run(mut self) {
+        let mut ended = None;
+        loop {
+            while let Some(message) = self.hold.pop_due(now_ns()) {
+                if self.hand_up(message).await.is_err() {
+                    return;
+                }
+            }
+            let due_ns = self.hold.next_due_ns();
+            if due_ns.is_none()
+                && self.reading.is_empty()
+                && let Some(error) = ended.take()
+            {
+                let peer = Arc::clone(&self.peer);
+                // Nobody may be listening any more.
+                let _ = self.out.send(Received::Ended { peer, error }.into()).await;
+                return;
+            }
+            let room = self.hold.len() + self.reading.len() < MAX_MESSAGES_HELD;
+            tokio::select! {
+                accepted = self.connection.quinn().accept_uni(), if ended.is_none() && room => {
+                    match accepted {
+                        Ok(stream) => self.start_reading(stream),
+                        Err(error) => ended = Some(self.connection.ended(&error)),
+                    }
+                }
+                Some(read) = self.reading.join_next() => {
+                    let read = read.unwrap_or(Err(SocketError::TaskEnded));
+                    if self.take(read).await.is_err() {
+                        return;
+                    }
+                }
+                waited = self.timer.wait_until(due_ns.unwrap_or(0)), if due_ns.is_some() => {
+                    if let Err(error) = waited {
+                        tracing::error!(%error, "a link's timer failed");
+                        ended = Some(error);
+                    }
+                }
+                () = self.out.closed() => return,
+            }
+        }
+    }
+
+    fn start_reading(&mut self, stream: RecvStream) {
+        let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
+        let connection = self.connection.clone();
+        self.reading.spawn(read(connection, stream, decoder));
+    }
+
+    /// Holds a message that was read, or reports why it was not; an error when nobody listens.
+    async fn take(&mut self, read: Result<Arrived, SocketError>) -> Result<(), ()> {
+        match read {
+            Ok(message) => {
+                self.counters.count(&message);
+                if let Some(cell) = &self.config.cell
+                    && message.late_ns() > 0
+                {
+                    cell.count_late(message.late_ns());
+                }
+                self.hold.push(message.decoded.deliver_at_ns, message);
+                Ok(())
+            }
+            Err(error) => {
+                let peer = Arc::clone(&self.peer);
+                self.pass_on(Received::Failed { peer, error }).await
+            }
+        }
+    }
+
+    async fn hand_up(&self, message: Arrived) -> Result<(), ()> {
+        let timing = Timing {
+            ready_ns: message.decoded.ready_ns,
+            deliver_at_ns: message.decoded.deliver_at_ns,
+            arrived_ns: message.arrived_ns,
+            delivered_ns: now_ns(),
+        };
+        let message = ReceivedMessage {
+            peer: Arc::clone(&self.peer),
+            header: message.decoded.header,
+            payload: message.decoded.payload.freeze(),
+            timing,
+        };
+        self.pass_on(Received::Message(message)).await
+    }
+
+    async fn pass_on(&self, received: Received) -> Result<(), ()> {
+        self.out.send(received.into()).await.map_err(|_| ())
+    }
+}
+
+/// Reads one message to the end of its stream.
+async fn read(
+    connection: Connection,
+    mut stream: RecvStream,
+    mut decoder: Decoder,
+) -> Result<Arrived, SocketError> {
+    loop {
+        let chunk = match stream.read_chunk(READ_BYTES, true).await {
+            Ok(chunk) => chunk,
+            Err(ReadError::ConnectionLost(error)) => return Err(connection.ended(&error)),
+            Err(error) => return Err(connection.stream_failed(&error)),
+        };
+        let malformed = |source: FrameError| SocketError::Frame {
+            peer: connection.peer_name().to_owned(),
+            source,
+        };
+        let Some(chunk) = chunk else {
+            let arrived_ns = now_ns();
+            return decoder
+                .finish()
+                .map(|decoded| Arrived {
+                    decoded,
+                    arrived_ns,
+                })
+                .map_err(malformed);
+        };
+        if let Err(error) = decoder.push(&chunk.bytes) {
+            // An error says that the stream is closed already.
+            let _ = stream.stop(MALFORMED);
+            return Err(malformed(error));
+        }
+    }
+}
