@@ -3,8 +3,12 @@
 //! What belongs here: everything that follows from a scenario and from what happened so far. What does not:
 //! clocks, files, sockets, threads, and any question whether a run is simulated.
 
+#[cfg(test)]
+mod golden;
 mod scenario;
 mod series;
 
-pub use scenario::{GpuChange, LinkChange, PolicySettings, Region, Scenario};
+pub use scenario::{
+    GpuChange, LinkChange, PolicySettings, ReadSource, Region, Scenario, ScenarioError,
+};
 pub use series::{Series, SeriesError, Step};

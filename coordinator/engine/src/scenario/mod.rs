@@ -1,5 +1,18 @@
 //! A scenario, checked: what is emulated, what is trained, who decides.
+//!
+//! `file` holds the keys as they are written, `parse` makes a valid [`Scenario`] of them, `error` finds the line
+//! and the key of what is wrong.
 
+mod error;
+mod file;
+mod limits;
+mod network;
+mod parse;
+#[cfg(test)]
+mod tests;
 mod types;
+mod values;
 
+pub use error::ScenarioError;
 pub use types::{GpuChange, LinkChange, PolicySettings, Region, Scenario};
+pub use values::ReadSource;

@@ -1,0 +1,232 @@
+//! The scenario file as it is written: every key once, values with their place in the text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bace_api::Schedule;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScenarioFile {
+    pub name: Spanned<String>,
+    pub seed: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub gpu: BTreeMap<Spanned<String>, GpuFile>,
+    #[serde(default)]
+    pub region: Vec<RegionFile>,
+    #[serde(default)]
+    pub link: Vec<Spanned<LinkFile>>,
+    #[serde(default)]
+    pub model: BTreeMap<Spanned<String>, Spanned<ModelFile>>,
+    #[serde(default)]
+    pub job: Vec<JobFile>,
+    #[serde(default)]
+    pub policy: PolicyFile,
+    #[serde(default)]
+    pub link_change: Vec<Spanned<LinkChangeFile>>,
+    #[serde(default)]
+    pub gpu_change: Vec<GpuChangeFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GpuFile {
+    pub peak_tflops: Spanned<f64>,
+    pub mfu: Spanned<f64>,
+    pub memory_gb: Spanned<f64>,
+    pub busy_w: Spanned<f64>,
+    pub idle_w: Spanned<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegionFile {
+    pub name: Spanned<String>,
+    pub gpus: Spanned<i64>,
+    pub gpu: Spanned<String>,
+    pub price_usd_per_kwh: Spanned<SeriesFile<PriceStep>>,
+    pub carbon_g_per_kwh: Option<Spanned<SeriesFile<CarbonStep>>>,
+    pub pue: Option<Spanned<f64>>,
+    pub fabric_gbps: Option<Spanned<f64>>,
+    pub fabric_delay_ms: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkFile {
+    pub between: Option<Spanned<Vec<Spanned<String>>>>,
+    pub from: Option<Spanned<String>>,
+    pub to: Option<Spanned<String>>,
+    pub bandwidth_mbps: Spanned<f64>,
+    pub one_way_delay_ms: Spanned<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkChangeFile {
+    pub at_s: Spanned<f64>,
+    pub between: Option<Spanned<Vec<Spanned<String>>>>,
+    pub from: Option<Spanned<String>>,
+    pub to: Option<Spanned<String>>,
+    pub bandwidth_mbps: Spanned<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GpuChangeFile {
+    pub at_s: Spanned<f64>,
+    pub region: Spanned<String>,
+    pub gpus: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelFile {
+    pub layers: Spanned<i64>,
+    pub hidden: Spanned<i64>,
+    pub heads: Spanned<i64>,
+    pub kv_heads: Option<Spanned<i64>>,
+    pub head_size: Option<Spanned<i64>>,
+    pub feed_forward: Spanned<i64>,
+    pub gated: bool,
+    pub vocabulary: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JobFile {
+    pub name: Spanned<String>,
+    pub model: Spanned<String>,
+    pub arrival_s: Spanned<f64>,
+    pub iterations: Spanned<i64>,
+    pub micro_batches: Spanned<i64>,
+    pub micro_batch: Spanned<i64>,
+    pub sequence: Spanned<i64>,
+    pub bytes_per_element: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub schedule: Schedule,
+    pub learning_rate: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyFile {
+    pub min_share: Option<Spanned<f64>>,
+    pub time_slack: Option<Spanned<f64>>,
+    pub aging_per_hour: Option<Spanned<f64>>,
+}
+
+/// A number, a list of steps or the name of a CSV file.
+#[derive(Debug)]
+pub(super) enum SeriesFile<S> {
+    Constant(f64),
+    Steps(Vec<Spanned<S>>),
+    Csv(CsvFile),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CsvFile {
+    pub csv: Spanned<String>,
+    #[serde(default)]
+    pub daily: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PriceStep {
+    from_s: f64,
+    usd_per_kwh: f64,
+    #[serde(default)]
+    daily: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CarbonStep {
+    from_s: f64,
+    g_per_kwh: f64,
+    #[serde(default)]
+    daily: bool,
+}
+
+/// What the two kinds of steps have in common; their keys differ, since keys carry units.
+pub(super) trait StepFile {
+    /// Key of the value, and column of a CSV file.
+    const VALUE_KEY: &'static str;
+    fn start_s(&self) -> f64;
+    fn value(&self) -> f64;
+    fn daily(&self) -> bool;
+}
+
+impl StepFile for PriceStep {
+    const VALUE_KEY: &'static str = "usd_per_kwh";
+    fn start_s(&self) -> f64 {
+        self.from_s
+    }
+    fn value(&self) -> f64 {
+        self.usd_per_kwh
+    }
+    fn daily(&self) -> bool {
+        self.daily
+    }
+}
+
+impl StepFile for CarbonStep {
+    const VALUE_KEY: &'static str = "g_per_kwh";
+    fn start_s(&self) -> f64 {
+        self.from_s
+    }
+    fn value(&self) -> f64 {
+        self.g_per_kwh
+    }
+    fn daily(&self) -> bool {
+        self.daily
+    }
+}
+
+// By hand, since an untagged enum forgets which form was meant and where it went wrong.
+impl<'de, S: StepFile + Deserialize<'de>> Deserialize<'de> for SeriesFile<S> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SeriesVisitor(PhantomData))
+    }
+}
+
+struct SeriesVisitor<S>(PhantomData<S>);
+
+impl<'de, S: StepFile + Deserialize<'de>> Visitor<'de> for SeriesVisitor<S> {
+    type Value = SeriesFile<S>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a number, a list of {{ from_s, {} }} or {{ csv = \"FILE\" }}",
+            S::VALUE_KEY
+        )
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(SeriesFile::Constant(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(SeriesFile::Constant(value as f64))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut steps = Vec::new();
+        while let Some(step) = seq.next_element()? {
+            steps.push(step);
+        }
+        Ok(SeriesFile::Steps(steps))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        CsvFile::deserialize(MapAccessDeserializer::new(map)).map(SeriesFile::Csv)
+    }
+}

@@ -1,0 +1,382 @@
+use bace_api::Schedule;
+use bace_netem::{LinkId, RegionId};
+use proptest::prelude::*;
+
+use super::{Scenario, ScenarioError};
+use crate::golden::golden;
+
+/// Every key that a file can hold.
+const FULL: &str = r#"
+name = "full"
+seed = 7
+
+[gpu.slice]
+peak_tflops = 0.01
+mfu = 0.5
+memory_gb = 0.002
+busy_w = 100
+idle_w = 10
+
+[[region]]
+name = "west"
+gpus = 2
+gpu = "slice"
+price_usd_per_kwh = [
+    { from_s = 0, usd_per_kwh = 0.21, daily = true },
+    { from_s = 28800, usd_per_kwh = 0.33, daily = true },
+]
+carbon_g_per_kwh = [{ from_s = 0, g_per_kwh = 300 }, { from_s = 60, g_per_kwh = 200 }]
+pue = 1.2
+fabric_gbps = 10
+fabric_delay_ms = 0.5
+
+[[region]]
+name = "east"
+gpus = 3
+gpu = "a6000"
+price_usd_per_kwh = 0.1
+
+[[region]]
+name = "north"
+gpus = 4
+gpu = "slice"
+price_usd_per_kwh = { csv = "north.csv", daily = true }
+carbon_g_per_kwh = 12
+
+[[link]]
+between = ["west", "east"]
+bandwidth_mbps = 500
+one_way_delay_ms = 38
+
+[[link]]
+from = "north"
+to = "west"
+bandwidth_mbps = 0
+one_way_delay_ms = 1.5
+
+[[link_change]]
+at_s = 20
+between = ["east", "west"]
+bandwidth_mbps = 50
+
+[[link_change]]
+at_s = 10.5
+from = "north"
+to = "west"
+bandwidth_mbps = 250
+
+[[gpu_change]]
+at_s = 30
+region = "north"
+gpus = 1
+
+[model.tiny]
+layers = 4
+hidden = 64
+heads = 4
+kv_heads = 2
+head_size = 32
+feed_forward = 128
+gated = true
+vocabulary = 256
+
+[[job]]
+name = "a"
+model = "tiny"
+arrival_s = 0
+iterations = 40
+micro_batches = 8
+micro_batch = 4
+sequence = 128
+bytes_per_element = 4
+schedule = "gpipe"
+learning_rate = 3e-4
+
+[[job]]
+name = "b"
+model = "qwen2.5-14b"
+arrival_s = 2.5
+iterations = 1
+micro_batches = 1
+micro_batch = 1
+sequence = 1
+
+[policy]
+min_share = 0.5
+time_slack = 0.1
+aging_per_hour = 2
+"#;
+
+const NORTH_CSV: &str = "# day-ahead prices\nfrom_s, usd_per_kwh\n0,0.05\n\n3600 , 0.07\n";
+
+fn sources(file: &str) -> Result<String, String> {
+    match file {
+        "north.csv" => Ok(NORTH_CSV.to_owned()),
+        other => Err(format!("there is no file {other}")),
+    }
+}
+
+fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+    Scenario::parse(text, "full.toml", &sources)
+}
+
+/// The error after replacing `from`, which has to be there, by `to`.
+fn error(from: &str, to: &str) -> String {
+    assert!(FULL.contains(from), "{from:?} is not in the scenario");
+    parse(&FULL.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_arrives() {
+    let scenario = parse(FULL).unwrap();
+    assert_eq!((scenario.name.as_str(), scenario.seed), ("full", 7));
+
+    let [west, east, north] = scenario.regions.as_slice() else {
+        panic!("three regions");
+    };
+    assert_eq!(
+        (west.gpus, west.gpu_name.as_str(), west.pue),
+        (2, "slice", 1.2)
+    );
+    assert_eq!(west.gpu.flops, 1e10);
+    assert_eq!(west.gpu.memory_bytes, 2_000_000);
+    assert_eq!(
+        (west.gpu.mfu, west.gpu.busy_w, west.gpu.idle_w),
+        (0.5, 100.0, 10.0)
+    );
+    assert_eq!((west.price.at(0.0), west.price.at(86_399.0)), (0.21, 0.33));
+    assert_eq!(west.price.at(86_400.0), 0.21);
+    assert_eq!(west.carbon.as_ref().unwrap().at(61.0), 200.0);
+    assert_eq!(west.fabric.rate.bps(), 1e10);
+    assert_eq!(west.fabric.delay.seconds(), 5e-4);
+    assert_eq!((east.pue, east.carbon.is_none()), (1.0, true));
+    assert_eq!(east.fabric.rate.bps(), 1e11);
+    assert_eq!(east.gpu.memory_bytes, 48_000_000_000);
+    assert_eq!(
+        (north.price.at(3599.0), north.price.at(3600.0)),
+        (0.05, 0.07)
+    );
+    assert_eq!(north.price.at(86_400.0 + 1.0), 0.05);
+
+    let id = |from, to| LinkId::new(RegionId::new(from), RegionId::new(to));
+    let keys: Vec<LinkId> = scenario.links.keys().copied().collect();
+    assert_eq!(keys, [id(0, 1), id(1, 0), id(2, 0)]);
+    assert_eq!(scenario.links[&id(1, 0)].rate.bps(), 5e8);
+    assert_eq!(scenario.links[&id(1, 0)].delay.seconds(), 0.038);
+    assert_eq!(scenario.links[&id(2, 0)].rate.bps(), 0.0);
+    let changes: Vec<_> = scenario
+        .link_changes
+        .iter()
+        .map(|c| (c.at_s, c.link))
+        .collect();
+    assert_eq!(
+        changes,
+        [(10.5, id(2, 0)), (20.0, id(1, 0)), (20.0, id(0, 1))]
+    );
+    assert_eq!(scenario.gpu_changes[0].gpus, 1);
+
+    let [a, b] = scenario.jobs.as_slice() else {
+        panic!("two jobs");
+    };
+    assert_eq!(
+        (a.model.kv_heads, a.model.head_size, a.model.gated),
+        (2, 32, true)
+    );
+    assert_eq!((a.schedule, a.learning_rate), (Schedule::GPipe, 3e-4));
+    assert_eq!(a.boundary_bytes(), 4 * 128 * 64 * 4);
+    assert_eq!((b.schedule, b.learning_rate), (Schedule::Eager1F1B, 1e-3));
+    assert_eq!((b.arrival_s, b.shape.bytes_per_element), (2.5, 2));
+    assert_eq!(b.model.layers, 48);
+    let policy = scenario.policy;
+    assert_eq!(
+        (policy.min_share, policy.time_slack, policy.aging_per_hour),
+        (0.5, 0.1, 2.0)
+    );
+}
+
+#[test]
+fn errors_name_place_and_remedy() {
+    let slips = [
+        ("iterations = 40", "iteration = 40"),
+        ("gpu = \"slice\"", "gpu = \"slise\""),
+        ("model = \"tiny\"", "model = \"tinny\""),
+        (
+            "from = \"north\"\nto = \"west\"\nbandwidth_mbps = 0",
+            "from = \"north\"\nto = \"vest\"\nbandwidth_mbps = 0",
+        ),
+        ("pue = 1.2", "pue = 0.9"),
+        ("arrival_s = 2.5", "arrival_s = nan"),
+        ("gpus = 3", "gpus = -3"),
+        ("name = \"b\"", "name = \"a\""),
+        ("schedule = \"gpipe\"", "schedule = \"1f1bb\""),
+        ("sequence = 1\n", "\n"),
+        ("bytes_per_element = 4", "bytes_per_element = 3"),
+        ("0.33, daily = true", "0.33"),
+        ("from_s = 28800, usd", "from_s = 0, usd"),
+        ("north.csv", "south.csv"),
+        ("gpus = 1\n", "gpus = 5\n"),
+        ("price_usd_per_kwh = 0.1", "price_usd_per_kwh = \"dear\""),
+        ("min_share = 0.5", "min_share = 0"),
+    ];
+    let messages: Vec<String> = slips.iter().map(|(from, to)| error(from, to)).collect();
+    golden("scenario-errors.txt", &(messages.join("\n") + "\n"));
+}
+
+#[test]
+fn links_join_two_known_regions_once() {
+    let second = "from = \"north\"\nto = \"west\"\nbandwidth_mbps = 0";
+    let message = error(second, "from = \"east\"\nto = \"west\"\nbandwidth_mbps = 0");
+    assert!(
+        message.ends_with("the link from `east` to `west` is already given above"),
+        "{message}"
+    );
+    let message = error(second, "from = \"west\"\nto = \"west\"\nbandwidth_mbps = 0");
+    assert!(message.contains("a link joins two regions"), "{message}");
+    let message = error(second, "to = \"west\"\nbandwidth_mbps = 0");
+    assert!(message.contains("either `between`"), "{message}");
+    let message = error("[\"west\", \"east\"]", "[\"west\"]");
+    assert!(message.contains("`between` names two regions"), "{message}");
+    let message = error(
+        "from = \"north\"\nto = \"west\"\nbandwidth_mbps = 250",
+        "from = \"west\"\nto = \"north\"\nbandwidth_mbps = 250",
+    );
+    assert!(
+        message.contains("there is no link from `west` to `north`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_model_that_no_gpu_can_hold_is_an_error() {
+    let message = error("gpu = \"a6000\"", "gpu = \"slice\"");
+    assert!(
+        message.starts_with(
+            "read full.toml:89:9: `job[1].model`: training one layer of `qwen2.5-14b` takes "
+        ),
+        "{message}"
+    );
+    assert!(
+        message.contains("the largest GPU, `slice`, has 0.002 GB"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_without_the_essentials_says_what_is_missing() {
+    let of = |text: &str| parse(text).unwrap_err().to_string();
+    assert!(of(" \n").starts_with("read full.toml: the file is empty"));
+    assert_eq!(of("seed = 1"), "read full.toml: `name` is missing");
+    assert_eq!(
+        of("name = \"x\""),
+        "read full.toml: no region is given; add a `[[region]]`"
+    );
+    assert!(of("name = [").starts_with("read full.toml:1:"));
+    assert!(of(&"x".repeat(33 << 20)).starts_with("read full.toml: the file has 34603008 bytes"));
+}
+
+#[test]
+fn a_csv_series_is_checked_by_line() {
+    let with = |csv: &str| {
+        let csv = csv.to_owned();
+        Scenario::parse(FULL, "full.toml", &move |_: &str| Ok(csv.clone()))
+            .unwrap_err()
+            .to_string()
+    };
+    let place = "read full.toml:35:29: `region[2].price_usd_per_kwh.csv`: north.csv";
+    assert_eq!(
+        with("time,price\n0,1\n"),
+        format!("{place} has to begin with the line `from_s,usd_per_kwh`")
+    );
+    let header = "from_s,usd_per_kwh\n";
+    assert_eq!(
+        with(&format!("{header}0,1\n5,x\n")),
+        format!("{place}:3: `x` is no number")
+    );
+    assert_eq!(
+        with(&format!("{header}0,1,2\n")),
+        format!("{place}:2: 3 columns instead of 2; a line is two numbers with a comma between")
+    );
+    assert_eq!(
+        with(&format!("{header}3,1\n")),
+        format!("{place}: the series begins at 3 s; its first entry needs `from_s` = 0")
+    );
+    assert!(with(&format!("{header}0,inf\n")).contains(":2: inf is out of range"));
+}
+
+/// What a careless hand does to a file.
+#[derive(Debug, Clone)]
+enum Slip {
+    Delete(usize, usize),
+    Insert(usize, String),
+    Swap(usize, usize),
+}
+
+fn slip() -> impl Strategy<Value = Slip> {
+    let place = 0..FULL.len();
+    let piece = prop_oneof![
+        Just("nan".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e308".to_owned()),
+        Just("9223372036854775807".to_owned()),
+        Just("[[job]]\n".to_owned()),
+        Just("{ csv = \"".to_owned()),
+        Just("\u{fffd}\0é".to_owned()),
+        Just("[".repeat(500)),
+        ".{0,6}",
+    ];
+    prop_oneof![
+        (place.clone(), 1usize..40).prop_map(|(at, length)| Slip::Delete(at, length)),
+        (place.clone(), piece).prop_map(|(at, piece)| Slip::Insert(at, piece)),
+        (place.clone(), place).prop_map(|(a, b)| Slip::Swap(a, b)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_files_end_in_an_error_or_a_valid_scenario(
+        slips in prop::collection::vec(slip(), 1..6),
+    ) {
+        let mut text: Vec<char> = FULL.chars().collect();
+        for slip in slips {
+            let length = text.len();
+            match slip {
+                Slip::Delete(at, count) => {
+                    let at = at.min(length);
+                    text.drain(at..(at + count).min(length));
+                }
+                Slip::Insert(at, piece) => {
+                    let at = at.min(length);
+                    text.splice(at..at, piece.chars());
+                }
+                Slip::Swap(a, b) if a < length && b < length => text.swap(a, b),
+                Slip::Swap(..) => {}
+            }
+        }
+        let text: String = text.into_iter().collect();
+        match parse(&text) {
+            Ok(scenario) => prop_assert!(!scenario.regions.is_empty() && !scenario.jobs.is_empty()),
+            Err(error) => {
+                let message = error.to_string();
+                prop_assert!(message.starts_with("read full.toml"), "{}", message);
+                prop_assert!(message.lines().count() == 1, "{}", message);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_size_never_overflow(numbers in prop::collection::vec(any::<i64>(), 6)) {
+        let keys = ["layers = 4", "hidden = 64", "heads = 4", "feed_forward = 128", "vocabulary = 256", "sequence = 128"];
+        let mut text = FULL.to_owned();
+        for (key, number) in keys.iter().zip(&numbers) {
+            let shifted = number >> (number & 63);
+            let name = key.split(' ').next().unwrap();
+            text = text.replacen(key, &format!("{name} = {shifted}"), 1);
+        }
+        if let Ok(scenario) = parse(&text) {
+            let job = &scenario.jobs[0];
+            prop_assert!(job.boundary_bytes() > 0 && job.iteration_tokens() > 0);
+        }
+    }
+}
