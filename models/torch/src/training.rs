@@ -3,9 +3,10 @@
 use bace_models::ModelSpec;
 
 use crate::device::Device;
+use crate::digest::PartDigest;
 use crate::error::Error;
 use crate::optimizer::OptimizerSettings;
-use crate::stage::{PartDigest, Stage, StageInput, StageOutput, StagePlan};
+use crate::stage::{Stage, StageInput, StageOutput, StagePlan};
 use crate::text::{BatchKey, BatchShape, Corpus};
 
 /// What to train.
