@@ -1,1 +1,30 @@
-//! Under construction.
+//! Records to files and back; folds over records, and the tables and JSON made of them.
+//!
+//! What belongs here: everything that needs nothing but a ledger, since every number of a report is a fold
+//! over records, simulated and real runs alike. What does not: how records come about, and any decision.
+//!
+//! A run's driver makes a [`RunFolder`], hands each record to [`LedgerWriter::append`] and [`Fold::add`], and
+//! at the end has the same [`Summary`] that [`summarise`] makes of the file. docs/ledger.md describes the format.
+
+mod error;
+mod figure;
+mod fold;
+mod json;
+mod limits;
+mod notes;
+mod reader;
+mod summary;
+mod table;
+mod totals;
+mod writer;
+
+pub use error::LedgerError;
+pub use figure::Figure;
+pub use fold::{Fold, summarise};
+pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, SCENARIO_FILE, SUMMARY_FILE};
+pub use reader::{Ledger, Omissions, Reader, read};
+pub use summary::{
+    JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,
+};
+pub use table::render;
+pub use writer::{LedgerWriter, RunFolder};

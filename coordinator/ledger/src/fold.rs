@@ -1,0 +1,529 @@
+//! Records to a summary, one at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bace_api::{
+    Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, Record, TransferSummary,
+};
+
+use crate::totals::{self, Steps};
+use crate::{
+    Figure, JobStatus, JobSummary, Ledger, LedgerError, Omissions, PlacementSummary, Reader,
+    RunEnd, Summary,
+};
+
+/// Why a loss is missing that should be there.
+pub(crate) const LOSS_NOT_A_NUMBER: &str = "the loss was not a number";
+
+/// Folds a ledger, a file or a run folder, holding one record at a time.
+///
+/// # Errors
+/// As [`Reader::open`] and [`Reader::next_record`].
+pub fn summarise(path: &Path) -> Result<Summary, LedgerError> {
+    let mut reader = Reader::open(path)?;
+    let mut fold = Fold::new(reader.header());
+    while let Some(record) = reader.next_record()? {
+        fold.add(&record);
+    }
+    let mut summary = fold.finish();
+    summary.ledger = Some(reader.path().to_owned());
+    summary.omissions = reader.omissions().clone();
+    Ok(summary)
+}
+
+impl Summary {
+    /// Folds a ledger that is in memory.
+    pub fn fold(ledger: &Ledger) -> Self {
+        let mut summary = Self::from_records(&ledger.header, &ledger.records);
+        summary.ledger = Some(ledger.path.clone());
+        summary.omissions = ledger.omissions.clone();
+        summary
+    }
+
+    /// Folds the records behind a header.
+    pub fn from_records<'a>(
+        header: &Header,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Self {
+        let mut fold = Fold::new(header);
+        for record in records {
+            fold.add(record);
+        }
+        fold.finish()
+    }
+}
+
+/// A summary under construction: what the records so far amount to.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    pub(crate) header: Header,
+    pub(crate) jobs: Vec<JobFold>,
+    by_name: BTreeMap<String, usize>,
+    /// GPUs of each region over time.
+    pub(crate) gpus: BTreeMap<String, Steps>,
+    /// Capacity of each directed link over time, bit/s.
+    pub(crate) capacities: BTreeMap<(String, String), Steps>,
+    workers_lost: Vec<String>,
+    end: Option<RunEnd>,
+    last_s: f64,
+}
+
+impl Fold {
+    /// No records yet.
+    pub fn new(header: &Header) -> Self {
+        let gpus = header.regions.iter().zip(&header.gpus);
+        let mut fold = Self {
+            gpus: gpus
+                .map(|(region, gpus)| (region.clone(), Steps::new(f64::from(*gpus))))
+                .collect(),
+            capacities: header
+                .links
+                .iter()
+                .map(|link| {
+                    let ends = (link.from.clone(), link.to.clone());
+                    (ends, Steps::new(link.bandwidth_bps))
+                })
+                .collect(),
+            header: header.clone(),
+            jobs: Vec::new(),
+            by_name: BTreeMap::new(),
+            workers_lost: Vec::new(),
+            end: None,
+            last_s: 0.0,
+        };
+        for name in &header.jobs {
+            fold.job(name);
+        }
+        fold
+    }
+
+    /// Takes the next record in.
+    pub fn add(&mut self, record: &Record) {
+        self.last_s = self.last_s.max(time_of(record));
+        match record {
+            Record::Input { at_s, input } => self.add_input(*at_s, input),
+            Record::Refused { job, reason, .. } => self.job(job).refused = Some(reason.clone()),
+            Record::Placed {
+                at_s,
+                job,
+                k,
+                k_star,
+                path,
+                layers,
+                ..
+            } => {
+                let job = self.job(job);
+                let starts = job.placed.as_ref().map_or(0, |placed| placed.starts);
+                job.started_s.get_or_insert(*at_s);
+                job.energy.stages = 0;
+                job.transfers.crossings = 0;
+                job.placed = Some(PlacementSummary {
+                    k: *k,
+                    k_star: *k_star,
+                    path: path.clone(),
+                    layers: layers.clone(),
+                    starts: starts.saturating_add(1),
+                });
+            }
+            Record::WorkerLost {
+                at_s,
+                worker,
+                reason,
+            } => self
+                .workers_lost
+                .push(format!("worker {worker} was lost at {at_s:.1} s: {reason}")),
+            Record::Training { at_s, job, .. } => self.job(job).training_s = Some(*at_s),
+            Record::Iteration(iteration) => self.job(&iteration.job).add_iteration(iteration),
+            Record::Transfer {
+                job,
+                from,
+                to,
+                summary,
+                ..
+            } => self.job(job).transfers.add(from, to, summary),
+            Record::Energy(energy) => self.job(&energy.job).energy.add(energy),
+            Record::JobFinished { at_s, job } => self.job(job).finished_s = Some(*at_s),
+            Record::JobFailed { at_s, job, reason } => {
+                self.job(job).failed = Some((*at_s, reason.clone()));
+            }
+            Record::RunEnded {
+                waiting, stopped, ..
+            } => {
+                for name in waiting {
+                    self.job(name).waiting = true;
+                }
+                self.end = Some(match stopped {
+                    Some(reason) => RunEnd::Stopped(reason.clone()),
+                    None => RunEnd::Complete,
+                });
+            }
+            Record::Header(_)
+            | Record::PassedOver { .. }
+            | Record::WorkerJoined { .. }
+            | Record::Weights { .. } => {}
+        }
+    }
+
+    fn add_input(&mut self, at_s: f64, input: &InputRecord) {
+        match input {
+            InputRecord::Submitted { job } => {
+                self.job(job).submitted_s.get_or_insert(at_s);
+            }
+            InputRecord::Progress { job, iterations } => {
+                let job = self.job(job);
+                job.progress = Some(iterations.max(job.progress.unwrap_or(0.0)));
+            }
+            InputRecord::LinkChanged {
+                from,
+                to,
+                bandwidth_bps,
+            } => {
+                let ends = (from.clone(), to.clone());
+                if let Some(capacity) = self.capacities.get_mut(&ends) {
+                    capacity.set(at_s, *bandwidth_bps);
+                }
+            }
+            InputRecord::GpusChanged { region, gpus } => {
+                if let Some(level) = self.gpus.get_mut(region) {
+                    level.set(at_s, f64::from(*gpus));
+                }
+            }
+            InputRecord::Usage { .. }
+            | InputRecord::Finished { .. }
+            | InputRecord::Failed { .. }
+            | InputRecord::Settle => {}
+        }
+    }
+
+    /// What the records amount to.
+    pub fn finish(self) -> Summary {
+        let jobs: Vec<JobSummary> = self
+            .jobs
+            .iter()
+            .map(|job| job.summary(&self.header))
+            .collect();
+        Summary {
+            regions: totals::regions(&self, &jobs),
+            links: totals::links(&self, &jobs),
+            totals: totals::totals(&self, &jobs),
+            end: self.end.unwrap_or(RunEnd::CutOff {
+                last_s: self.last_s,
+            }),
+            header: self.header,
+            ledger: None,
+            jobs,
+            workers_lost: self.workers_lost,
+            omissions: Omissions::default(),
+        }
+    }
+
+    fn job(&mut self, name: &str) -> &mut JobFold {
+        let index = match self.by_name.get(name) {
+            Some(index) => *index,
+            None => {
+                self.by_name.insert(name.to_owned(), self.jobs.len());
+                self.jobs.push(JobFold {
+                    name: name.to_owned(),
+                    ..JobFold::default()
+                });
+                self.jobs.len() - 1
+            }
+        };
+        &mut self.jobs[index]
+    }
+}
+
+/// What the records so far say about a job.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFold {
+    name: String,
+    submitted_s: Option<f64>,
+    refused: Option<String>,
+    started_s: Option<f64>,
+    training_s: Option<f64>,
+    placed: Option<PlacementSummary>,
+    finished_s: Option<f64>,
+    failed: Option<(f64, String)>,
+    waiting: bool,
+    progress: Option<f64>,
+    iterations: u32,
+    /// Outer: whether the last stage has ended an iteration; inner: whether its loss is a number.
+    loss_first: Option<Option<f64>>,
+    loss_last: Option<Option<f64>>,
+    tokens: u64,
+    /// Attempt, begin and end of the last stage's iterations.
+    spans: Vec<(Attempt, f64, f64)>,
+    pub(crate) energy: EnergyFold,
+    pub(crate) transfers: TransferFold,
+    overruns: u64,
+    worst_overrun_s: f64,
+}
+
+/// Energy and money of a job.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EnergyFold {
+    /// Stages accounted for since the latest placement.
+    stages: u32,
+    held_s: f64,
+    busy_s: f64,
+    energy_j: f64,
+    cost_usd: f64,
+    carbon_g: f64,
+    /// A region whose carbon is not known.
+    no_carbon: Option<String>,
+    pub(crate) by_region: BTreeMap<String, RegionEnergy>,
+}
+
+/// Energy and money in one region.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RegionEnergy {
+    pub(crate) energy_j: f64,
+    pub(crate) cost_usd: f64,
+    pub(crate) busy_s: f64,
+}
+
+/// What a job sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TransferFold {
+    /// Directions over links between regions recorded since the latest placement.
+    crossings: u64,
+    recorded: bool,
+    late_arrivals: u64,
+    worst_late_s: f64,
+    pub(crate) by_link: BTreeMap<(String, String), u64>,
+}
+
+impl EnergyFold {
+    fn add(&mut self, energy: &EnergyUse) {
+        self.stages = self.stages.saturating_add(1);
+        self.held_s += energy.held_s;
+        self.busy_s += energy.busy_s;
+        self.energy_j += energy.energy_j;
+        self.cost_usd += energy.cost_usd;
+        match energy.carbon_g {
+            Some(carbon_g) => self.carbon_g += carbon_g,
+            None => {
+                self.no_carbon.get_or_insert_with(|| energy.region.clone());
+            }
+        }
+        let region = self.by_region.entry(energy.region.clone()).or_default();
+        region.energy_j += energy.energy_j;
+        region.cost_usd += energy.cost_usd;
+        region.busy_s += energy.busy_s;
+    }
+}
+
+impl TransferFold {
+    fn add(&mut self, from: &str, to: &str, summary: &TransferSummary) {
+        self.recorded = true;
+        self.late_arrivals = self.late_arrivals.saturating_add(summary.late_arrivals);
+        self.worst_late_s = self.worst_late_s.max(summary.worst_late_s);
+        if from != to {
+            self.crossings += 1;
+            let ends = (from.to_owned(), to.to_owned());
+            let bytes = self.by_link.entry(ends).or_default();
+            *bytes = bytes.saturating_add(summary.bytes);
+        }
+    }
+}
+
+impl JobFold {
+    fn add_iteration(&mut self, record: &IterationRecord) {
+        self.overruns = self.overruns.saturating_add(u64::from(record.overruns));
+        self.worst_overrun_s = self.worst_overrun_s.max(record.worst_overrun_s);
+        let stages = self.placed.as_ref().map_or(0, |placed| placed.k);
+        if record.stage.0.checked_add(1) != Some(stages) {
+            return;
+        }
+        self.iterations = self.iterations.max(record.iteration.0.saturating_add(1));
+        self.loss_first.get_or_insert(record.loss);
+        self.loss_last = Some(record.loss);
+        self.tokens = self.tokens.saturating_add(record.tokens.unwrap_or(0));
+        match self.spans.last_mut() {
+            Some((attempt, _, end)) if *attempt == record.attempt => *end = end.max(record.to_s),
+            _ => self
+                .spans
+                .push((record.attempt, record.from_s, record.to_s)),
+        }
+    }
+
+    /// When the job finished or failed.
+    pub(crate) fn ended_s(&self) -> Option<f64> {
+        self.finished_s
+            .or(self.failed.as_ref().map(|(at_s, _)| *at_s))
+    }
+
+    fn status(&self) -> JobStatus {
+        if let Some(reason) = &self.refused {
+            JobStatus::Refused(reason.clone())
+        } else if self.finished_s.is_some() {
+            JobStatus::Finished
+        } else if let Some((_, reason)) = &self.failed {
+            JobStatus::Failed(reason.clone())
+        } else if self.waiting || (self.placed.is_none() && self.submitted_s.is_some()) {
+            JobStatus::Waiting
+        } else if self.placed.is_some() {
+            JobStatus::Unfinished
+        } else {
+            JobStatus::NotSubmitted
+        }
+    }
+
+    fn summary(&self, header: &Header) -> JobSummary {
+        let status = self.status();
+        let submitted_s = time(self.submitted_s, "the job was not submitted");
+        let started_s = time(self.started_s, not_started(&status));
+        let finished_s = time(self.finished_s, not_finished(&status));
+        let (energy_j, cost_usd) = (
+            self.accounted(self.energy.energy_j),
+            self.accounted(self.energy.cost_usd),
+        );
+        JobSummary {
+            queueing_s: started_s.with(&submitted_s, |start, arrival| start - arrival),
+            jct_s: finished_s.with(&submitted_s, |finish, arrival| finish - arrival),
+            training_s: match (&started_s, self.training_s) {
+                (Figure::Known(_), at_s) => time(at_s, "no begin of training is recorded"),
+                (unknown, _) => unknown.clone(),
+            },
+            submitted_s,
+            started_s,
+            finished_s,
+            placed: self.placed.clone(),
+            iterations: self.iterations(),
+            loss_first: self.loss(self.loss_first, header),
+            loss_last: self.loss(self.loss_last, header),
+            tokens_per_s: self.tokens_per_s(),
+            gpu_held_s: self.accounted(self.energy.held_s),
+            gpu_busy_s: self.accounted(self.energy.busy_s),
+            energy_j,
+            cost_usd,
+            carbon_g: match &self.energy.no_carbon {
+                Some(region) => {
+                    Figure::Unknown(format!("region {region} has no carbon series").into())
+                }
+                None => self.accounted(self.energy.carbon_g),
+            },
+            link_bytes: self.link_bytes(),
+            late_arrivals: self.late_arrivals(),
+            worst_late_s: self.transfers.worst_late_s,
+            overruns: self.overruns,
+            worst_overrun_s: self.worst_overrun_s,
+            name: self.name.clone(),
+            status,
+        }
+    }
+
+    /// A sum over the job's energy records, if every stage that ever held a GPU has one.
+    fn accounted(&self, sum: f64) -> Figure {
+        match &self.placed {
+            // A job that never held a GPU has used nothing, which is known.
+            None => Figure::Known(0.0),
+            Some(placed) if self.energy.stages < placed.k => Figure::Unknown(
+                format!(
+                    "{} of {} stages have their energy in the ledger",
+                    self.energy.stages, placed.k
+                )
+                .into(),
+            ),
+            Some(_) => Figure::real(sum),
+        }
+    }
+
+    fn iterations(&self) -> Figure<u32> {
+        if self.loss_last.is_some() {
+            return Figure::Known(self.iterations);
+        }
+        // A simulator may tell progress alone; whole iterations of it are done.
+        Figure::new(
+            self.progress.map(|done| done.floor() as u32),
+            "no iterations are recorded",
+        )
+    }
+
+    fn loss(&self, loss: Option<Option<f64>>, header: &Header) -> Figure {
+        match loss {
+            _ if header.compute == ComputeRung::Modelled => {
+                Figure::Unknown("compute was modelled, nothing was trained".into())
+            }
+            Some(Some(loss)) => Figure::real(loss),
+            Some(None) => Figure::Unknown(LOSS_NOT_A_NUMBER.into()),
+            None => Figure::Unknown("no iteration ended".into()),
+        }
+    }
+
+    fn tokens_per_s(&self) -> Figure {
+        let span_s: f64 = self.spans.iter().map(|(_, from, to)| to - from).sum();
+        if self.tokens > 0 && span_s > 0.0 {
+            Figure::real(self.tokens as f64 / span_s)
+        } else {
+            Figure::Unknown("no iterations with tokens are recorded".into())
+        }
+    }
+
+    fn link_bytes(&self) -> Figure<u64> {
+        let expected = self.placed.as_ref().map_or(0, directions);
+        if self.transfers.crossings < expected {
+            return Figure::Unknown(
+                format!(
+                    "{} of {expected} directions of its path have their transfers in the ledger",
+                    self.transfers.crossings
+                )
+                .into(),
+            );
+        }
+        let bytes = self.transfers.by_link.values();
+        Figure::Known(bytes.fold(0, |sum, bytes| sum.saturating_add(*bytes)))
+    }
+
+    fn late_arrivals(&self) -> Figure<u64> {
+        let several = self.placed.as_ref().is_some_and(|placed| placed.k > 1);
+        Figure::new(
+            (self.transfers.recorded || !several).then_some(self.transfers.late_arrivals),
+            "no transfers are recorded",
+        )
+    }
+}
+
+/// Directed links that a placement uses: activations and gradients over each boundary between regions.
+fn directions(placed: &PlacementSummary) -> u64 {
+    2 * (placed.path.len() as u64).saturating_sub(1)
+}
+
+fn time(at_s: Option<f64>, missing: &'static str) -> Figure {
+    at_s.map_or(Figure::Unknown(missing.into()), Figure::real)
+}
+
+fn not_started(status: &JobStatus) -> &'static str {
+    match status {
+        JobStatus::Refused(_) => "the job was refused",
+        JobStatus::NotSubmitted => "the job was not submitted",
+        _ => "the job was never placed",
+    }
+}
+
+fn not_finished(status: &JobStatus) -> &'static str {
+    match status {
+        JobStatus::Failed(_) => "the job failed",
+        JobStatus::Unfinished => "the ledger ends before the job did",
+        status => not_started(status),
+    }
+}
+
+fn time_of(record: &Record) -> f64 {
+    match record {
+        Record::Input { at_s, .. }
+        | Record::Refused { at_s, .. }
+        | Record::Placed { at_s, .. }
+        | Record::PassedOver { at_s, .. }
+        | Record::WorkerJoined { at_s, .. }
+        | Record::WorkerLost { at_s, .. }
+        | Record::Training { at_s, .. }
+        | Record::Transfer { at_s, .. }
+        | Record::JobFinished { at_s, .. }
+        | Record::JobFailed { at_s, .. }
+        | Record::RunEnded { at_s, .. } => *at_s,
+        Record::Iteration(iteration) => iteration.to_s,
+        Record::Header(_) | Record::Weights { .. } | Record::Energy(_) => 0.0,
+    }
+}

@@ -1,0 +1,175 @@
+//! Summaries for programs: the object of `--json` and of `summary.json`.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Figure, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary};
+
+impl Summary {
+    /// The object that `--json` prints. Numbers that are not known are `null`, and the object beside them
+    /// called `unknown` says why.
+    ///
+    /// `jobs` holds every job that was ever placed; the others stand by name in `refused`, `waiting` and
+    /// `not_submitted`.
+    pub fn to_json(&self) -> Value {
+        let header = &self.header;
+        let totals = &self.totals;
+        let placed = self.jobs.iter().filter(|job| job.placed.is_some());
+        let reasons = self.jobs.iter().filter(|job| job.placed.is_none());
+        let refused_reasons: Map<String, Value> = reasons
+            .filter_map(|job| Some((job.name.clone(), job.status.reason()?.into())))
+            .collect();
+        let (ended, stopped, last_s) = match &self.end {
+            RunEnd::Complete => (true, None, None),
+            RunEnd::Stopped(reason) => (true, Some(reason), None),
+            RunEnd::CutOff { last_s } => (false, None, Some(last_s)),
+        };
+        let mut object = Object::from(json!({
+            "policy": header.policy,
+            "scenario": header.scenario,
+            "scenario_hash": header.scenario_hash,
+            "seed": header.seed,
+            "version": header.version,
+            "machine": header.machine,
+            "started": header.started,
+            "rung": {"clock": header.clock, "compute": header.compute, "network": header.network},
+            "iteration_model": header.iteration_model,
+            "ended": ended,
+            "stopped": stopped,
+            "cut_off_at_s": last_s,
+            "jobs": placed.map(job).collect::<Vec<_>>(),
+            "refused": self.names("refused"),
+            "refused_reasons": refused_reasons,
+            "waiting": self.names("waiting"),
+            "not_submitted": self.names("not submitted"),
+            "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
+            "links": self.links.iter().map(link).collect::<Vec<_>>(),
+            "finished_jobs": totals.finished,
+            "late_arrivals": totals.late_arrivals,
+            "overruns": totals.overruns,
+            "workers_lost": self.workers_lost,
+            "omitted_records": self.omissions.unknown_kinds,
+            "torn_line": self.omissions.torn_line,
+        }));
+        object
+            .figure("mean_jct_s", &totals.mean_jct_s)
+            .figure("median_jct_s", &totals.median_jct_s)
+            .figure("p95_jct_s", &totals.p95_jct_s)
+            .figure("max_jct_s", &totals.max_jct_s)
+            .figure("mean_queueing_s", &totals.mean_queueing_s)
+            .figure("makespan_s", &totals.makespan_s)
+            .figure("energy_j", &totals.energy_j)
+            .figure("cost_usd", &totals.cost_usd)
+            .figure("carbon_g", &totals.carbon_g)
+            .figure("gpu_busy_share", &totals.gpu_busy_share)
+            .figure("gpu_utilisation", &totals.gpu_utilisation)
+            .figure("link_utilisation", &totals.link_utilisation);
+        object.into_value()
+    }
+}
+
+fn job(job: &JobSummary) -> Value {
+    let (k, k_star, path, layers, starts) = match &job.placed {
+        Some(placed) => (
+            placed.k,
+            placed.k_star,
+            placed.path.as_slice(),
+            placed.layers.as_slice(),
+            placed.starts,
+        ),
+        None => (0, 0, [].as_slice(), [].as_slice(), 0),
+    };
+    let gpus: Map<String, Value> = path
+        .iter()
+        .map(|part| (part.region.clone(), part.gpus.into()))
+        .collect();
+    let mut object = Object::from(json!({
+        "name": job.name,
+        "status": job.status.word(),
+        "reason": job.status.reason(),
+        "k": k,
+        "k_star": k_star,
+        "path": path.iter().map(|part| &part.region).collect::<Vec<_>>(),
+        "gpus": gpus,
+        "layers": layers,
+        "starts": starts,
+        "overruns": job.overruns,
+        "worst_overrun_s": job.worst_overrun_s,
+        "worst_late_s": job.worst_late_s,
+    }));
+    object
+        .figure("submitted_s", &job.submitted_s)
+        .figure("start_s", &job.started_s)
+        .figure("training_s", &job.training_s)
+        .figure("finish_s", &job.finished_s)
+        .figure("queueing_s", &job.queueing_s)
+        .figure("jct_s", &job.jct_s)
+        .figure("iterations", &job.iterations)
+        .figure("loss_first", &job.loss_first)
+        .figure("loss_last", &job.loss_last)
+        .figure("tokens_per_s", &job.tokens_per_s)
+        .figure("gpu_held_s", &job.gpu_held_s)
+        .figure("gpu_busy_s", &job.gpu_busy_s)
+        .figure("energy_j", &job.energy_j)
+        .figure("cost_usd", &job.cost_usd)
+        .figure("carbon_g", &job.carbon_g)
+        .figure("link_bytes", &job.link_bytes)
+        .figure("late_arrivals", &job.late_arrivals);
+    object.into_value()
+}
+
+fn region(region: &RegionSummary) -> Value {
+    let mut object = Object::from(json!({"name": region.name}));
+    object
+        .figure("energy_j", &region.energy_j)
+        .figure("cost_usd", &region.cost_usd)
+        .figure("gpu_utilisation", &region.gpu_utilisation);
+    object.into_value()
+}
+
+fn link(link: &LinkSummary) -> Value {
+    let mut object = Object::from(json!({"from": link.from, "to": link.to}));
+    object
+        .figure("bytes", &link.bytes)
+        .figure("utilisation", &link.utilisation);
+    object.into_value()
+}
+
+/// An object whose missing numbers are explained.
+struct Object {
+    keys: Map<String, Value>,
+    unknown: Map<String, Value>,
+}
+
+impl From<Value> for Object {
+    fn from(value: Value) -> Self {
+        Self {
+            keys: match value {
+                Value::Object(keys) => keys,
+                other => Map::from_iter([("value".to_owned(), other)]),
+            },
+            unknown: Map::new(),
+        }
+    }
+}
+
+impl Object {
+    fn figure<T: Clone + Into<Value>>(&mut self, key: &str, figure: &Figure<T>) -> &mut Self {
+        let value = match figure {
+            Figure::Known(value) => value.clone().into(),
+            Figure::Unknown(reason) => {
+                self.unknown.insert(key.to_owned(), reason.as_ref().into());
+                Value::Null
+            }
+        };
+        self.keys.insert(key.to_owned(), value);
+        self
+    }
+
+    fn into_value(mut self) -> Value {
+        if !self.unknown.is_empty() {
+            self.keys
+                .insert("unknown".to_owned(), Value::Object(self.unknown));
+        }
+        Value::Object(self.keys)
+    }
+}

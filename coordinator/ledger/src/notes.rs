@@ -1,0 +1,170 @@
+//! What a reader of a report has to know beyond its numbers, in sentences.
+
+use crate::fold::LOSS_NOT_A_NUMBER;
+use crate::{Figure, JobStatus, JobSummary, RunEnd, Summary};
+
+/// Sentences of one sort that still serve a person.
+const MAX_EACH: usize = 20;
+
+/// Sentences about jobs that did not finish, numbers that are missing, and signs that the machine could not
+/// keep up with what it emulates; none if all went well.
+pub(crate) fn notes(summary: &Summary) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.extend(end(summary));
+    limited(
+        &mut notes,
+        summary.jobs.iter().filter_map(status),
+        "jobs did not finish",
+    );
+    limited(
+        &mut notes,
+        summary.workers_lost.iter().cloned(),
+        "workers were lost",
+    );
+    limited(
+        &mut notes,
+        summary.jobs.iter().filter_map(missing),
+        "jobs lack numbers",
+    );
+    limited(
+        &mut notes,
+        summary.jobs.iter().filter_map(late),
+        "jobs had late messages",
+    );
+    limited(
+        &mut notes,
+        summary.jobs.iter().filter_map(overruns),
+        "jobs had slow actions",
+    );
+    notes.extend(omissions(summary));
+    notes
+}
+
+fn limited(notes: &mut Vec<String>, sentences: impl Iterator<Item = String>, what: &str) {
+    let mut more = 0;
+    for (place, sentence) in sentences.enumerate() {
+        if place < MAX_EACH {
+            notes.push(sentence);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        notes.push(format!("{more} more {what}; summary.json names them."));
+    }
+}
+
+fn end(summary: &Summary) -> Option<String> {
+    match &summary.end {
+        RunEnd::Complete => None,
+        RunEnd::Stopped(reason) => Some(format!("The run was stopped: {}", sentence(reason))),
+        RunEnd::CutOff { last_s } => Some(format!(
+            "The ledger ends at {last_s:.1} s without the end of the run, which still goes on or was \
+             killed. The numbers are those up to there."
+        )),
+    }
+}
+
+fn status(job: &JobSummary) -> Option<String> {
+    let name = &job.name;
+    Some(match &job.status {
+        JobStatus::Finished => return None,
+        JobStatus::Failed(reason) => format!("Job {name} failed: {}", sentence(reason)),
+        JobStatus::Refused(reason) => format!("Job {name} was refused: {}", sentence(reason)),
+        JobStatus::Waiting => format!("Job {name} still waits for a place."),
+        JobStatus::Unfinished => match job.iterations {
+            Figure::Known(done) => {
+                format!("Job {name} had not ended; {done} iterations were done.")
+            }
+            Figure::Unknown(_) => format!("Job {name} had not ended."),
+        },
+        JobStatus::NotSubmitted => format!("Job {name} had not arrived."),
+    })
+}
+
+fn missing(job: &JobSummary) -> Option<String> {
+    let energy = job
+        .energy_j
+        .reason()
+        .map(|reason| ("energy and cost are", reason));
+    let loss = [&job.loss_first, &job.loss_last]
+        .into_iter()
+        .find_map(|loss| loss.reason().filter(|reason| *reason == LOSS_NOT_A_NUMBER))
+        .map(|reason| ("loss is", reason));
+    let (what, reason) = energy.or(loss)?;
+    Some(format!(
+        "The {what} unknown for job {}: {}",
+        job.name,
+        sentence(reason)
+    ))
+}
+
+fn late(job: &JobSummary) -> Option<String> {
+    let late = *job.late_arrivals.known().filter(|late| **late > 0)?;
+    Some(format!(
+        "Job {}: {late} message{} arrived later than the emulated link would have delivered {}, the \
+         worst by {}; this machine could not keep up there.",
+        job.name,
+        if late == 1 { "" } else { "s" },
+        if late == 1 { "it" } else { "them" },
+        duration(job.worst_late_s)
+    ))
+}
+
+fn overruns(job: &JobSummary) -> Option<String> {
+    let overruns = job.overruns;
+    (overruns > 0).then(|| {
+        format!(
+            "Job {}: {overruns} paced action{} took longer than on the emulated GPU, the worst by {}; \
+             the measured times are too long by that.",
+            job.name,
+            if overruns == 1 { "" } else { "s" },
+            duration(job.worst_overrun_s)
+        )
+    })
+}
+
+fn omissions(summary: &Summary) -> Vec<String> {
+    let omissions = &summary.omissions;
+    let mut notes = Vec::new();
+    if let Some(line) = omissions.torn_line {
+        notes.push(format!(
+            "Line {line}, the ledger's last, is torn and was left out."
+        ));
+    }
+    if let Some(kind) = &omissions.first_unknown {
+        notes.push(format!(
+            "{} record{} of kinds that this program does not know (the first: {kind}) {} left out.",
+            omissions.unknown_kinds,
+            if omissions.unknown_kinds == 1 {
+                ""
+            } else {
+                "s"
+            },
+            if omissions.unknown_kinds == 1 {
+                "was"
+            } else {
+                "were"
+            },
+        ));
+    }
+    notes
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
+}
+
+/// `text` with an end.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '!', '?']) {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
+}

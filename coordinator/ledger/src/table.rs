@@ -1,0 +1,480 @@
+//! Summaries for people.
+
+use std::fmt::Write;
+
+use bace_api::{ClockKind, ComputeRung, Header, NetworkRung};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+use crate::notes::notes;
+use crate::{Figure, JobSummary, Summary};
+
+/// Width of reports in columns, on a terminal and in a pipe alike.
+const WIDTH: u16 = 100;
+
+/// Rows of a table that still serve a person; `summary.json` holds all.
+const MAX_ROWS: usize = 60;
+
+/// What stands for a number that is not known.
+const UNKNOWN: &str = "–";
+
+/// A report of at most 100 columns, plain text without colours, that ends with a line break.
+///
+/// Numbers that are not known show as a dash; what went wrong stands in sentences below the tables.
+pub fn render(summary: &Summary) -> String {
+    let mut text = String::new();
+    let header = &summary.header;
+    paragraph(
+        &mut text,
+        &format!(
+            "{}, policy {}: {}\n{}",
+            header.scenario,
+            header.policy,
+            outcome(summary),
+            rung(header)
+        ),
+    );
+    paragraph(&mut text, &jobs(summary));
+    paragraph(&mut text, &totals(summary));
+    paragraph(&mut text, &regions(summary));
+    paragraph(&mut text, &links(summary));
+    let notes = notes(summary);
+    let lines = notes.iter().map(|note| wrapped("! ", note));
+    paragraph(&mut text, &lines.collect::<Vec<_>>().join("\n"));
+    paragraph(&mut text, &trace(summary));
+    plain(&text)
+}
+
+fn paragraph(text: &mut String, content: &str) {
+    if content.is_empty() {
+        return;
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(content);
+    text.push('\n');
+}
+
+fn outcome(summary: &Summary) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for job in &summary.jobs {
+        let word = job.status.word();
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    let plural = if summary.jobs.len() == 1 { "" } else { "s" };
+    format!("{} job{plural}, {}", summary.jobs.len(), parts.join(", "))
+}
+
+fn rung(header: &Header) -> String {
+    let clock = match header.clock {
+        ClockKind::Virtual => "virtual",
+        ClockKind::Wall => "wall",
+    };
+    let compute = match header.compute {
+        ComputeRung::Modelled => "modelled",
+        ComputeRung::Paced => "paced",
+        ComputeRung::Native => "native",
+    };
+    let network = match header.network {
+        NetworkRung::Modelled => "modelled",
+        NetworkRung::Shaped => "shaped",
+        NetworkRung::Kernel => "kernel",
+        NetworkRung::None => "none",
+    };
+    let mut text = format!("clock {clock} × compute {compute} × network {network}");
+    if let Some(model) = &header.iteration_model {
+        let _ = write!(text, " × iterations {model}");
+    }
+    text
+}
+
+fn jobs(summary: &Summary) -> String {
+    let jobs = &summary.jobs;
+    let of = |pick: fn(&JobSummary) -> &Figure| Scale::plain(jobs.iter().map(pick));
+    let (jct, queueing) = (of(|job| &job.jct_s), of(|job| &job.queueing_s));
+    let tokens = of(|job| &job.tokens_per_s);
+    let energy = Scale::energy(jobs.iter().map(|job| &job.energy_j));
+    let cost = Scale::dollars(jobs.iter().map(|job| &job.cost_usd));
+    let mut table = Columns::new(&[
+        "job",
+        "JCT (s)",
+        "queued (s)",
+        "K of K*",
+        "path",
+        "loss (nats)",
+        "tokens/s",
+        &format!("energy ({})", energy.unit),
+        "cost ($)",
+    ]);
+    // Names and paths read from the left.
+    table.left(4);
+    for job in jobs {
+        table.row(vec![
+            job.name.clone(),
+            match &job.jct_s {
+                Figure::Known(_) => jct.show(&job.jct_s),
+                Figure::Unknown(_) => job.status.word().to_owned(),
+            },
+            queueing.show(&job.queueing_s),
+            job.placed.as_ref().map_or(UNKNOWN.to_owned(), |placed| {
+                format!("{} of {}", placed.k, placed.k_star)
+            }),
+            path(job),
+            match (&job.loss_first, &job.loss_last) {
+                (Figure::Known(first), Figure::Known(last)) => format!("{first:.3} → {last:.3}"),
+                _ => UNKNOWN.to_owned(),
+            },
+            tokens.show(&job.tokens_per_s),
+            energy.show(&job.energy_j),
+            cost.show(&job.cost_usd),
+        ]);
+    }
+    table.finish("jobs")
+}
+
+fn path(job: &JobSummary) -> String {
+    let Some(placed) = &job.placed else {
+        return UNKNOWN.to_owned();
+    };
+    let parts: Vec<String> = placed
+        .path
+        .iter()
+        .map(|part| glued(&format!("{}×{}", part.region, part.gpus)))
+        .collect();
+    // Lines break behind an arrow, never before one or within a name.
+    parts.join(&format!("{GLUE}→ "))
+}
+
+fn totals(summary: &Summary) -> String {
+    let totals = &summary.totals;
+    let seconds = Scale::plain(
+        [
+            &totals.max_jct_s,
+            &totals.makespan_s,
+            &totals.mean_queueing_s,
+        ]
+        .into_iter(),
+    );
+    let mut lines = Vec::new();
+    lines.push((
+        "JCT",
+        match &totals.mean_jct_s {
+            Figure::Unknown(reason) => unknown(reason),
+            mean => format!(
+                "mean {} s, median {} s, p95 {} s, longest {} s",
+                seconds.show(mean),
+                seconds.show(&totals.median_jct_s),
+                seconds.show(&totals.p95_jct_s),
+                seconds.show(&totals.max_jct_s)
+            ),
+        },
+    ));
+    lines.push((
+        "queued",
+        told(&totals.mean_queueing_s, |_| {
+            format!("mean {} s", seconds.show(&totals.mean_queueing_s))
+        }),
+    ));
+    lines.push((
+        "makespan",
+        told(&totals.makespan_s, |_| {
+            format!("{} s", seconds.show(&totals.makespan_s))
+        }),
+    ));
+    let energy = Scale::energy([&totals.energy_j].into_iter());
+    lines.push((
+        "energy",
+        told(&totals.energy_j, |_| {
+            format!("{} {}", energy.show(&totals.energy_j), energy.unit)
+        }),
+    ));
+    let cost = Scale::dollars([&totals.cost_usd].into_iter());
+    lines.push((
+        "cost",
+        told(&totals.cost_usd, |_| {
+            format!("${}", cost.show(&totals.cost_usd))
+        }),
+    ));
+    // Without carbon series there is nothing to miss.
+    if let Figure::Known(carbon_g) = totals.carbon_g {
+        lines.push(("carbon", format!("{carbon_g:.1} g CO2")));
+    }
+    lines.push((
+        "GPUs",
+        match (&totals.gpu_busy_share, &totals.gpu_utilisation) {
+            (Figure::Known(held), Figure::Known(all)) => format!(
+                "computed {} of the time jobs held them, {} of all their time",
+                percent(*held),
+                percent(*all)
+            ),
+            (Figure::Known(held), Figure::Unknown(_)) => {
+                format!("computed {} of the time jobs held them", percent(*held))
+            }
+            (Figure::Unknown(reason), _) => unknown(reason),
+        },
+    ));
+    if let Figure::Known(share) = totals.link_utilisation {
+        lines.push((
+            "links",
+            format!("carried {} of what they could", percent(share)),
+        ));
+    }
+    let lines = lines
+        .iter()
+        .map(|(name, text)| wrapped(&format!(" {name:<10}"), text));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn regions(summary: &Summary) -> String {
+    let regions = &summary.regions;
+    let energy = Scale::energy(regions.iter().map(|region| &region.energy_j));
+    let cost = Scale::dollars(regions.iter().map(|region| &region.cost_usd));
+    let mut table = Columns::new(&[
+        "region",
+        &format!("energy ({})", energy.unit),
+        "cost ($)",
+        "GPUs computing (%)",
+    ]);
+    for region in regions {
+        table.row(vec![
+            region.name.clone(),
+            energy.show(&region.energy_j),
+            cost.show(&region.cost_usd),
+            share(&region.gpu_utilisation),
+        ]);
+    }
+    table.finish("regions")
+}
+
+fn links(summary: &Summary) -> String {
+    let carried: Vec<_> = summary
+        .links
+        .iter()
+        .filter(|link| link.bytes != Figure::Known(0))
+        .collect();
+    if carried.is_empty() {
+        return String::new();
+    }
+    let mut table = Columns::new(&["link", "payload (MB)", "in use (%)"]);
+    for link in carried {
+        table.row(vec![
+            glued(&format!("{} → {}", link.from, link.to)),
+            match &link.bytes {
+                Figure::Known(bytes) => format!("{:.1}", *bytes as f64 / 1e6),
+                Figure::Unknown(_) => UNKNOWN.to_owned(),
+            },
+            share(&link.utilisation),
+        ]);
+    }
+    table.finish("links")
+}
+
+fn trace(summary: &Summary) -> String {
+    let header = &summary.header;
+    let mut lines = vec![
+        ("scenario", format!("{} (blake3)", header.scenario_hash)),
+        ("seed", header.seed.to_string()),
+        ("version", header.version.clone()),
+        ("machine", header.machine.clone()),
+    ];
+    if let Some(started) = &header.started {
+        lines.push(("started", started.clone()));
+    }
+    if let Some(path) = &summary.ledger {
+        lines.push(("ledger", path.display().to_string()));
+    }
+    let lines = lines
+        .iter()
+        .map(|(name, text)| wrapped(&format!(" {name:<10}"), text));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// One unit and one number of decimals for a column.
+struct Scale {
+    unit: &'static str,
+    divisor: f64,
+    decimals: usize,
+}
+
+impl Scale {
+    fn plain<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+        Self {
+            unit: "",
+            divisor: 1.0,
+            decimals: if largest(figures) < 10.0 { 2 } else { 1 },
+        }
+    }
+
+    fn energy<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+        let largest = largest(figures);
+        let (unit, divisor) = match largest {
+            joules if joules < 1e4 => ("J", 1.0),
+            joules if joules < 1e7 => ("kJ", 1e3),
+            joules if joules < 1e10 => ("MJ", 1e6),
+            _ => ("GJ", 1e9),
+        };
+        Self {
+            unit,
+            divisor,
+            decimals: if largest / divisor < 100.0 { 2 } else { 1 },
+        }
+    }
+
+    fn dollars<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+        Self {
+            unit: "$",
+            divisor: 1.0,
+            decimals: match largest(figures) {
+                dollars if dollars < 1.0 => 6,
+                dollars if dollars < 100.0 => 4,
+                _ => 2,
+            },
+        }
+    }
+
+    fn show(&self, figure: &Figure) -> String {
+        match figure {
+            Figure::Known(value) => format!("{:.*}", self.decimals, value / self.divisor),
+            Figure::Unknown(_) => UNKNOWN.to_owned(),
+        }
+    }
+}
+
+fn largest<'a>(figures: impl Iterator<Item = &'a Figure>) -> f64 {
+    figures
+        .filter_map(|figure| figure.known())
+        .fold(0.0, |largest, value| value.abs().max(largest))
+}
+
+fn told(figure: &Figure, tell: impl FnOnce(f64) -> String) -> String {
+    match figure {
+        Figure::Known(value) => tell(*value),
+        Figure::Unknown(reason) => unknown(reason),
+    }
+}
+
+fn unknown(reason: &str) -> String {
+    format!("unknown: {reason}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn share(figure: &Figure) -> String {
+    match figure {
+        Figure::Known(share) => format!("{:.1}", share * 100.0),
+        Figure::Unknown(_) => UNKNOWN.to_owned(),
+    }
+}
+
+/// A table whose first column reads from the left and whose numbers end on the right.
+struct Columns {
+    table: Table,
+    left: Vec<usize>,
+    rows: usize,
+}
+
+impl Columns {
+    fn new(headings: &[&str]) -> Self {
+        let mut table = Table::new();
+        table
+            .load_style(
+                TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')),
+            )
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(WIDTH);
+        table.set_header(headings.iter().enumerate().map(|(place, heading)| {
+            Cell::new(glued(heading)).set_alignment(if place == 0 {
+                CellAlignment::Left
+            } else {
+                CellAlignment::Right
+            })
+        }));
+        Self {
+            table,
+            left: vec![0],
+            rows: 0,
+        }
+    }
+
+    fn left(&mut self, column: usize) {
+        self.left.push(column);
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows += 1;
+        if self.rows > MAX_ROWS {
+            return;
+        }
+        let left = &self.left;
+        self.table
+            .add_row(cells.into_iter().enumerate().map(|(place, cell)| {
+                Cell::new(cell).set_alignment(if left.contains(&place) {
+                    CellAlignment::Left
+                } else {
+                    CellAlignment::Right
+                })
+            }));
+    }
+
+    fn finish(self, what: &str) -> String {
+        let mut text = self.table.trim_fmt();
+        if self.rows > MAX_ROWS {
+            let _ = write!(
+                text,
+                "\n {MAX_ROWS} of {} {what} are shown; summary.json holds all",
+                self.rows
+            );
+        }
+        text
+    }
+}
+
+/// A space at which no line breaks, until [`plain`] makes a space of it.
+const GLUE: char = '\u{a0}';
+
+fn glued(text: &str) -> String {
+    text.replace(' ', "\u{a0}")
+}
+
+/// `text` behind `prefix`, broken into lines of at most [`WIDTH`] columns that stand below each other.
+fn wrapped(prefix: &str, text: &str) -> String {
+    let indent = prefix.chars().count();
+    let room = usize::from(WIDTH) - indent;
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    format!(
+        "{prefix}{}",
+        lines.join(&format!("\n{}", " ".repeat(indent)))
+    )
+}
+
+/// Text that moves no cursor: a ledger's strings may come from anywhere.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\n' => '\n',
+            GLUE => ' ',
+            control if control.is_control() => '\u{fffd}',
+            other => other,
+        })
+        .collect()
+}
