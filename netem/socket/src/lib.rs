@@ -12,12 +12,14 @@
 //! All tasks live on one [`NetThread`]; compute threads use [`LinkSender::blocking_send`] and the
 //! blocking side of the channel given to [`ReceiverTask::spawn`].
 
+mod bench;
 mod cell;
 mod control;
 mod credentials;
 mod error;
 mod frame;
 mod hold;
+mod host;
 mod pool;
 mod quic;
 mod receive;
@@ -26,11 +28,13 @@ mod send;
 mod timer;
 mod transport;
 
+pub use bench::{LinkMeasurement, measure_link};
 pub use cell::{CellCounters, CellTable, LinkCell};
 pub use control::{MessageReader, MessageWriter};
 pub use credentials::{Credentials, RunAuthority};
 pub use error::SocketError;
 pub use frame::{FrameError, MAX_HEADER_BYTES};
+pub use host::host_id;
 pub use pool::{BufferPool, PooledBuffer};
 pub use quic::{Connection, Endpoint, PendingPeer};
 pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask, Timing};

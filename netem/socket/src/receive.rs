@@ -230,9 +230,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 && self.reading.is_empty()
                 && let Some(error) = ended.take()
             {
-                let peer = Arc::clone(&self.peer);
-                // Nobody may be listening any more.
-                let _ = self.out.send(Received::Ended { peer, error }.into()).await;
+                self.end(error).await;
                 return;
             }
             let room = self.hold.len() + self.reading.len() < MAX_MESSAGES_HELD;
@@ -251,8 +249,8 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 }
                 waited = self.timer.wait_until(due_ns.unwrap_or(0)), if due_ns.is_some() => {
                     if let Err(error) = waited {
-                        tracing::error!(%error, "a link's timer failed");
-                        ended = Some(error);
+                        self.end(error).await;
+                        return;
                     }
                 }
                 () = self.out.closed() => return,
@@ -300,6 +298,12 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
             timing,
         };
         self.pass_on(Received::Message(message)).await
+    }
+
+    async fn end(&self, error: SocketError) {
+        let peer = Arc::clone(&self.peer);
+        // An error says that nobody listens any more.
+        let _ = self.pass_on(Received::Ended { peer, error }).await;
     }
 
     async fn pass_on(&self, received: Received) -> Result<(), ()> {
