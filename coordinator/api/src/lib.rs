@@ -10,6 +10,7 @@ mod job;
 mod message;
 mod placement;
 mod record;
+mod walk;
 
 pub use action::{Action, Program, StageProgram};
 pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
@@ -24,3 +25,4 @@ pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
     IterationRecord, NetworkRung, PlacedRegion, Record,
 };
+pub use walk::{StageWalk, TensorId};
