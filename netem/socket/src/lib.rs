@@ -25,6 +25,8 @@ mod quic;
 mod receive;
 mod runtime;
 mod send;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod transport;
 

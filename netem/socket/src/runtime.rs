@@ -68,7 +68,13 @@ impl Drop for NetThread {
     /// Ends all tasks where they wait, and the thread.
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        let own = thread::current().id();
+        // A task of the thread itself may hold the last handle: that thread cannot wait for itself.
+        if let Some(thread) = self
+            .thread
+            .take()
+            .filter(|thread| thread.thread().id() != own)
+        {
             // A panic of the thread was printed by it; there is nothing to add.
             let _ = thread.join();
         }

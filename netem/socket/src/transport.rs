@@ -73,7 +73,7 @@ impl Profile {
                 .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
                 .send_window(SEND_WINDOW_BYTES);
         }
-        if self.bulk && peer.ip().is_loopback() {
+        if self.bulk && peer.ip().to_canonical().is_loopback() {
             config
                 .initial_mtu(LOCAL_MTU)
                 .mtu_discovery_config(None)

@@ -1,0 +1,609 @@
+//! Both ends together, over real sockets on loopback.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bace_netem::{BitRate, Delay, LinkSpec};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::frame::{encode_head, put_chunk_frame};
+use crate::{
+    BufferPool, CellTable, Connection, Credentials, Endpoint, FrameError, LinkCell, LinkSender,
+    NetThread, OutgoingMessage, Profile, Received, ReceivedMessage, ReceiverConfig, ReceiverTask,
+    RunAuthority, SenderConfig, SenderTask, SocketError, now_ns,
+};
+
+const MAX_BYTES: u32 = 1 << 20;
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn spec(mbps: f64, delay_ms: f64) -> LinkSpec {
+    LinkSpec::new(
+        BitRate::from_bps(mbps * 1e6).unwrap(),
+        Delay::from_seconds(delay_ms / 1e3).unwrap(),
+    )
+}
+
+fn message(payload: Bytes) -> OutgoingMessage {
+    OutgoingMessage {
+        header: Bytes::from_static(b"header"),
+        payload,
+        ready_ns: now_ns(),
+    }
+}
+
+/// Bytes that differ from place to place.
+fn pattern(len: usize) -> Bytes {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+/// Two members of one run and a connection between them.
+struct Pair {
+    client: Connection,
+    server: Connection,
+    _endpoints: [Endpoint; 2],
+}
+
+async fn pair(profile: Profile) -> Pair {
+    let authority = RunAuthority::new().unwrap();
+    let bind = |name| Endpoint::bind(loopback(), &authority.issue(name).unwrap(), profile).unwrap();
+    let (w0, w1) = (bind("w0.run.local"), bind("w1.run.local"));
+    let address = w1.local_addr().unwrap();
+    let (client, server) = tokio::join!(w0.connect(address, "w1.run.local"), async {
+        w1.accept().await.unwrap().establish().await
+    });
+    Pair {
+        client: client.unwrap(),
+        server: server.unwrap(),
+        _endpoints: [w0, w1],
+    }
+}
+
+fn receive(connection: &Connection, max_message_bytes: u64) -> mpsc::Receiver<Received> {
+    let (out, received) = mpsc::channel(64);
+    let config = ReceiverConfig {
+        max_message_bytes,
+        cell: None,
+    };
+    ReceiverTask::spawn(connection, &BufferPool::default(), config, out).unwrap();
+    received
+}
+
+fn send(connection: &Connection, cell: LinkCell, spec: &LinkSpec) -> (LinkSender, SenderTask) {
+    LinkSender::spawn(connection, cell, spec, SenderConfig::default()).unwrap()
+}
+
+/// Waits until a first part of a message is here.
+async fn first_bytes(connection: &Connection) {
+    while connection.quinn().stats().frame_rx.stream == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn next_message(received: &mut mpsc::Receiver<Received>) -> ReceivedMessage {
+    match received.recv().await {
+        Some(Received::Message(message)) => message,
+        other => panic!("a message was expected, not {other:?}"),
+    }
+}
+
+async fn next_failure(received: &mut mpsc::Receiver<Received>) -> SocketError {
+    match received.recv().await {
+        Some(Received::Failed { error, .. }) => error,
+        other => panic!("a failure was expected, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn messages_arrive_whole_in_order_and_never_early() {
+    let pair = pair(Profile::data()).await;
+    let spec = spec(500.0, 5.0);
+    let mut received = receive(&pair.server, 4 << 20);
+    let (sender, task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+    let sizes = [0, 1, 65_535, 65_536, 65_537, 3 << 20, 0, 200_000];
+    let ready_ns = now_ns();
+    for (i, &size) in sizes.iter().enumerate() {
+        let outgoing = OutgoingMessage {
+            header: Bytes::copy_from_slice(&[i as u8]),
+            payload: pattern(size),
+            ready_ns,
+        };
+        sender.send(outgoing).await.unwrap();
+    }
+    drop(sender);
+    let mut carried = 0;
+    for (i, &size) in sizes.iter().enumerate() {
+        let message = next_message(&mut received).await;
+        assert_eq!(
+            (&message.header[..], &*message.peer),
+            (&[i as u8][..], "w0.run.local")
+        );
+        assert_eq!(message.payload, pattern(size));
+        carried += size as u64;
+        let timing = message.timing;
+        // Slots follow each other: a message ends with all bytes before it. Each of its chunks is
+        // rounded by half a nanosecond.
+        let ideal_ns = ready_ns + (spec.ideal_seconds(carried) * 1e9) as u64;
+        assert!(
+            timing.deliver_at_ns.abs_diff(ideal_ns) <= 100,
+            "{timing:?}, {ideal_ns}"
+        );
+        assert!(timing.delivered_ns >= timing.deliver_at_ns);
+        assert!(timing.delivered_ns >= timing.arrived_ns);
+        assert_eq!(timing.ready_ns, ready_ns);
+    }
+    let report = task.finish().await.unwrap();
+    assert_eq!(
+        (report.messages, report.bytes),
+        (sizes.len() as u64, carried)
+    );
+}
+
+#[test]
+fn senders_on_two_threads_share_one_link_and_never_exceed_it() {
+    const MESSAGES: usize = 8;
+    const BYTES: usize = 150_000;
+    let spec = spec(200.0, 1.0);
+    let (table, path) = CellTable::create(1).unwrap();
+    let cell = table.cell(0).unwrap();
+    let started_ns = now_ns();
+    cell.set_rate(spec.rate, started_ns);
+
+    let mut deliveries: Vec<(u64, usize)> = std::thread::scope(|scope| {
+        let jobs = [(); 2].map(|()| scope.spawn(|| one_job(&path, spec, MESSAGES, BYTES)));
+        jobs.into_iter()
+            .flat_map(|job| job.join().unwrap())
+            .collect()
+    });
+    deliveries.sort_unstable();
+    assert_eq!(deliveries.len(), 2 * MESSAGES);
+    let mut carried = 0;
+    for (deliver_at_ns, bytes) in deliveries {
+        carried += bytes as u64;
+        let earliest_ns = started_ns + (spec.ideal_seconds(carried) * 1e9) as u64;
+        assert!(deliver_at_ns + 100 >= earliest_ns);
+    }
+    let counters = cell.counters();
+    assert_eq!(counters.bytes, (2 * MESSAGES * BYTES) as u64);
+    assert_eq!(
+        counters.reservations,
+        (2 * MESSAGES * BYTES.div_ceil(65_536)) as u64
+    );
+}
+
+/// A job with its own network thread and connection; delivery times and sizes of its messages.
+fn one_job(
+    path: &std::path::Path,
+    spec: LinkSpec,
+    messages: usize,
+    bytes: usize,
+) -> Vec<(u64, usize)> {
+    let cell = CellTable::open(path).unwrap().cell(0).unwrap();
+    let net = NetThread::start("job").unwrap();
+    let (_pair, sender, mut received) = net
+        .run(async move {
+            let pair = pair(Profile::data()).await;
+            let received = receive(&pair.server, 1 << 20);
+            let (sender, _task) = send(&pair.client, cell, &spec);
+            (pair, sender, received)
+        })
+        .unwrap();
+    for _ in 0..messages {
+        sender.blocking_send(message(pattern(bytes))).unwrap();
+    }
+    (0..messages)
+        .map(|_| match received.blocking_recv() {
+            Some(Received::Message(message)) => {
+                (message.timing.deliver_at_ns, message.payload.len())
+            }
+            other => panic!("a message was expected, not {other:?}"),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_link_that_is_down_keeps_its_messages_until_it_is_up() {
+    let pair = pair(Profile::data()).await;
+    let spec = spec(100.0, 0.0);
+    let cell = LinkCell::private(BitRate::ZERO);
+    let mut received = receive(&pair.server, MAX_BYTES.into());
+    let (sender, _task) = send(&pair.client, cell.clone(), &spec);
+    sender.send(message(pattern(1_000))).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(30), received.recv()).await;
+    assert!(waited.is_err());
+    let up_ns = now_ns();
+    cell.set_rate(spec.rate, up_ns);
+    let message = next_message(&mut received).await;
+    assert_eq!(message.timing.deliver_at_ns, up_ns + 80_000);
+}
+
+#[tokio::test]
+async fn late_messages_are_counted() {
+    let pair = pair(Profile::data()).await;
+    let spec = spec(1_000.0, 0.0);
+    let cell = LinkCell::private(spec.rate);
+    let (out, mut received) = mpsc::channel(4);
+    let config = ReceiverConfig {
+        cell: Some(cell.clone()),
+        ..ReceiverConfig::default()
+    };
+    let task =
+        ReceiverTask::spawn::<Received>(&pair.server, &BufferPool::default(), config, out).unwrap();
+    let (sender, _task) = send(&pair.client, cell.clone(), &spec);
+    let outgoing = OutgoingMessage {
+        ready_ns: now_ns() - 50_000_000,
+        ..message(pattern(10))
+    };
+    sender.send(outgoing).await.unwrap();
+    next_message(&mut received).await;
+    let stats = task.stats();
+    assert_eq!(
+        (stats.messages, stats.bytes, stats.late_arrivals),
+        (1, 10, 1)
+    );
+    assert!(stats.late_max_us > 49_000);
+    assert_eq!(cell.counters().late_arrivals, 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_message_fails_at_the_receiver_and_others_follow() {
+    let pair = pair(Profile::data()).await;
+    let slow = spec(1.0, 0.0);
+    let fast = spec(1_000.0, 0.0);
+    let mut received = receive(&pair.server, MAX_BYTES.into());
+    let (sender, task) = send(&pair.client, LinkCell::private(slow.rate), &slow);
+    sender.send(message(pattern(500_000))).await.unwrap();
+    first_bytes(&pair.server).await;
+    task.cancel();
+    let error = next_failure(&mut received).await.to_string();
+    assert!(
+        error.contains("w0.run.local") && error.contains("reset"),
+        "{error}"
+    );
+    assert!(matches!(task.finish().await, Err(SocketError::TaskEnded)));
+    let refused = sender.send(message(Bytes::new())).await;
+    assert!(matches!(refused, Err(SocketError::TaskEnded)));
+
+    let (sender, _task) = send(&pair.client, LinkCell::private(fast.rate), &fast);
+    sender.send(message(pattern(10))).await.unwrap();
+    assert_eq!(next_message(&mut received).await.payload, pattern(10));
+}
+
+#[tokio::test]
+async fn a_lost_connection_fails_what_is_under_way_and_ends() {
+    let pair = pair(Profile::data()).await;
+    let slow = spec(1.0, 0.0);
+    let mut received = receive(&pair.server, MAX_BYTES.into());
+    let (sender, task) = send(&pair.client, LinkCell::private(slow.rate), &slow);
+    sender.send(message(pattern(500_000))).await.unwrap();
+    first_bytes(&pair.server).await;
+    pair.client.close("crash");
+    let error = next_failure(&mut received).await.to_string();
+    assert!(
+        error.starts_with("keep the connection to w0.run.local"),
+        "{error}"
+    );
+    match received.recv().await {
+        Some(Received::Ended { error, .. }) => assert!(error.to_string().contains("crash")),
+        other => panic!("the end was expected, not {other:?}"),
+    }
+    assert!(received.recv().await.is_none());
+    drop(sender);
+    assert!(task.finish().await.is_err());
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_handed_up_after_an_orderly_close() {
+    let pair = pair(Profile::data()).await;
+    let far = spec(1_000.0, 80.0);
+    let mut received = receive(&pair.server, MAX_BYTES.into());
+    let (sender, task) = send(&pair.client, LinkCell::private(far.rate), &far);
+    sender.send(message(pattern(1_000))).await.unwrap();
+    drop(sender);
+    assert_eq!(task.finish().await.unwrap().messages, 1);
+    pair.client.close("done");
+    let message = next_message(&mut received).await;
+    assert!(message.timing.delivered_ns >= message.timing.ready_ns + 80_000_000);
+    assert!(matches!(
+        received.recv().await,
+        Some(Received::Ended { .. })
+    ));
+}
+
+#[tokio::test]
+async fn malformed_messages_fail_and_the_connection_lives() {
+    let pair = pair(Profile::data()).await;
+    let mut received = receive(&pair.server, 1_000);
+    let whole = |announced: u64, chunk: &[u8]| {
+        let mut bytes = encode_head(b"h", announced, 0);
+        put_chunk_frame(&mut bytes, chunk.len() as u32, 0);
+        bytes.extend_from_slice(chunk);
+        bytes
+    };
+    let too_long = FrameError::PayloadTooLong {
+        announced: u64::MAX,
+        limit: 1_000,
+    };
+    for (bytes, expected) in [
+        (whole(u64::MAX, b""), too_long),
+        (
+            whole(3, b"four"),
+            FrameError::ChunkTooLong { chunk: 4, left: 3 },
+        ),
+        (whole(9, b"four"), FrameError::Truncated),
+    ] {
+        let mut stream = pair.client.quinn().open_uni().await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        // Refused early, the stream may be stopped by now.
+        let _ = stream.finish();
+        match next_failure(&mut received).await {
+            SocketError::Frame { source, .. } => assert_eq!(source, expected),
+            other => panic!("a frame error was expected, not {other}"),
+        }
+    }
+    let spec = spec(1_000.0, 0.0);
+    let (sender, _task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+    sender.send(message(pattern(10))).await.unwrap();
+    assert_eq!(next_message(&mut received).await.payload, pattern(10));
+}
+
+#[tokio::test]
+async fn limits_hold_before_anything_is_sent() {
+    let pair = pair(Profile::data()).await;
+    let vast = spec(1e9, 10_000.0);
+    let refused = LinkSender::spawn(
+        &pair.client,
+        LinkCell::private(vast.rate),
+        &vast,
+        SenderConfig::default(),
+    );
+    assert!(matches!(refused, Err(SocketError::TooLarge { .. })));
+
+    let config = SenderConfig {
+        queue_messages: 2,
+        ..SenderConfig::default()
+    };
+    let down = LinkCell::private(BitRate::ZERO);
+    let (sender, _task) = LinkSender::spawn(&pair.client, down, &spec(1.0, 0.0), config).unwrap();
+    let long_header = OutgoingMessage {
+        header: pattern(4_097),
+        ..message(Bytes::new())
+    };
+    let refused = sender.try_send(long_header).unwrap_err().to_string();
+    assert_eq!(refused, "send a header of 4097 bytes: the limit is 4096");
+    sender.try_send(message(Bytes::new())).unwrap();
+    sender.try_send(message(Bytes::new())).unwrap();
+    let full = sender
+        .try_send(message(Bytes::new()))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(full, "queue a message: 2 are waiting already");
+}
+
+#[tokio::test]
+async fn only_members_of_the_run_get_in() {
+    let ours = RunAuthority::new().unwrap();
+    let theirs = RunAuthority::new().unwrap();
+    let profile = Profile::control();
+    let coordinator = ours.issue("coordinator.run.local").unwrap();
+    let endpoint = Endpoint::bind(loopback(), &coordinator, profile).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let (outcome, mut outcomes) = mpsc::channel(4);
+    tokio::spawn(async move {
+        while let Some(pending) = endpoint.accept().await {
+            outcome.send(pending.establish().await).await.unwrap();
+        }
+    });
+
+    let member = Endpoint::bind(loopback(), &ours.issue("w3.run.local").unwrap(), profile).unwrap();
+    let connection = member
+        .connect(address, "coordinator.run.local")
+        .await
+        .unwrap();
+    let accepted = outcomes.recv().await.unwrap().unwrap();
+    assert_eq!(accepted.peer_name(), "w3.run.local");
+    assert_eq!(connection.peer_name(), "coordinator.run.local");
+
+    let wrong_name = member
+        .connect(address, "w9.run.local")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong_name.starts_with("connect to w9.run.local at 127.0.0.1:"),
+        "{wrong_name}"
+    );
+    assert!(outcomes.recv().await.unwrap().is_err());
+
+    let stranger =
+        Endpoint::bind(loopback(), &theirs.issue("w3.run.local").unwrap(), profile).unwrap();
+    assert!(
+        stranger
+            .connect(address, "coordinator.run.local")
+            .await
+            .is_err()
+    );
+    assert!(outcomes.recv().await.unwrap().is_err());
+
+    // Knows our authority, and has a certificate of another.
+    let mixed = Credentials {
+        ca_der: coordinator.ca_der.clone(),
+        ..theirs.issue("w3.run.local").unwrap()
+    };
+    let intruder = Endpoint::bind(loopback(), &mixed, profile).unwrap();
+    assert!(said_hello(&intruder, address).await.is_err());
+    assert!(outcomes.recv().await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn who_has_no_certificate_gets_no_answer() {
+    let authority = RunAuthority::new().unwrap();
+    let coordinator = authority.issue("coordinator.run.local").unwrap();
+    let endpoint = Endpoint::bind(loopback(), &coordinator, Profile::control()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let refused = tokio::spawn(async move {
+        let pending = endpoint.accept().await.unwrap();
+        pending.establish().await.map(|_| ())
+    });
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(coordinator.ca_der.clone().into()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"bace/1".to_vec()];
+    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let client = quinn::Endpoint::client(loopback()).unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(tls));
+    let connection = client
+        .connect_with(config, address, "coordinator.run.local")
+        .unwrap()
+        .await
+        // The client's side of the handshake is done before the refusal arrives.
+        .unwrap();
+    let error = connection.closed().await.to_string();
+    assert!(error.contains("certificate"), "{error}");
+    assert!(matches!(
+        refused.await.unwrap(),
+        Err(SocketError::Accept { .. })
+    ));
+}
+
+async fn said_hello(endpoint: &Endpoint, address: SocketAddr) -> Result<Vec<u8>, SocketError> {
+    let connection = endpoint.connect(address, "coordinator.run.local").await?;
+    let (answer, _writer, _reader) = connection.hello(b"hello", MAX_BYTES).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn control_messages_are_whole_in_both_directions() {
+    let pair = pair(Profile::control()).await;
+    let serving = pair.server.clone();
+    let echo = tokio::spawn(async move {
+        let (mut writer, mut reader) = serving.accept_messages(MAX_BYTES).await?;
+        while let Some(message) = reader.receive().await? {
+            writer.send(&message).await?;
+        }
+        writer.finish().await
+    });
+    let (answer, mut writer, mut reader) = pair.client.hello(b"who", MAX_BYTES).await.unwrap();
+    assert_eq!(answer, b"who");
+    for size in [0, 1, 70_000, MAX_BYTES as usize] {
+        writer.send(&pattern(size)).await.unwrap();
+        assert_eq!(reader.receive().await.unwrap().unwrap(), pattern(size));
+    }
+    let error = writer
+        .send(&pattern(MAX_BYTES as usize + 1))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "send a message of 1048577 bytes: the limit is 1048576"
+    );
+    writer.finish().await.unwrap();
+    assert!(reader.receive().await.unwrap().is_none());
+    echo.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn broken_control_messages_are_errors() {
+    let pair = pair(Profile::control()).await;
+    for (bytes, expected) in [
+        (
+            &[0xff; 4][..],
+            "announced 4294967295 bytes, the limit is 1048576",
+        ),
+        (&[5, 0, 0, 0, 1][..], "ended within a message"),
+        (&[5, 0][..], "ended within a message"),
+    ] {
+        let (mut stream, _answers) = pair.client.quinn().open_bi().await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.finish().unwrap();
+        let (_writer, mut reader) = pair.server.accept_messages(MAX_BYTES).await.unwrap();
+        let error = reader.receive().await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_lost_after_the_idle_timeout() {
+    let profile = Profile {
+        idle_timeout: Duration::from_millis(1_000),
+        keep_alive: Duration::from_millis(200),
+        bulk: false,
+    };
+    let authority = RunAuthority::new().unwrap();
+    let (near, far) = (
+        authority.issue("w0.run.local"),
+        authority.issue("w1.run.local"),
+    );
+    let near_net = NetThread::start("near").unwrap();
+    let far_net = NetThread::start("far").unwrap();
+    let far = far_net
+        .run(async move { Endpoint::bind(loopback(), &far.unwrap(), profile).unwrap() })
+        .unwrap();
+    let address = far.local_addr().unwrap();
+    far_net.handle().spawn(async move {
+        let connection = far.accept().await.unwrap().establish().await.unwrap();
+        connection.closed().await
+    });
+    let (_near, connection) = near_net
+        .run(async move {
+            let near = Endpoint::bind(loopback(), &near.unwrap(), profile).unwrap();
+            let connection = near.connect(address, "w1.run.local").await.unwrap();
+            (near, connection)
+        })
+        .unwrap();
+    // Kept alive well beyond the idle timeout.
+    let alive = connection.clone();
+    let waited = near_net.run(async move {
+        tokio::time::timeout(Duration::from_millis(1_500), alive.closed()).await
+    });
+    assert!(waited.unwrap().is_err());
+    // As a killed process: no farewell.
+    drop(far_net);
+    let error = near_net
+        .run(async move { connection.closed().await })
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "keep the connection to w1.run.local: timed out"
+    );
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let credentials = RunAuthority::new().unwrap().issue("w0.run.local").unwrap();
+    let first = Endpoint::bind(loopback(), &credentials, Profile::data()).unwrap();
+    let address = first.local_addr().unwrap();
+    let error = Endpoint::bind(address, &credentials, Profile::data())
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with(&format!(
+        "bind UDP address {address}: Address already in use"
+    )));
+    first.close("done").await;
+    assert!(first.accept().await.is_none());
+}
+
+#[test]
+fn a_measured_link_says_what_it_should_have_been() {
+    let spec = spec(100.0, 0.0);
+    let mut seen = 0;
+    let measured = crate::measure_link(&spec, 100_000, 2, |_| seen += 1).unwrap();
+    assert_eq!((measured.len(), seen), (2, 2));
+    for one in measured {
+        assert_eq!((one.spec, one.message_bytes), (spec, 100_000));
+        assert_eq!(one.ideal_s, 0.008);
+        assert!(one.error_s() > -1e-6);
+    }
+    let down = LinkSpec::new(BitRate::ZERO, Delay::ZERO);
+    assert!(crate::measure_link(&down, 1, 1, |_| ()).is_err());
+}
