@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod golden;
+pub mod pipeline;
 mod scenario;
 mod series;
 

@@ -1,0 +1,87 @@
+//! The program of a placed job.
+
+use bace_api::{Boundary, Job, Placement, Program};
+use bace_models::StageMemory;
+use bace_netem::BitRate;
+
+use super::depth::{DepthCut, StageRoom, depths};
+use super::generate;
+use crate::Scenario;
+
+/// What one tensor takes over a stage boundary, in either direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoundaryTime {
+    /// From its first bit leaving to its last bit leaving, seconds; infinite on a dead link.
+    pub transfer_s: f64,
+    /// From a bit's leaving to its arrival, seconds.
+    pub delay_s: f64,
+}
+
+/// A placed job's program and where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelinePlan {
+    /// What every stage does in every iteration.
+    pub program: Program,
+    /// Forwards of each stage before its first backward.
+    pub depths: Vec<u32>,
+    /// Where memory did not allow the depth that the links ask for.
+    pub cuts: Vec<DepthCut>,
+    /// Times of the boundaries that the depths were made for, K − 1 of them.
+    pub boundaries: Vec<BoundaryTime>,
+}
+
+/// The program of `job` on `placement`, whose stages take `stage_seconds` (forward and backward of one micro-batch)
+/// and whose boundaries run at `rates` bit/s.
+pub fn plan(
+    scenario: &Scenario,
+    job: &Job,
+    placement: &Placement,
+    stage_seconds: &[f64],
+    rates: &[f64],
+) -> PipelinePlan {
+    let bytes = job.boundary_bytes();
+    let boundaries: Vec<BoundaryTime> = placement
+        .boundaries()
+        .iter()
+        .zip(rates)
+        .map(|(&boundary, &rate)| BoundaryTime {
+            transfer_s: BitRate::from_bps(rate)
+                .unwrap_or(BitRate::ZERO)
+                .seconds_for(bytes),
+            delay_s: delay_s(scenario, boundary),
+        })
+        .collect();
+    let rooms: Vec<StageRoom> = placement
+        .stage_regions()
+        .iter()
+        .enumerate()
+        .map(|(stage, region)| StageRoom {
+            memory: StageMemory::of(&job.model, &job.shape, &placement.layers, stage),
+            memory_bytes: scenario.regions[region.index()].gpu.memory_bytes,
+        })
+        .collect();
+    let largest_s = stage_seconds.iter().copied().fold(0.0, f64::max);
+    let found = depths(
+        job.schedule,
+        job.micro_batches,
+        largest_s,
+        &boundaries,
+        &rooms,
+    );
+    PipelinePlan {
+        program: generate(job.micro_batches, &found.depths),
+        depths: found.depths,
+        cuts: found.cuts,
+        boundaries,
+    }
+}
+
+fn delay_s(scenario: &Scenario, boundary: Boundary) -> f64 {
+    match boundary {
+        Boundary::Fabric(region) => scenario.regions[region.index()].fabric.delay.seconds(),
+        Boundary::Link(link) => scenario
+            .links
+            .get(&link)
+            .map_or(0.0, |spec| spec.delay.seconds()),
+    }
+}
