@@ -7,6 +7,7 @@ use bace_api::{
     Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, Record, TransferSummary,
 };
 
+use crate::notes::sentence;
 use crate::totals::{self, Steps};
 use crate::{
     Figure, JobStatus, JobSummary, Ledger, LedgerError, Omissions, PlacementSummary, Reader,
@@ -130,9 +131,10 @@ impl Fold {
                 at_s,
                 worker,
                 reason,
-            } => self
-                .workers_lost
-                .push(format!("worker {worker} was lost at {at_s:.1} s: {reason}")),
+            } => self.workers_lost.push(format!(
+                "Worker {worker} was lost at {at_s:.1} s: {}",
+                sentence(reason)
+            )),
             Record::Training { at_s, job, .. } => self.job(job).training_s = Some(*at_s),
             Record::Iteration(iteration) => self.job(&iteration.job).add_iteration(iteration),
             Record::Transfer {

@@ -1,6 +1,7 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
 use crate::fold::LOSS_NOT_A_NUMBER;
+use crate::table::GLUE;
 use crate::{Figure, JobStatus, JobSummary, RunEnd, Summary};
 
 /// Sentences of one sort that still serve a person.
@@ -153,14 +154,14 @@ fn omissions(summary: &Summary) -> Vec<String> {
 
 fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
-        format!("{:.2} ms", seconds * 1e3)
+        format!("{:.2}{GLUE}ms", seconds * 1e3)
     } else {
-        format!("{seconds:.2} s")
+        format!("{seconds:.2}{GLUE}s")
     }
 }
 
 /// `text` with an end.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) {
         text.to_owned()

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use bace_api::{ClockKind, ComputeRung, Header, NetworkRung};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{
+    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
+};
 
 use crate::notes::notes;
 use crate::{Figure, JobSummary, Summary};
@@ -13,6 +15,9 @@ const WIDTH: u16 = 100;
 
 /// Rows of a table that still serve a person; `summary.json` holds all.
 const MAX_ROWS: usize = 60;
+
+/// The column of a job's path.
+const PATH: usize = 4;
 
 /// What stands for a number that is not known.
 const UNKNOWN: &str = "–";
@@ -99,22 +104,19 @@ fn jobs(summary: &Summary) -> String {
     let jobs = &summary.jobs;
     let of = |pick: fn(&JobSummary) -> &Figure| Scale::plain(jobs.iter().map(pick));
     let (jct, queueing) = (of(|job| &job.jct_s), of(|job| &job.queueing_s));
-    let tokens = of(|job| &job.tokens_per_s);
     let energy = Scale::energy(jobs.iter().map(|job| &job.energy_j));
     let cost = Scale::dollars(jobs.iter().map(|job| &job.cost_usd));
     let mut table = Columns::new(&[
         "job",
         "JCT (s)",
-        "queued (s)",
-        "K of K*",
+        "wait (s)",
+        "K/K*",
         "path",
         "loss (nats)",
-        "tokens/s",
         &format!("energy ({})", energy.unit),
         "cost ($)",
     ]);
-    // Names and paths read from the left.
-    table.left(4);
+    table.wrap(PATH);
     for job in jobs {
         table.row(vec![
             job.name.clone(),
@@ -124,19 +126,23 @@ fn jobs(summary: &Summary) -> String {
             },
             queueing.show(&job.queueing_s),
             job.placed.as_ref().map_or(UNKNOWN.to_owned(), |placed| {
-                format!("{} of {}", placed.k, placed.k_star)
+                format!("{}/{}", placed.k, placed.k_star)
             }),
             path(job),
             match (&job.loss_first, &job.loss_last) {
                 (Figure::Known(first), Figure::Known(last)) => format!("{first:.3} → {last:.3}"),
                 _ => UNKNOWN.to_owned(),
             },
-            tokens.show(&job.tokens_per_s),
-            energy.show(&job.energy_j),
-            cost.show(&job.cost_usd),
+            used(job, energy.show(&job.energy_j)),
+            used(job, cost.show(&job.cost_usd)),
         ]);
     }
     table.finish("jobs")
+}
+
+/// The number of a job that ever held a GPU; a zero of another would be noise.
+fn used(job: &JobSummary, number: String) -> String {
+    job.placed.as_ref().map_or(UNKNOWN.to_owned(), |_| number)
 }
 
 fn path(job: &JobSummary) -> String {
@@ -177,7 +183,7 @@ fn totals(summary: &Summary) -> String {
         },
     ));
     lines.push((
-        "queued",
+        "wait",
         told(&totals.mean_queueing_s, |_| {
             format!("mean {} s", seconds.show(&totals.mean_queueing_s))
         }),
@@ -228,7 +234,7 @@ fn totals(summary: &Summary) -> String {
     }
     let lines = lines
         .iter()
-        .map(|(name, text)| wrapped(&format!(" {name:<10}"), text));
+        .map(|(name, text)| wrapped(&format!("{name:<10}"), text));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -292,7 +298,7 @@ fn trace(summary: &Summary) -> String {
     }
     let lines = lines
         .iter()
-        .map(|(name, text)| wrapped(&format!(" {name:<10}"), text));
+        .map(|(name, text)| wrapped(&format!("{name:<10}"), text));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -375,10 +381,9 @@ fn share(figure: &Figure) -> String {
     }
 }
 
-/// A table whose first column reads from the left and whose numbers end on the right.
+/// A table whose numbers end on the right.
 struct Columns {
     table: Table,
-    left: Vec<usize>,
     rows: usize,
 }
 
@@ -390,39 +395,33 @@ impl Columns {
                 TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')),
             )
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(WIDTH);
-        table.set_header(headings.iter().enumerate().map(|(place, heading)| {
-            Cell::new(glued(heading)).set_alignment(if place == 0 {
-                CellAlignment::Left
-            } else {
-                CellAlignment::Right
-            })
-        }));
-        Self {
-            table,
-            left: vec![0],
-            rows: 0,
+            .set_width(WIDTH)
+            .set_header(headings);
+        for (place, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if place > 0 {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+                column.set_cell_alignment(CellAlignment::Right);
+            }
         }
+        Self { table, rows: 0 }
     }
 
-    fn left(&mut self, column: usize) {
-        self.left.push(column);
+    /// Lets a column of text read from the left and break into lines where room is short.
+    fn wrap(&mut self, column: usize) {
+        let column = self
+            .table
+            .column_mut(column)
+            .expect("the column has a heading");
+        column.remove_constraint();
+        column.set_cell_alignment(CellAlignment::Left);
     }
 
     fn row(&mut self, cells: Vec<String>) {
         self.rows += 1;
-        if self.rows > MAX_ROWS {
-            return;
+        if self.rows <= MAX_ROWS {
+            self.table.add_row(cells);
         }
-        let left = &self.left;
-        self.table
-            .add_row(cells.into_iter().enumerate().map(|(place, cell)| {
-                Cell::new(cell).set_alignment(if left.contains(&place) {
-                    CellAlignment::Left
-                } else {
-                    CellAlignment::Right
-                })
-            }));
     }
 
     fn finish(self, what: &str) -> String {
@@ -430,7 +429,7 @@ impl Columns {
         if self.rows > MAX_ROWS {
             let _ = write!(
                 text,
-                "\n {MAX_ROWS} of {} {what} are shown; summary.json holds all",
+                "\n{MAX_ROWS} of {} {what} are shown; summary.json holds all",
                 self.rows
             );
         }
@@ -439,7 +438,7 @@ impl Columns {
 }
 
 /// A space at which no line breaks, until [`plain`] makes a space of it.
-const GLUE: char = '\u{a0}';
+pub(crate) const GLUE: char = '\u{a0}';
 
 fn glued(text: &str) -> String {
     text.replace(' ', "\u{a0}")
@@ -450,7 +449,8 @@ fn wrapped(prefix: &str, text: &str) -> String {
     let indent = prefix.chars().count();
     let room = usize::from(WIDTH) - indent;
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    let gap = |character: char| character.is_whitespace() && character != GLUE;
+    for word in text.split(gap).filter(|word| !word.is_empty()) {
         let line = lines.last_mut().expect("there is always a line");
         if line.is_empty() {
             line.push_str(word);
