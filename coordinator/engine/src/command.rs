@@ -1,0 +1,54 @@
+//! What the engine wants done.
+
+use bace_api::{Attempt, JobId, Placement};
+
+/// An order to whoever executes the stages.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Train a job.
+    Start(Box<Start>),
+    /// A running job's shares of its links changed.
+    Rates(Rates),
+    /// Drop a job: it lost GPUs and is back in the queue.
+    Cancel {
+        /// The job.
+        job: JobId,
+        /// Which start of it.
+        attempt: Attempt,
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
+
+/// A job to train, with all that its programs and predictions follow from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// The job.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: Attempt,
+    /// Where its stages run.
+    pub placement: Placement,
+    /// Forward and backward seconds of one micro-batch on each stage's GPU; a third of it is the forward.
+    pub stage_seconds: Vec<f64>,
+    /// The iteration to begin with: how many are done.
+    pub first_iteration: u32,
+    /// Predicted seconds of an iteration by the analytic formula at this instant's shares; infinite on a dead link.
+    pub iteration_s: f64,
+    /// Bits per second of each stage boundary, K − 1 of them: the fabric's rate inside a region, the job's
+    /// share on links between regions.
+    pub rates: Vec<f64>,
+}
+
+/// A running job's shares from now on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates {
+    /// The job.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: Attempt,
+    /// Seconds of an iteration by the analytic formula at these shares; infinite on a dead link.
+    pub iteration_s: f64,
+    /// Bits per second of each stage boundary, as in [`Start`].
+    pub rates: Vec<f64>,
+}

@@ -1,0 +1,23 @@
+//! What can go wrong while driving an engine.
+
+/// Why the engine could not be asked or told something.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// No policy of this name.
+    #[error("find the policy `{name}`: there are {known}")]
+    UnknownPolicy {
+        /// What was asked for.
+        name: String,
+        /// All names, separated by commas.
+        known: String,
+    },
+    /// A recorded input names a job that the scenario does not have.
+    #[error("find the job `{0}` in the scenario")]
+    UnknownJob(String),
+    /// A recorded input names a region that the scenario does not have.
+    #[error("find the region `{0}` in the scenario")]
+    UnknownRegion(String),
+    /// A recorded capacity that is none.
+    #[error("take {0} bit/s as a link's capacity: it has to be finite and not negative")]
+    NotARate(f64),
+}

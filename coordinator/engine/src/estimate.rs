@@ -1,0 +1,297 @@
+//! The arithmetic of SCHEDULING.md sections 1 and 2: stage times, K_min, K*, iteration times, demands.
+//!
+//! Choices where the page is silent:
+//! - types and speeds are those of all regions, with or without GPUs;
+//! - the delay of a boundary between two regions is that of the link its activations take, counted twice.
+
+use std::collections::BTreeMap;
+
+use bace_api::{Job, JobId, RegionGpus};
+use bace_models::{GpuType, MicroBatchShape, ModelSpec, Split, Workload};
+use bace_netem::{LinkId, RegionId};
+
+use crate::{Cluster, Refusal, Scenario};
+
+/// Values this close (relative) are a tie.
+pub(crate) const TIE: f64 = 1e-12;
+
+/// Jobs with the same model and micro-batch, which share stage times and demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProfileId(u32);
+
+/// What follows from a model and a micro-batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    workload: Workload,
+    /// Bits over one stage boundary, one direction, one micro-batch: 8·A.
+    boundary_bits: f64,
+    /// K_min.
+    fewest_gpus: u64,
+    /// Operations of the largest of K equal stages, at K − 1.
+    largest_operations: Vec<f64>,
+}
+
+/// What does not change while a scenario runs.
+#[derive(Debug, Clone)]
+pub struct Estimates {
+    profiles: Vec<Profile>,
+    profile_of: Vec<ProfileId>,
+    /// Operations a second, by region.
+    speeds: Vec<f64>,
+    slowest_speed: f64,
+    smallest_fabric_bps: f64,
+    all_gpus: u64,
+    smallest_memory: u64,
+}
+
+impl Profile {
+    /// Seconds of the largest of `stages` equal stages at `speed` operations a second: t(K).
+    ///
+    /// # Panics
+    /// If `stages` is 0 or beyond what [`Profile::most_stages`] says.
+    pub fn largest_stage_s(&self, stages: u32, speed: f64) -> f64 {
+        self.largest_operations[stages as usize - 1] / speed
+    }
+
+    /// Bits over one stage boundary, one direction, one micro-batch.
+    pub fn boundary_bits(&self) -> f64 {
+        self.boundary_bits
+    }
+
+    /// K_min: GPUs below which weights, gradients and Adam state do not fit.
+    pub fn fewest_gpus(&self) -> u64 {
+        self.fewest_gpus
+    }
+
+    /// min(L, all GPUs of the scenario).
+    pub fn most_stages(&self) -> u32 {
+        self.largest_operations.len() as u32
+    }
+}
+
+impl Estimates {
+    /// The estimates of `scenario`.
+    pub fn of(scenario: &Scenario) -> Self {
+        let speeds: Vec<f64> = scenario
+            .regions
+            .iter()
+            .map(|region| region.gpu.flops * region.gpu.mfu)
+            .collect();
+        let all_gpus = scenario
+            .regions
+            .iter()
+            .map(|region| u64::from(region.gpus))
+            .sum();
+        let memories = scenario
+            .regions
+            .iter()
+            .map(|region| region.gpu.memory_bytes);
+        let fabrics = scenario
+            .regions
+            .iter()
+            .map(|region| region.fabric.rate.bps());
+        let mut estimates = Self {
+            profiles: Vec::new(),
+            profile_of: Vec::with_capacity(scenario.jobs.len()),
+            slowest_speed: speeds.iter().copied().fold(f64::INFINITY, f64::min),
+            speeds,
+            smallest_fabric_bps: fabrics.fold(f64::INFINITY, f64::min),
+            all_gpus,
+            smallest_memory: memories.min().unwrap_or(0),
+        };
+        let mut known = BTreeMap::new();
+        for job in &scenario.jobs {
+            let id = *known
+                .entry(numbers(&job.model, &job.shape))
+                .or_insert_with(|| {
+                    estimates.profiles.push(estimates.profile_of_job(job));
+                    ProfileId(estimates.profiles.len() as u32 - 1)
+                });
+            estimates.profile_of.push(id);
+        }
+        estimates
+    }
+
+    /// The profile of a job.
+    pub fn profile_id(&self, job: JobId) -> ProfileId {
+        self.profile_of[job.index()]
+    }
+
+    /// A profile.
+    pub fn profile(&self, id: ProfileId) -> &Profile {
+        &self.profiles[id.0 as usize]
+    }
+
+    /// Operations a second of a GPU of `region`.
+    pub fn speed(&self, region: RegionId) -> f64 {
+        self.speeds[region.index()]
+    }
+
+    /// Operations a second of the slowest type in the scenario.
+    pub fn slowest_speed(&self) -> f64 {
+        self.slowest_speed
+    }
+
+    /// K*: the stage count that is fastest while nothing between regions is in the way.
+    pub fn best_stages(&self, job: JobId, micro_batches: u32) -> Result<u32, Refusal> {
+        let profile = self.profile(self.profile_id(job));
+        let fewest = u32::try_from(profile.fewest_gpus).unwrap_or(u32::MAX);
+        if profile.fewest_gpus > self.all_gpus {
+            return Err(Refusal::Gpus {
+                needs: profile.fewest_gpus,
+                has: self.all_gpus,
+            });
+        }
+        if fewest > profile.most_stages() {
+            return Err(Refusal::Memory {
+                needs: profile.fewest_gpus,
+                layers: profile.workload.layers,
+                memory_bytes: self.smallest_memory,
+            });
+        }
+        let fabric_s = profile.boundary_bits / self.smallest_fabric_bps;
+        let ideal = |stages: u32| {
+            let communication = if stages > 1 { fabric_s } else { 0.0 };
+            let slowest = profile.largest_stage_s(stages, self.slowest_speed);
+            pipeline_slots(micro_batches, stages) * slowest.max(communication)
+        };
+        let range = fewest..=profile.most_stages();
+        let best = range.clone().map(ideal).fold(f64::INFINITY, f64::min);
+        let mut found = range.filter(|&stages| ideal(stages) <= best * (1.0 + TIE));
+        match found.next() {
+            Some(stages) if best.is_finite() => Ok(stages),
+            _ => Err(Refusal::Fabric { stages: fewest }),
+        }
+    }
+
+    /// The smallest speed on a path.
+    pub(crate) fn slowest_on(&self, path: &[RegionGpus]) -> f64 {
+        path.iter()
+            .map(|part| self.speed(part.region))
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    /// t of a placement: the largest stage's forward and backward seconds at the stages' own speeds.
+    pub(crate) fn placed_stage_s(
+        &self,
+        scenario: &Scenario,
+        profile: &Profile,
+        path: &[RegionGpus],
+    ) -> f64 {
+        let slowest = self.slowest_on(path);
+        if path.iter().all(|part| self.speed(part.region) == slowest) {
+            let stages = path.iter().map(|part| part.gpus).sum();
+            return profile.largest_stage_s(stages, slowest);
+        }
+        split(scenario, profile, path).largest_s
+    }
+
+    fn profile_of_job(&self, job: &Job) -> Profile {
+        let workload = Workload::of(&job.model, &job.shape);
+        let most = u64::from(job.model.layers).min(self.all_gpus) as u32;
+        let largest_operations = (1..=most)
+            .map_while(|stages| workload.largest_stage_operations(stages))
+            .collect();
+        Profile {
+            workload,
+            boundary_bits: job.boundary_bytes() as f64 * 8.0,
+            fewest_gpus: job.model.fewest_gpus(self.smallest_memory),
+            largest_operations,
+        }
+    }
+}
+
+/// The layers of each stage on `path`, split for the stages' own speeds.
+pub(crate) fn split(scenario: &Scenario, profile: &Profile, path: &[RegionGpus]) -> Split {
+    let gpus: Vec<&GpuType> = path
+        .iter()
+        .flat_map(|part| {
+            let gpu = &scenario.regions[part.region.index()].gpu;
+            std::iter::repeat_n(gpu, part.gpus as usize)
+        })
+        .collect();
+    let split = profile.workload.split(&gpus);
+    split.expect("a path has at least one GPU and no more than the model has layers")
+}
+
+/// What an iteration of a placed job takes besides its shares of links between regions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PipelineTimes {
+    /// M + K − 1.
+    slots: f64,
+    /// t, seconds.
+    stage_s: f64,
+    /// Largest time of a tensor over a region's fabric, seconds; 0 where no region holds two stages.
+    fabric_s: f64,
+    /// Bits over one boundary.
+    bits: f64,
+    /// 2·Σ d, seconds.
+    delays_s: f64,
+}
+
+impl PipelineTimes {
+    /// Those of `job` on `path` with largest stage time `stage_s`.
+    pub(crate) fn of(
+        scenario: &Scenario,
+        cluster: &Cluster,
+        job: &Job,
+        bits: f64,
+        path: &[RegionGpus],
+        stage_s: f64,
+    ) -> Self {
+        let stages = path.iter().map(|part| part.gpus).sum();
+        let mut times = Self {
+            slots: pipeline_slots(job.micro_batches, stages),
+            stage_s,
+            fabric_s: 0.0,
+            bits,
+            delays_s: 0.0,
+        };
+        let mut delays = 0.0;
+        for (position, part) in path.iter().enumerate() {
+            let fabric = &scenario.regions[part.region.index()].fabric;
+            if part.gpus > 1 {
+                times.fabric_s = times.fabric_s.max(bits / fabric.rate.bps());
+                delays += f64::from(part.gpus - 1) * fabric.delay.seconds();
+            }
+            if let Some(next) = path.get(position + 1) {
+                delays += cluster.delay_s(LinkId::new(part.region, next.region));
+            }
+        }
+        times.delays_s = 2.0 * delays;
+        times
+    }
+
+    /// T with a share of `share_bps` on the slowest link between regions; pass infinity without such a link.
+    pub(crate) fn iteration_s(&self, share_bps: f64) -> f64 {
+        let slot = self.stage_s.max(self.fabric_s).max(self.bits / share_bps);
+        self.slots * slot + self.delays_s
+    }
+
+    /// D: bit/s on every link between regions, each direction.
+    pub(crate) fn demand_bps(&self) -> f64 {
+        self.bits / self.stage_s
+    }
+}
+
+/// M + K − 1.
+pub(crate) fn pipeline_slots(micro_batches: u32, stages: u32) -> f64 {
+    f64::from(micro_batches) + f64::from(stages) - 1.0
+}
+
+/// All numbers that a profile follows from, as a key.
+fn numbers(model: &ModelSpec, shape: &MicroBatchShape) -> [u32; 11] {
+    [
+        model.layers,
+        model.hidden,
+        model.heads,
+        model.kv_heads,
+        model.head_size,
+        model.feed_forward,
+        u32::from(model.gated),
+        model.vocabulary,
+        shape.sequences,
+        shape.sequence,
+        shape.bytes_per_element,
+    ]
+}

@@ -1,0 +1,210 @@
+//! BACE-Pipe, SCHEDULING.md section 3, and its ablations.
+//!
+//! Choices where the page is silent:
+//! - `min_share`·K° is rounded up with a relative slack of 1e-12, so that 0.55 of 20 is 11;
+//! - costs, and times without slack, that differ by less than 1e-12 (relative) are ties and go to the path found first;
+//! - a job that lost its GPUs and waits again keeps the C of the whole job and its first arrival.
+
+use std::collections::BTreeMap;
+
+use super::candidates::choose;
+use super::pathfinder::{Ways, Wish};
+use super::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
+use crate::estimate::TIE;
+use crate::{PlacementReason, PriorityTerms, ProfileId, Refusal};
+
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// Bandwidth-aware, cost-efficient placement over several regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BacePipe {
+    priority: bool,
+    pathfinder: bool,
+    cost_min: bool,
+}
+
+impl Default for BacePipe {
+    fn default() -> Self {
+        Self {
+            priority: true,
+            pathfinder: true,
+            cost_min: true,
+        }
+    }
+}
+
+impl BacePipe {
+    /// Order of arrival instead of priorities; jobs that cannot be placed are passed over.
+    #[must_use]
+    pub fn without_priority(self) -> Self {
+        Self {
+            priority: false,
+            ..self
+        }
+    }
+
+    /// Paths of one region only.
+    #[must_use]
+    pub fn without_pathfinder(self) -> Self {
+        Self {
+            pathfinder: false,
+            ..self
+        }
+    }
+
+    /// GPUs in path order and the fastest path, whatever it costs.
+    #[must_use]
+    pub fn without_cost_min(self) -> Self {
+        Self {
+            cost_min: false,
+            ..self
+        }
+    }
+
+    fn wish<'a>(&self, view: &ClusterView<'a>, waiting: &Waiting) -> Wish<'a> {
+        let full = waiting.k_full.unwrap_or(waiting.k_star);
+        let share = view.scenario.policy.min_share * f64::from(full) * (1.0 - TIE);
+        Wish {
+            profile: view.estimates.profile(waiting.profile),
+            full,
+            least: (share.ceil() as u32).max(waiting.k_min).min(full),
+            extend: self.pathfinder,
+        }
+    }
+}
+
+impl Policy for BacePipe {
+    fn decide(&self, view: &ClusterView<'_>) -> Decision {
+        let mut ways = Ways::over(view.scenario, view.cluster, view.estimates);
+        let order = Order::of(view, self.priority);
+        let mut possible: BTreeMap<(ProfileId, u32), bool> = BTreeMap::new();
+        let mut best: Option<(usize, f64)> = None;
+        for (position, waiting) in view.waiting.iter().enumerate() {
+            let priority = order.terms(waiting).priority;
+            if best.is_some_and(|(_, known)| known >= priority) {
+                continue;
+            }
+            let wish = self.wish(view, waiting);
+            let can = possible
+                .entry((waiting.profile, wish.full))
+                .or_insert_with(|| ways.any(&wish));
+            if *can {
+                best = Some((position, priority));
+                if !self.priority {
+                    break;
+                }
+            }
+        }
+        let ahead = |position: usize, waiting: &Waiting| match best {
+            Some((chosen, _)) if !self.priority => position < chosen,
+            Some((chosen, priority)) => {
+                let own = order.terms(waiting).priority;
+                own > priority || (own == priority && position < chosen)
+            }
+            None => true,
+        };
+        let mut decision = Decision::default();
+        if view.explain {
+            for (position, waiting) in view.waiting.iter().enumerate() {
+                if ahead(position, waiting) {
+                    decision.passed_over.push(PassedOver {
+                        job: waiting.job,
+                        cause: ways.shortfall(&self.wish(view, waiting)),
+                    });
+                }
+            }
+        }
+        decision.placed = best.and_then(|(position, _)| {
+            let waiting = &view.waiting[position];
+            let wish = self.wish(view, waiting);
+            let (path, paths) = choose(view, &mut ways, waiting, &wish, self.cost_min)?;
+            Some(Choice {
+                job: waiting.job,
+                path,
+                reason: PlacementReason {
+                    k_min: waiting.k_min,
+                    k_star: waiting.k_star,
+                    k_full: waiting.k_full,
+                    priority: self.priority.then(|| order.terms(waiting)),
+                    paths,
+                },
+            })
+        });
+        decision
+    }
+
+    fn full_share(
+        &self,
+        idle: &IdleView<'_>,
+        profile: ProfileId,
+        k_min: u32,
+        k_star: u32,
+    ) -> Result<Option<u32>, Refusal> {
+        let mut ways = Ways::over(idle.scenario, idle.cluster, idle.estimates);
+        let wish = |stages| Wish {
+            profile: idle.estimates.profile(profile),
+            full: stages,
+            least: stages,
+            extend: self.pathfinder,
+        };
+        let found = (k_min..=k_star)
+            .rev()
+            .find(|&stages| ways.any(&wish(stages)));
+        match found {
+            Some(stages) => Ok(Some(stages)),
+            None if self.pathfinder => Err(Refusal::Bandwidth {
+                needs: k_min,
+                stopped: Some(ways.shortfall(&wish(k_min))),
+            }),
+            None => Err(Refusal::Region {
+                needs: k_min,
+                has: idle
+                    .scenario
+                    .regions
+                    .iter()
+                    .map(|region| region.gpus)
+                    .max()
+                    .unwrap_or(0),
+            }),
+        }
+    }
+}
+
+/// What priorities are measured against at an instant.
+#[derive(Debug, Clone, Copy)]
+struct Order {
+    at_s: f64,
+    alpha: f64,
+    largest_compute_s: f64,
+    largest_demand_bps: f64,
+    aging_per_hour: f64,
+    by_priority: bool,
+}
+
+impl Order {
+    fn of(view: &ClusterView<'_>, by_priority: bool) -> Self {
+        let largest = |of: fn(&Waiting) -> f64| view.waiting.iter().map(of).fold(0.0, f64::max);
+        Self {
+            at_s: view.at_s,
+            alpha: view.cluster.link_utilisation(),
+            largest_compute_s: largest(|waiting| waiting.compute_s),
+            largest_demand_bps: largest(|waiting| waiting.demand_bps),
+            aging_per_hour: view.scenario.policy.aging_per_hour,
+            by_priority,
+        }
+    }
+
+    fn terms(&self, waiting: &Waiting) -> PriorityTerms {
+        let intensity = waiting.compute_s / self.largest_compute_s;
+        let sensitivity = waiting.demand_bps / self.largest_demand_bps;
+        let aging = self.aging_per_hour * (self.at_s - waiting.arrival_s) / SECONDS_PER_HOUR;
+        let own = (1.0 - self.alpha) * (1.0 - intensity) + self.alpha * (1.0 - sensitivity);
+        PriorityTerms {
+            priority: if self.by_priority { own + aging } else { 0.0 },
+            alpha: self.alpha,
+            intensity,
+            sensitivity,
+            aging,
+        }
+    }
+}
