@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bace_api::{FORMAT_VERSION, Header, Record};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
@@ -167,12 +168,13 @@ impl<R: BufRead> Reader<R> {
                     continue;
                 }
                 Err(error) => match unknown_kind(line.bytes) {
-                    Some(kind) => {
+                    Ok(Some(kind)) => {
                         self.omissions.unknown_kinds += 1;
                         self.omissions.first_unknown.get_or_insert(kind);
                         continue;
                     }
-                    None => describe(line.bytes, &error),
+                    Ok(None) => describe(line.bytes, &error),
+                    Err(error) => describe(line.bytes, &error),
                 },
             };
             return Err(LedgerError::Damaged {
@@ -252,9 +254,9 @@ impl<R: BufRead> Lines<R> {
 struct Probe {
     kind: String,
     #[serde(default)]
-    input: Option<String>,
+    input: Value,
     #[serde(default)]
-    format: Option<u64>,
+    format: Value,
 }
 
 fn read_header(line: Option<Line<'_>>, path: &Path) -> Result<Header, LedgerError> {
@@ -272,15 +274,14 @@ fn read_header(line: Option<Line<'_>>, path: &Path) -> Result<Header, LedgerErro
     if probe.kind != "header" {
         return Err(no_ledger("line 1 should be a header".to_owned()));
     }
-    match probe.format {
-        Some(found) if found == 0 || found > u64::from(FORMAT_VERSION) => {
-            return Err(LedgerError::Version {
-                path: path.to_owned(),
-                found,
-                known: FORMAT_VERSION,
-            });
-        }
-        _ => {}
+    if let Some(found) = probe.format.as_u64()
+        && (found == 0 || found > u64::from(FORMAT_VERSION))
+    {
+        return Err(LedgerError::Version {
+            path: path.to_owned(),
+            found,
+            known: FORMAT_VERSION,
+        });
     }
     match serde_json::from_slice(line.bytes) {
         Ok(Record::Header(header)) => Ok(header),
@@ -292,18 +293,19 @@ fn read_header(line: Option<Line<'_>>, path: &Path) -> Result<Header, LedgerErro
     }
 }
 
-/// The kind of a well-formed record that this program does not know; `None` if the line is damaged.
-fn unknown_kind(line: &[u8]) -> Option<String> {
-    let probe: Probe = serde_json::from_slice(line).ok()?;
+/// The kind of a well-formed record that this program does not know; `None` if it knows the kind, an error if
+/// the line is no record at all.
+fn unknown_kind(line: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    let probe: Probe = serde_json::from_slice(line)?;
     if !KINDS.contains(&probe.kind.as_str()) {
-        return Some(probe.kind);
+        return Ok(Some(probe.kind));
     }
-    match probe.input {
-        Some(input) if probe.kind == "input" && !INPUTS.contains(&input.as_str()) => {
+    Ok(match probe.input.as_str() {
+        Some(input) if probe.kind == "input" && !INPUTS.contains(&input) => {
             Some(format!("input {input}"))
         }
         _ => None,
-    }
+    })
 }
 
 /// What is wrong with a line, without serde's own line number, which is always 1 here.
@@ -319,5 +321,22 @@ fn describe(line: &[u8], error: &serde_json::Error) -> String {
     match error.column() {
         0 => format!("not a record: {}", &text[..end]),
         column => format!("not a record: {} at column {column}", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_and_inputs_of_the_frozen_ledger_are_listed() {
+        let golden = include_str!("../../../tests/golden/ledger-v1/ledger.jsonl");
+        for line in golden.lines() {
+            let probe: Probe = serde_json::from_str(line).unwrap();
+            assert!(KINDS.contains(&probe.kind.as_str()), "{}", probe.kind);
+            if let Some(input) = probe.input.as_str() {
+                assert!(INPUTS.contains(&input), "{input}");
+            }
+        }
     }
 }

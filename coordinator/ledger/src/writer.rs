@@ -177,3 +177,52 @@ fn create_file(dir: &Path, name: &'static str) -> Result<File, LedgerError> {
             _ => LedgerError::io("create", &path, error),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record::JobFinished {
+            at_s: 1.0,
+            job: "a".to_owned(),
+        }
+    }
+
+    fn writer(file: &str) -> LedgerWriter {
+        LedgerWriter {
+            path: PathBuf::from(file),
+            file: OpenOptions::new().write(true).open(file).unwrap(),
+            written: 0,
+            buffer: Vec::new(),
+            broken: false,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_nothing_follows_it() {
+        // Writes to this device fail as on a full disk.
+        let mut writer = writer("/dev/full");
+        let error = writer.append(&record()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("write /dev/full: "),
+            "{error}"
+        );
+        assert!(matches!(
+            writer.append(&record()),
+            Err(LedgerError::Broken { .. })
+        ));
+    }
+
+    #[test]
+    fn a_record_that_no_reader_would_take_is_refused() {
+        let mut writer = writer("/dev/null");
+        let error = writer
+            .append(&Record::JobFinished {
+                at_s: 1.0,
+                job: "a".repeat(MAX_LINE_BYTES),
+            })
+            .unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+    }
+}
