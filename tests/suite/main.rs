@@ -1,1 +1,4 @@
 //! Tests over the whole.
+
+mod scripts;
+mod walls;

@@ -1,0 +1,42 @@
+# Sourced by scripts/run and scripts/test: what a build needs, told in one line where it is missing.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# Announces a step and the seconds since the script began.
+step() { say "[${SECONDS} s] $*"; }
+
+# check_build GIGABYTES: the tools to build with, and disk for what is built.
+check_build() {
+    local needed_gb=$1 needed_rust found free_kb place
+    [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
+        fail "this is $(uname -s) on $(uname -m); only Linux on x86-64 is supported"
+    command -v cargo >/dev/null ||
+        fail "no cargo; install Rust from https://rustup.rs, or put ~/.cargo/bin on PATH"
+    needed_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    found=$(cd "$root" && cargo --version 2>/dev/null | cut -d' ' -f2) && [ -n "$found" ] ||
+        fail "cargo does not start; try 'cargo --version' in $root"
+    printf '%s\n%s\n' "$needed_rust" "$found" | sort -VC ||
+        fail "cargo $found is too old; Rust $needed_rust or later is needed (rustup update)"
+    command -v "${CXX:-c++}" >/dev/null ||
+        fail "no C++ compiler '${CXX:-c++}'; install one (Debian, Ubuntu: apt install g++)"
+    command -v "${CC:-cc}" >/dev/null ||
+        fail "no C compiler '${CC:-cc}', which also links; install one (Debian, Ubuntu: apt install gcc)"
+    target=$(target_folder)
+    place=$target
+    # The folder that will hold it, where it does not exist yet.
+    while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+    [ -w "$place" ] || fail "$place is not writable; CARGO_TARGET_DIR names another place to build in"
+    free_kb=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
+    # A folder that was built in before holds most of it already.
+    [ -e "$target/CACHEDIR.TAG" ] || [ "$free_kb" -ge $((needed_gb * 1000 * 1000)) ] ||
+        fail "needs about $needed_gb GB of disk in $place to build; $((free_kb / 1000)) MB are free"
+}
+
+# Where cargo builds: CARGO_TARGET_DIR, or what cargo's own configuration says.
+target_folder() {
+    (cd "$root" && cargo metadata --no-deps --format-version 1) |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p' || fail "cargo cannot read $root/Cargo.toml"
+}

@@ -1,0 +1,126 @@
+//! What the scripts say on a machine that lacks something.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TOOLS: [&str; 13] = [
+    "bash", "basename", "dirname", "uname", "sed", "cut", "sort", "awk", "df", "cat", "cc", "c++",
+    "env",
+];
+
+/// A machine with a `PATH` of its own.
+struct Machine {
+    bin: tempfile::TempDir,
+}
+
+impl Machine {
+    /// One on which `cargo` would start to build.
+    fn complete() -> Self {
+        let bin = tempfile::tempdir().expect("a temporary folder");
+        let machine = Self { bin };
+        for tool in TOOLS {
+            let real = ["/usr/bin", "/bin"]
+                .map(|folder| Path::new(folder).join(tool))
+                .into_iter()
+                .find(|path| path.exists())
+                .expect("a machine that runs tests has these tools");
+            symlink(real, machine.path(tool)).expect("a link");
+        }
+        machine.cargo("1.95.0")
+    }
+
+    fn path(&self, tool: &str) -> PathBuf {
+        self.bin.path().join(tool)
+    }
+
+    fn without(self, tool: &str) -> Self {
+        fs::remove_file(self.path(tool)).expect("the tool was there");
+        self
+    }
+
+    /// Replaces a tool by a script.
+    fn with(self, tool: &str, script: &str) -> Self {
+        let path = self.path(tool);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
+        self
+    }
+
+    /// A cargo that tells its version and where it builds, and does nothing else.
+    fn cargo(self, version: &str) -> Self {
+        let target = self.path("target").display().to_string();
+        self.with(
+            "cargo",
+            &format!(
+                "case $1 in\n--version) echo 'cargo {version} (abc 2026-01-01)';;\n\
+                 metadata) echo '{{\"target_directory\":\"{target}\"}}';;\n*) exit 9;;\nesac"
+            ),
+        )
+    }
+
+    /// What a script says before it ends with status 1: one line.
+    fn complaint(&self, script: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../scripts")
+            .join(script);
+        let output = Command::new("/bin/bash")
+            .arg(path)
+            .env_clear()
+            .env("PATH", self.bin.path())
+            .current_dir("/")
+            .output()
+            .expect("bash starts");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with(&format!("{script}: ")), "{stderr}");
+        stderr
+    }
+}
+
+/// Both scripts say `expected` on `machine`.
+fn both_say(machine: &Machine, expected: &str) {
+    for script in ["run", "test"] {
+        let complaint = machine.complaint(script);
+        assert!(complaint.contains(expected), "{complaint}");
+    }
+}
+
+#[test]
+fn missing_tools_are_named_in_one_line() {
+    both_say(
+        &Machine::complete().without("cargo"),
+        "no cargo; install Rust",
+    );
+    both_say(&Machine::complete().without("c++"), "no C++ compiler 'c++'");
+    both_say(&Machine::complete().without("cc"), "no C compiler 'cc'");
+}
+
+#[test]
+fn a_cargo_that_is_too_old_or_broken_is_told() {
+    both_say(
+        &Machine::complete().cargo("1.70.0"),
+        "cargo 1.70.0 is too old",
+    );
+    both_say(
+        &Machine::complete().with("cargo", "exit 1"),
+        "cargo does not start",
+    );
+}
+
+#[test]
+fn other_systems_are_told() {
+    both_say(
+        &Machine::complete().with("uname", "echo Darwin"),
+        "only Linux on x86-64",
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_before_anything_is_built() {
+    let full = "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 8 70000 99%% /\\n'";
+    both_say(&Machine::complete().with("df", full), "70 MB are free");
+}
