@@ -316,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn another_process_opens_it() {
+        let (_table, path) = CellTable::create(1).unwrap();
+        let mut head = std::process::Command::new("head");
+        let head = head.arg("-c8").arg(&path).output().unwrap();
+        assert_eq!(head.stdout, b"bacelink");
+    }
+
+    #[test]
     fn an_index_beyond_the_table_is_an_error() {
         let (table, _path) = CellTable::create(2).unwrap();
         assert_eq!(

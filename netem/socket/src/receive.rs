@@ -113,8 +113,9 @@ pub struct ReceiverTask {
 
 impl ReceiverTask {
     /// Starts to receive all messages of `connection` within the current tokio runtime and hands
-    /// them up through `out`, in the order of their delivery. Several receivers may share one
-    /// `out`, and `T` may be what else its reader waits for.
+    /// them up through `out`, in the order in which the link delivers them; messages that arrive
+    /// late may overtake each other. Several receivers may share one `out`, and `T` may be what else
+    /// its reader waits for.
     ///
     /// The capacity of `out` bounds the messages that are due and not yet taken: it must hold what
     /// the peers may send while the reader computes, else reading stops and later messages are late.
@@ -202,6 +203,9 @@ impl Arrived {
     }
 }
 
+/// The end of a reading task.
+type Joined = Result<Result<Arrived, SocketError>, tokio::task::JoinError>;
+
 struct Receiver<T> {
     connection: Connection,
     peer: Arc<str>,
@@ -242,8 +246,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                     }
                 }
                 Some(read) = self.reading.join_next() => {
-                    let read = read.unwrap_or(Err(SocketError::TaskEnded));
-                    if self.take(read).await.is_err() {
+                    if self.take_all(read).await.is_err() {
                         return;
                     }
                 }
@@ -262,6 +265,18 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
         let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
         let connection = self.connection.clone();
         self.reading.spawn(read(connection, stream, decoder));
+    }
+
+    /// Takes what was read and all else that is read by now, so that late messages are handed up in
+    /// order as well if they came together; an error when nobody listens.
+    async fn take_all(&mut self, first: Joined) -> Result<(), ()> {
+        let mut next = Some(first);
+        while let Some(read) = next {
+            self.take(read.unwrap_or(Err(SocketError::TaskEnded)))
+                .await?;
+            next = self.reading.try_join_next();
+        }
+        Ok(())
     }
 
     /// Holds a message that was read, or reports why it was not; an error when nobody listens.

@@ -104,26 +104,37 @@ async fn messages_arrive_whole_in_order_and_never_early() {
     let spec = spec(500.0, 5.0);
     let mut received = receive(&pair.server, 4 << 20);
     let (sender, task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
-    let sizes = [0, 1, 65_535, 65_536, 65_537, 3 << 20, 0, 200_000];
+    let payloads = [0, 1, 65_535, 65_536, 65_537, 3 << 20, 0, 200_000].map(pattern);
     let ready_ns = now_ns();
-    for (i, &size) in sizes.iter().enumerate() {
+    for (i, payload) in payloads.iter().enumerate() {
         let outgoing = OutgoingMessage {
             header: Bytes::copy_from_slice(&[i as u8]),
-            payload: pattern(size),
+            payload: payload.clone(),
             ready_ns,
         };
         sender.send(outgoing).await.unwrap();
     }
     drop(sender);
+    let mut messages = Vec::new();
+    for _ in &payloads {
+        messages.push(next_message(&mut received).await);
+    }
+    let in_time =
+        |message: &&ReceivedMessage| message.timing.arrived_ns <= message.timing.deliver_at_ns;
+    assert!(
+        messages
+            .iter()
+            .filter(in_time)
+            .is_sorted_by_key(|message| &message.header)
+    );
+
+    // On a busy host late ones may have overtaken each other.
+    messages.sort_by_key(|message| message.header[0]);
     let mut carried = 0;
-    for (i, &size) in sizes.iter().enumerate() {
-        let message = next_message(&mut received).await;
-        assert_eq!(
-            (&message.header[..], &*message.peer),
-            (&[i as u8][..], "w0.run.local")
-        );
-        assert_eq!(message.payload, pattern(size));
-        carried += size as u64;
+    for (message, payload) in messages.iter().zip(&payloads) {
+        assert_eq!(message.payload, payload);
+        assert_eq!(&*message.peer, "w0.run.local");
+        carried += payload.len() as u64;
         let timing = message.timing;
         // Slots follow each other: a message ends with all bytes before it. Each of its chunks is
         // rounded by half a nanosecond.
@@ -132,14 +143,13 @@ async fn messages_arrive_whole_in_order_and_never_early() {
             timing.deliver_at_ns.abs_diff(ideal_ns) <= 100,
             "{timing:?}, {ideal_ns}"
         );
-        assert!(timing.delivered_ns >= timing.deliver_at_ns);
-        assert!(timing.delivered_ns >= timing.arrived_ns);
+        assert!(timing.delivered_ns >= timing.deliver_at_ns.max(timing.arrived_ns));
         assert_eq!(timing.ready_ns, ready_ns);
     }
     let report = task.finish().await.unwrap();
     assert_eq!(
         (report.messages, report.bytes),
-        (sizes.len() as u64, carried)
+        (payloads.len() as u64, carried)
     );
 }
 
