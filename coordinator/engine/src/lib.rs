@@ -19,6 +19,8 @@ mod reason;
 mod running;
 mod scenario;
 mod series;
+#[cfg(test)]
+mod testing;
 
 pub use agenda::{Scheduled, agenda};
 pub use cluster::Cluster;
