@@ -106,19 +106,18 @@ fn jobs(summary: &Summary) -> String {
     let (jct, queueing) = (of(|job| &job.jct_s), of(|job| &job.queueing_s));
     let energy = Scale::energy(jobs.iter().map(|job| &job.energy_j));
     let cost = Scale::dollars(jobs.iter().map(|job| &job.cost_usd));
-    let mut table = Columns::new(&[
-        "job",
-        "JCT (s)",
-        "wait (s)",
-        "K/K*",
-        "path",
-        "loss (nats)",
-        &format!("energy ({})", energy.unit),
-        "cost ($)",
-    ]);
+    let energy_heading = format!("energy ({})", energy.unit);
+    let mut headings = vec!["job", "JCT (s)", "wait (s)", "K/K*", "path"];
+    // Where nothing is computed there is no loss.
+    let trained = summary.header.compute != ComputeRung::Modelled;
+    if trained {
+        headings.push("loss (nats)");
+    }
+    headings.extend([energy_heading.as_str(), "cost ($)"]);
+    let mut table = Columns::new(&headings);
     table.wrap(PATH);
     for job in jobs {
-        table.row(vec![
+        let mut cells = vec![
             job.name.clone(),
             match &job.jct_s {
                 Figure::Known(_) => jct.show(&job.jct_s),
@@ -129,13 +128,16 @@ fn jobs(summary: &Summary) -> String {
                 format!("{}/{}", placed.k, placed.k_star)
             }),
             path(job),
-            match (&job.loss_first, &job.loss_last) {
+        ];
+        if trained {
+            cells.push(match (&job.loss_first, &job.loss_last) {
                 (Figure::Known(first), Figure::Known(last)) => format!("{first:.3} → {last:.3}"),
                 _ => UNKNOWN.to_owned(),
-            },
-            used(job, energy.show(&job.energy_j)),
-            used(job, cost.show(&job.cost_usd)),
-        ]);
+            });
+        }
+        cells.push(used(job, energy.show(&job.energy_j)));
+        cells.push(used(job, cost.show(&job.cost_usd)));
+        table.row(cells);
     }
     table.finish("jobs")
 }
@@ -265,7 +267,8 @@ fn links(summary: &Summary) -> String {
         .iter()
         .filter(|link| link.bytes != Figure::Known(0))
         .collect();
-    if carried.is_empty() {
+    // A simulation by formula sends nothing: then there is nothing to tell.
+    if carried.iter().all(|link| link.bytes.known().is_none()) {
         return String::new();
     }
     let mut table = Columns::new(&["link", "payload (MB)", "in use (%)"]);

@@ -116,6 +116,8 @@ fn a_damaged_line_in_the_middle_is_named() {
     }
     let header = GOLDEN.lines().next().unwrap();
     assert!(message(with_line(header).as_bytes()).contains("line 2: a second header"));
+    let later = with_line("{\"kind\":\"job_finished\",\"at_s\":3.0,\"job\":\"e\",\"moon\":1}");
+    assert_eq!(parse(later.as_bytes()).unwrap().omissions.unknown_kinds, 0);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let line = format!("{{\"kind\":\"passed_over\",\"at_s\":1.0,\"job\":\"a\",\"reason\":{deep}}}");
     assert!(message(with_line(&line).as_bytes()).contains("recursion limit"));
