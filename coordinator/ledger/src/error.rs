@@ -1,3 +1,5 @@
+//! Why a ledger could not be written or read.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

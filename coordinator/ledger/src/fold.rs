@@ -66,6 +66,8 @@ pub struct Fold {
     /// Capacity of each directed link over time, bit/s.
     pub(crate) capacities: BTreeMap<(String, String), Steps>,
     workers_lost: Vec<String>,
+    /// When the last job to end finished or failed.
+    pub(crate) ended_s: Option<f64>,
     end: Option<RunEnd>,
     last_s: f64,
 }
@@ -90,6 +92,7 @@ impl Fold {
             jobs: Vec::new(),
             by_name: BTreeMap::new(),
             workers_lost: Vec::new(),
+            ended_s: None,
             end: None,
             last_s: 0.0,
         };
@@ -145,9 +148,13 @@ impl Fold {
                 ..
             } => self.job(job).transfers.add(from, to, summary),
             Record::Energy(energy) => self.job(&energy.job).energy.add(energy),
-            Record::JobFinished { at_s, job } => self.job(job).finished_s = Some(*at_s),
+            Record::JobFinished { at_s, job } => {
+                self.job(job).finished_s = Some(*at_s);
+                self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
+            }
             Record::JobFailed { at_s, job, reason } => {
-                self.job(job).failed = Some((*at_s, reason.clone()));
+                self.job(job).failed = Some(reason.clone());
+                self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
             }
             Record::RunEnded {
                 waiting, stopped, ..
@@ -246,7 +253,7 @@ pub(crate) struct JobFold {
     training_s: Option<f64>,
     placed: Option<PlacementSummary>,
     finished_s: Option<f64>,
-    failed: Option<(f64, String)>,
+    failed: Option<String>,
     waiting: bool,
     progress: Option<f64>,
     iterations: u32,
@@ -350,18 +357,12 @@ impl JobFold {
         }
     }
 
-    /// When the job finished or failed.
-    pub(crate) fn ended_s(&self) -> Option<f64> {
-        self.finished_s
-            .or(self.failed.as_ref().map(|(at_s, _)| *at_s))
-    }
-
     fn status(&self) -> JobStatus {
         if let Some(reason) = &self.refused {
             JobStatus::Refused(reason.clone())
         } else if self.finished_s.is_some() {
             JobStatus::Finished
-        } else if let Some((_, reason)) = &self.failed {
+        } else if let Some(reason) = &self.failed {
             JobStatus::Failed(reason.clone())
         } else if self.waiting || (self.placed.is_none() && self.submitted_s.is_some()) {
             JobStatus::Waiting

@@ -8,7 +8,7 @@ use comfy_table::{
 };
 
 use crate::notes::notes;
-use crate::{Figure, JobSummary, Summary};
+use crate::{Figure, JobSummary, Summary, Totals};
 
 /// Width of reports in columns, on a terminal and in a pipe alike.
 const WIDTH: u16 = 100;
@@ -214,20 +214,7 @@ fn totals(summary: &Summary) -> String {
     if let Figure::Known(carbon_g) = totals.carbon_g {
         lines.push(("carbon", format!("{carbon_g:.1} g CO2")));
     }
-    lines.push((
-        "GPUs",
-        match (&totals.gpu_busy_share, &totals.gpu_utilisation) {
-            (Figure::Known(held), Figure::Known(all)) => format!(
-                "computed {} of the time jobs held them, {} of all their time",
-                percent(*held),
-                percent(*all)
-            ),
-            (Figure::Known(held), Figure::Unknown(_)) => {
-                format!("computed {} of the time jobs held them", percent(*held))
-            }
-            (Figure::Unknown(reason), _) => unknown(reason),
-        },
-    ));
+    lines.push(("GPUs", gpus(totals)));
     if let Figure::Known(share) = totals.link_utilisation {
         lines.push((
             "links",
@@ -238,6 +225,20 @@ fn totals(summary: &Summary) -> String {
         .iter()
         .map(|(name, text)| wrapped(&format!("{name:<10}"), text));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+fn gpus(totals: &Totals) -> String {
+    match (&totals.gpu_busy_share, &totals.gpu_utilisation) {
+        (Figure::Known(held), Figure::Known(all)) => format!(
+            "computed {} of the time jobs held them, {} of all their time",
+            percent(*held),
+            percent(*all)
+        ),
+        (Figure::Known(held), Figure::Unknown(_)) => {
+            format!("computed {} of the time jobs held them", percent(*held))
+        }
+        (Figure::Unknown(reason), _) => unknown(reason),
+    }
 }
 
 fn regions(summary: &Summary) -> String {

@@ -192,7 +192,7 @@ fn crossings(job: &JobSummary) -> Vec<(String, String)> {
 /// GPU time there was in a region, or in all, until the last job ended.
 fn gpu_seconds(fold: &Fold, region: Option<&String>) -> Figure {
     let missing = "the ledger does not say how many GPUs there are";
-    let Some(end_s) = end(fold) else {
+    let Some(end_s) = fold.ended_s else {
         return Figure::Unknown("no job ended".into());
     };
     let all: f64 = match region {
@@ -207,7 +207,7 @@ fn gpu_seconds(fold: &Fold, region: Option<&String>) -> Figure {
 
 /// Share that `bytes` are of what a link, or all of them, could have carried until the last job ended.
 fn utilisation(fold: &Fold, bytes: &Figure<u64>, link: Option<&(String, String)>) -> Figure {
-    let Some(end_s) = end(fold) else {
+    let Some(end_s) = fold.ended_s else {
         return Figure::Unknown("no job ended".into());
     };
     let all: f64 = match link {
@@ -229,12 +229,6 @@ fn utilisation(fold: &Fold, bytes: &Figure<u64>, link: Option<&(String, String)>
         .clone()
         .map(|bytes| BitRate::carrying(bytes, end_s).bps());
     sent_bps.with(&mean_bps, |sent, capacity| sent / capacity)
-}
-
-/// When the last job ended.
-fn end(fold: &Fold) -> Option<f64> {
-    let ends = fold.jobs.iter().filter_map(|job| job.ended_s());
-    ends.reduce(f64::max)
 }
 
 /// The sum over jobs; the first reason, with its job's name, if one is missing.
