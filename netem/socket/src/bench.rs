@@ -89,11 +89,7 @@ struct BenchLink {
 impl BenchLink {
     fn open(spec: &LinkSpec, message_bytes: usize) -> Result<Self, SocketError> {
         if spec.rate.whole_bps() == 0 {
-            return Err(SocketError::TooLarge {
-                what: "over a link that is down, a message",
-                bytes: message_bytes as u64,
-                limit: 0,
-            });
+            return Err(SocketError::LinkDown);
         }
         let authority = RunAuthority::new()?;
         let sending = authority.issue(SENDER_NAME)?;

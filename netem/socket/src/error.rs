@@ -104,6 +104,9 @@ pub enum SocketError {
         /// What is allowed.
         limit: u64,
     },
+    /// A link of rate 0 where one that carries something is needed.
+    #[error("measure a link that is down")]
+    LinkDown,
     /// The sender's queue has no room.
     #[error("queue a message: {0} are waiting already")]
     QueueFull(usize),

@@ -1,0 +1,5 @@
+//! Both ends together, over real sockets on loopback.
+
+mod links;
+mod members;
+mod support;
