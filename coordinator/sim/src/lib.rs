@@ -5,8 +5,10 @@
 
 mod analytic;
 mod driver;
+mod event;
 mod simulate;
 
 pub use analytic::Analytic;
 pub use driver::{Executor, Instant, Reports, drive};
+pub use event::{EventModel, EventSettings};
 pub use simulate::{IterationModel, simulate, simulate_engine};

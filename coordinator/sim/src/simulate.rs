@@ -7,12 +7,15 @@ use bace_engine::{Engine, Policy, Scenario};
 
 use crate::analytic::Analytic;
 use crate::driver::drive;
+use crate::event::{EventModel, EventSettings};
 
 /// How the time of an iteration is predicted, SCHEDULING.md section 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IterationModel {
     /// By the formula.
     Analytic,
+    /// By walking the stages' action lists.
+    Event,
 }
 
 /// Simulates `scenario` under `policy`; `sink` gets all records but the header, `RunEnded` last.
@@ -30,5 +33,9 @@ pub fn simulate_engine(engine: Engine, model: IterationModel, sink: impl FnMut(R
     let scenario = engine.scenario().clone();
     match model {
         IterationModel::Analytic => drive(engine, &mut Analytic::new(scenario), sink),
+        IterationModel::Event => {
+            let settings = EventSettings::default();
+            drive(engine, &mut EventModel::new(scenario, settings), sink);
+        }
     }
 }

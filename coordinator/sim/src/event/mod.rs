@@ -1,0 +1,338 @@
+//! Jobs walked action by action, with contention on the links they share: SCHEDULING.md section 8.
+//!
+//! `stage` walks a list, `flow` is a job's queue on a link, `run` is one job, and [`EventModel`] shares links among jobs.
+
+mod flow;
+mod run;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bace_api::{Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
+use bace_engine::{Input, Rates, Scenario, Start};
+use bace_netem::{BitRate, LinkId};
+
+use crate::driver::{Executor, Instant, Reports};
+use run::Run;
+use stage::StageIteration;
+
+/// How an [`EventModel`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSettings {
+    /// Whether iterations that nothing disturbs are repeated by arithmetic instead of walked. Changes no result beyond
+    /// rounding; off, a run takes as long as it has actions.
+    pub repeat_steady: bool,
+    /// Whether every iteration of every stage becomes a record. A ledger wants them; a comparison is faster without.
+    pub iteration_records: bool,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        Self {
+            repeat_steady: true,
+            iteration_records: true,
+        }
+    }
+}
+
+/// The event iteration model.
+///
+/// A job's transfers on a directed link are served first come, first served; at every instant the link's capacity is divided
+/// equally among the jobs with a transfer in progress. Queues have no bound, so a send never waits. The engine's shares decide
+/// how deep a program starts, and nothing else here.
+#[derive(Debug)]
+pub struct EventModel {
+    scenario: Arc<Scenario>,
+    settings: EventSettings,
+    links: BTreeMap<LinkId, SharedLink>,
+    runs: BTreeMap<JobId, Run>,
+    /// Told where nobody listened; handed over with the next reports.
+    held: Reports,
+    /// When the latest of it was told.
+    held_s: f64,
+}
+
+/// A directed link and the flows that may use it.
+#[derive(Debug)]
+struct SharedLink {
+    rate_bps: f64,
+    /// Job and index of its flow.
+    users: Vec<(JobId, usize)>,
+}
+
+impl EventModel {
+    /// An executor of `scenario`'s jobs.
+    pub fn new(scenario: Arc<Scenario>, settings: EventSettings) -> Self {
+        let links = scenario.links.iter().map(|(&id, spec)| {
+            let link = SharedLink {
+                rate_bps: spec.rate.bps(),
+                users: Vec::new(),
+            };
+            (id, link)
+        });
+        Self {
+            links: links.collect(),
+            runs: BTreeMap::new(),
+            held: Reports::default(),
+            held_s: 0.0,
+            scenario,
+            settings,
+        }
+    }
+
+    /// The job in which something happens next, and when.
+    fn earliest(&self) -> Option<(JobId, f64)> {
+        let times = self.runs.iter().map(|(&job, run)| (job, run.next_s()));
+        times
+            .filter(|(_, at_s)| at_s.is_finite())
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Lets the next thing happen in a job, at `at_s`.
+    fn step(&mut self, job: JobId, at_s: f64, reports: &mut Reports) {
+        let Some(run) = self.runs.get_mut(&job) else {
+            return;
+        };
+        if !run.is_done() {
+            run.step();
+        }
+        let touched = std::mem::take(&mut run.touched);
+        let ended = std::mem::take(&mut run.ended);
+        for link in touched {
+            self.rebalance(link, at_s);
+        }
+        self.tell_ended(job, &ended, reports);
+        self.leave_pause(job);
+        if self.runs[&job].is_done() {
+            self.finish(job, at_s, reports);
+        }
+    }
+
+    /// Lets a job that stands between two iterations go on, or sleep if all to come is known.
+    fn leave_pause(&mut self, job: JobId) {
+        let alone = self.is_alone(job);
+        let Some(run) = self.runs.get_mut(&job) else {
+            return;
+        };
+        match run.pausing() {
+            None => {}
+            Some(true) if alone && self.settings.repeat_steady => run.sleep(),
+            Some(_) => {
+                run.go_on();
+                if !alone {
+                    run.disturb();
+                }
+            }
+        }
+    }
+
+    /// Whether no other job may use the job's links.
+    fn is_alone(&self, job: JobId) -> bool {
+        self.runs.get(&job).is_some_and(|run| {
+            let mut links = run.flows.iter().map(|flow| &self.links[&flow.link]);
+            links.all(|link| link.users.len() == 1)
+        })
+    }
+
+    /// Divides a link anew among the jobs with a transfer in progress.
+    fn rebalance(&mut self, link: LinkId, at_s: f64) {
+        let Some(link) = self.links.get(&link) else {
+            return;
+        };
+        let busy = |&&(job, flow): &&(JobId, usize)| !self.runs[&job].flows[flow].is_idle();
+        let sharers: Vec<(JobId, usize)> = link.users.iter().filter(busy).copied().collect();
+        let part_bps = link.rate_bps / sharers.len() as f64;
+        for (job, flow) in sharers {
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.set_rate(flow, at_s, part_bps);
+            }
+        }
+    }
+
+    /// Brings the users of a link up to `now`, since what they share is about to change.
+    fn disturb(&mut self, link: LinkId, now: Instant) {
+        for job in self.users(link) {
+            self.catch_up(job, now);
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.disturb();
+            }
+        }
+    }
+
+    fn users(&self, link: LinkId) -> Vec<JobId> {
+        let users = self.links.get(&link).map(|link| link.users.iter());
+        users.into_iter().flatten().map(|&(job, _)| job).collect()
+    }
+
+    /// Walks a sleeping job up to `now`. While it slept its links were its own, so that this changes nothing for others.
+    fn catch_up(&mut self, job: JobId, now: Instant) {
+        let Some(run) = self.runs.get_mut(&job) else {
+            return;
+        };
+        run.wake(now.at_s());
+        let mut held = std::mem::take(&mut self.held);
+        while let Some(next_s) = self.runs.get(&job).map(Run::next_s)
+            && now.includes(next_s)
+        {
+            self.step(job, next_s, &mut held);
+        }
+        self.held = held;
+        self.held_s = now.at_s();
+    }
+
+    /// Takes a job off its links. Those that shared them were awake, since they were not alone.
+    fn remove(&mut self, job: JobId, at_s: f64) -> Option<Run> {
+        let run = self.runs.remove(&job)?;
+        for flow in &run.flows {
+            if let Some(link) = self.links.get_mut(&flow.link) {
+                link.users.retain(|(user, _)| *user != job);
+            }
+        }
+        for flow in &run.flows {
+            for user in self.users(flow.link) {
+                if let Some(user) = self.runs.get_mut(&user) {
+                    user.disturb();
+                }
+            }
+            self.rebalance(flow.link, at_s);
+        }
+        Some(run)
+    }
+
+    fn finish(&mut self, job: JobId, at_s: f64, reports: &mut Reports) {
+        if let Some(mut run) = self.remove(job, at_s) {
+            self.tell_transfers(&run, at_s, reports);
+            tell_usage(&mut run, at_s, reports);
+            reports.inputs.push(Input::Finished(job));
+        }
+    }
+
+    fn tell_ended(&self, job: JobId, ended: &[StageIteration], reports: &mut Reports) {
+        let Some(run) = self.runs.get(&job) else {
+            return;
+        };
+        let facts = &self.scenario.jobs[job.index()];
+        let records = ended.iter().map(|ended| {
+            let last = ended.stage == run.last_stage();
+            Record::Iteration(IterationRecord {
+                job: facts.name.clone(),
+                attempt: run.attempt,
+                stage: ended.stage,
+                iteration: Iteration(run.first_iteration + ended.iteration.0),
+                from_s: ended.from_s,
+                to_s: ended.to_s,
+                times: ended.times,
+                loss: None,
+                tokens: last.then(|| facts.iteration_tokens()),
+                overruns: 0,
+                worst_overrun_s: 0.0,
+            })
+        });
+        reports.records.extend(records);
+    }
+
+    fn tell_transfers(&self, run: &Run, at_s: f64, reports: &mut Reports) {
+        let name =
+            |region: bace_netem::RegionId| self.scenario.regions[region.index()].name.clone();
+        let records = run.transferred().map(|transferred| Record::Transfer {
+            at_s,
+            job: self.scenario.jobs[run.job.index()].name.clone(),
+            attempt: run.attempt,
+            from_stage: StageIndex(transferred.from_stage),
+            to_stage: StageIndex(transferred.to_stage),
+            from: name(transferred.from),
+            to: name(transferred.to),
+            summary: transferred.summary,
+        });
+        reports.records.extend(records);
+    }
+}
+
+fn tell_usage(run: &mut Run, at_s: f64, reports: &mut Reports) {
+    for (stage, spans) in (0..).map(StageIndex).zip(run.take_spans(at_s)) {
+        let computed = spans.into_iter().filter(|span| span.busy_s > 0.0);
+        reports.inputs.extend(computed.map(|span| Input::Usage {
+            job: run.job,
+            stage,
+            from_s: span.from_s,
+            to_s: span.to_s,
+            busy_s: span.busy_s,
+        }));
+    }
+}
+
+impl Executor for EventModel {
+    fn start(&mut self, now: Instant, start: &Start) {
+        let records = self.settings.iteration_records;
+        let mut run = Run::new(&self.scenario, start, now.at_s(), records);
+        for (index, flow) in run.flows.iter().enumerate() {
+            self.disturb(flow.link, now);
+            if let Some(link) = self.links.get_mut(&flow.link) {
+                link.users.push((start.job, index));
+            }
+        }
+        run.begin();
+        self.runs.insert(start.job, run);
+        if !self.is_alone(start.job)
+            && let Some(run) = self.runs.get_mut(&start.job)
+        {
+            run.disturb();
+        }
+    }
+
+    fn rates(&mut self, _now: Instant, _rates: &Rates) {}
+
+    fn cancel(&mut self, now: Instant, job: JobId, _attempt: Attempt) {
+        if let Some(run) = self.remove(job, now.at_s()) {
+            let mut held = std::mem::take(&mut self.held);
+            self.tell_transfers(&run, now.at_s(), &mut held);
+            self.held = held;
+            self.held_s = now.at_s();
+        }
+    }
+
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate) {
+        self.disturb(link, now);
+        if let Some(shared) = self.links.get_mut(&link) {
+            shared.rate_bps = rate.bps();
+        }
+        self.rebalance(link, now.at_s());
+    }
+
+    fn next_s(&mut self) -> Option<f64> {
+        if self.held != Reports::default() {
+            return Some(self.held_s);
+        }
+        self.earliest().map(|(_, at_s)| at_s)
+    }
+
+    fn advance(&mut self, now: Instant, reports: &mut Reports) {
+        reports.records.append(&mut self.held.records);
+        reports.inputs.append(&mut self.held.inputs);
+        while let Some((job, at_s)) = self.earliest()
+            && now.includes(at_s)
+        {
+            self.step(job, at_s, reports);
+        }
+    }
+
+    fn report(&mut self, now: Instant, reports: &mut Reports) {
+        let jobs: Vec<JobId> = self.runs.keys().copied().collect();
+        for job in jobs {
+            self.catch_up(job, now);
+            let Some(run) = self.runs.get_mut(&job) else {
+                continue;
+            };
+            tell_usage(run, now.at_s(), reports);
+            reports.inputs.push(Input::Progress {
+                job,
+                iterations: f64::from(run.first_iteration + run.done()),
+            });
+        }
+        reports.records.append(&mut self.held.records);
+        reports.inputs.append(&mut self.held.inputs);
+    }
+}

@@ -1,0 +1,510 @@
+//! One running job: its stages, what is under way between them, and its rhythm.
+//!
+//! Stage 0's step ends an iteration for all stages: by then every other one has stepped and everything under way has
+//! arrived. So an iteration that nothing outside the job disturbs is like the one before it. Times inside a run count from the
+//! end of the last iteration, so that such iterations are alike to the last bit.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use bace_api::{Attempt, Boundary, JobId, StageIndex, TensorKind, TransferSummary};
+use bace_engine::{Scenario, Start, pipeline};
+use bace_netem::{LinkId, LinkSpec, RegionId};
+
+use super::flow::Flow;
+use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
+
+/// Durations of iterations this close, relative, are the same.
+const SAME: f64 = 1e-11;
+
+/// A job between its start and its end.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub job: JobId,
+    pub attempt: Attempt,
+    /// Iterations done by earlier starts.
+    pub first_iteration: u32,
+    /// Its transfers on links between regions.
+    pub flows: Vec<Flow>,
+    /// Links whose flow went from idle to busy or back; the caller clears it.
+    pub touched: Vec<LinkId>,
+    /// Iterations that stages have ended; the caller clears it. Empty if nobody wants them.
+    pub ended: Vec<StageIteration>,
+    keep_ended: bool,
+    stages: Vec<Stage>,
+    /// Of each stage, not told to anybody yet, in seconds of the run's clock.
+    spans: Vec<Vec<BusySpan>>,
+    boundaries: Vec<[Channel; 2]>,
+    regions: Vec<RegionId>,
+    events: BinaryHeap<Event>,
+    events_made: u64,
+    iterations: u32,
+    bytes: u64,
+    micro_batches: u32,
+    /// The end of the last iteration, seconds from the start of the simulation.
+    origin_s: f64,
+    /// Whether something outside has changed the job's links since then.
+    disturbed: bool,
+    /// Duration of the last iteration, if undisturbed.
+    duration_s: Option<f64>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Something happens at [`Run::next_s`].
+    Running,
+    /// Between two iterations.
+    Pausing {
+        /// Whether the last two iterations were alike.
+        steady: bool,
+    },
+    /// The iterations to come are left to arithmetic.
+    Sleeping,
+    /// All iterations are done.
+    Done,
+}
+
+/// What carries one direction of a stage boundary, and how many tensors it has.
+#[derive(Debug)]
+struct Channel {
+    messages: u64,
+    road: Road,
+}
+
+#[derive(Debug)]
+enum Road {
+    /// A region's fabric, one for each boundary and direction.
+    Fabric {
+        transfer_s: f64,
+        delay_s: f64,
+        free_s: f64,
+    },
+    /// Index into the job's flows.
+    Flow(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    at_s: f64,
+    order: u64,
+    kind: EventKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum EventKind {
+    Computed(usize),
+    Arrived(usize, TensorKind),
+}
+
+/// One direction of a boundary over a whole run.
+#[derive(Debug)]
+pub(super) struct Transferred {
+    pub from_stage: u32,
+    pub to_stage: u32,
+    pub from: RegionId,
+    pub to: RegionId,
+    pub summary: TransferSummary,
+}
+
+impl Run {
+    /// The run of `start` from `now_s` on; `keep_ended` asks for every stage's iterations.
+    pub fn new(scenario: &Scenario, start: &Start, now_s: f64, keep_ended: bool) -> Self {
+        let job = &scenario.jobs[start.job.index()];
+        let plan = pipeline::plan(
+            scenario,
+            job,
+            &start.placement,
+            &start.stage_seconds,
+            &start.rates,
+        );
+        let iterations = job.iterations.saturating_sub(start.first_iteration);
+        let stages = plan.program.stages.into_iter().zip(&start.stage_seconds);
+        let stages: Vec<Stage> = stages
+            .zip(0..)
+            .map(|((program, &stage_s), index)| Stage::new(index, program, stage_s, iterations))
+            .collect();
+        let mut run = Self {
+            job: start.job,
+            attempt: start.attempt,
+            first_iteration: start.first_iteration,
+            flows: Vec::new(),
+            touched: Vec::new(),
+            ended: Vec::new(),
+            keep_ended,
+            spans: vec![Vec::new(); stages.len()],
+            stages,
+            boundaries: Vec::new(),
+            regions: start.placement.stage_regions(),
+            events: BinaryHeap::new(),
+            events_made: 0,
+            iterations,
+            bytes: job.boundary_bytes(),
+            micro_batches: job.micro_batches,
+            origin_s: now_s,
+            disturbed: false,
+            duration_s: None,
+            state: State::Running,
+        };
+        for (index, boundary) in start.placement.boundaries().into_iter().enumerate() {
+            let roads = run.roads(scenario, boundary, index);
+            run.boundaries
+                .push(roads.map(|road| Channel { messages: 0, road }));
+        }
+        run
+    }
+
+    fn roads(&mut self, scenario: &Scenario, boundary: Boundary, index: usize) -> [Road; 2] {
+        match boundary {
+            Boundary::Fabric(region) => {
+                let LinkSpec { rate, delay, .. } = scenario.regions[region.index()].fabric;
+                [(); 2].map(|()| Road::Fabric {
+                    transfer_s: rate.seconds_for(self.bytes),
+                    delay_s: delay.seconds(),
+                    free_s: 0.0,
+                })
+            }
+            Boundary::Link(link) => [
+                (link, index + 1, TensorKind::Activation),
+                (link.reversed(), index, TensorKind::Gradient),
+            ]
+            .map(|(link, to, kind)| {
+                let bits = 8.0 * self.bytes as f64;
+                let spec = &scenario.links[&link];
+                self.flows.push(Flow::new(link, spec, bits, to, kind));
+                Road::Flow(self.flows.len() - 1)
+            }),
+        }
+    }
+
+    /// Lets every stage begin.
+    pub fn begin(&mut self) {
+        for stage in 0..self.stages.len() {
+            self.go(stage, 0.0);
+        }
+        self.end_if_done();
+    }
+
+    /// When something happens next; infinite if nothing does.
+    pub fn next_s(&self) -> f64 {
+        match self.state {
+            State::Sleeping => self.end_s(),
+            State::Done => self.origin_s,
+            _ => self.origin_s + self.next_event_s(),
+        }
+    }
+
+    /// Lets the next thing happen.
+    pub fn step(&mut self) {
+        if self.state == State::Sleeping {
+            self.repeat(self.left());
+            self.state = State::Done;
+            return;
+        }
+        let now_s = self.next_event_s();
+        if let Some(index) = self.flows.iter().position(|flow| flow.done_s() <= now_s) {
+            let flow = &mut self.flows[index];
+            flow.complete(now_s);
+            if flow.is_idle() {
+                self.touched.push(flow.link);
+            }
+            let (to, kind, arrival_s) = (flow.to_stage, flow.kind, now_s + flow.delay_s);
+            self.schedule(arrival_s, EventKind::Arrived(to, kind));
+            return;
+        }
+        let Some(event) = self.events.pop() else {
+            return;
+        };
+        let stage = match event.kind {
+            EventKind::Computed(stage) => {
+                self.stages[stage].computed();
+                stage
+            }
+            EventKind::Arrived(stage, kind) => {
+                self.stages[stage].inbox[slot(kind)] += 1;
+                stage
+            }
+        };
+        self.go(stage, now_s);
+        self.end_if_done();
+    }
+
+    /// Between two iterations, whether those to come will be like the last one if nothing disturbs them; then
+    /// [`Run::go_on`] or [`Run::sleep`] has to follow. `None` at other times.
+    pub fn pausing(&self) -> Option<bool> {
+        match self.state {
+            State::Pausing { steady } => Some(steady),
+            _ => None,
+        }
+    }
+
+    /// Whether all iterations are done.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Begins the next iteration.
+    pub fn go_on(&mut self) {
+        self.state = State::Running;
+        self.go(0, 0.0);
+    }
+
+    /// Leaves the iterations to come to arithmetic.
+    pub fn sleep(&mut self) {
+        self.state = State::Sleeping;
+    }
+
+    /// Accounts for the whole iterations that a sleeping job has done by `now_s`, and goes on from there.
+    pub fn wake(&mut self, now_s: f64) {
+        let (State::Sleeping, Some(duration_s)) = (self.state, self.duration_s) else {
+            return;
+        };
+        // One iteration is left to be walked, since it is what ends a run.
+        let most = f64::from(self.left().saturating_sub(1));
+        let mut done = ((now_s - self.origin_s) / duration_s)
+            .floor()
+            .clamp(0.0, most);
+        // Rounding must not put the next begin into the future.
+        if done > 0.0 && self.origin_s + done * duration_s > now_s {
+            done -= 1.0;
+        }
+        self.repeat(done as u32);
+        self.go_on();
+    }
+
+    /// Notes that the rates of the job's links are not its own affair any more.
+    pub fn disturb(&mut self) {
+        self.disturbed = true;
+    }
+
+    /// Gives a flow its part of its link from `now_s` on.
+    pub fn set_rate(&mut self, flow: usize, now_s: f64, rate_bps: f64) {
+        self.flows[flow].set_rate(now_s - self.origin_s, rate_bps);
+    }
+
+    /// Iterations that all stages have ended since this start.
+    pub fn done(&self) -> u32 {
+        self.stages[0].walk.iteration().0
+    }
+
+    /// The stage that knows the loss.
+    pub fn last_stage(&self) -> StageIndex {
+        StageIndex(self.stages.len() as u32 - 1)
+    }
+
+    /// Busy spans of all stages up to `now_s` that have not been taken yet, on the simulation's clock.
+    pub fn take_spans(&mut self, now_s: f64) -> Vec<Vec<BusySpan>> {
+        let local_s = now_s - self.origin_s;
+        for (stage, spans) in self.stages.iter_mut().zip(&mut self.spans) {
+            let span = global(stage.note(local_s), self.origin_s);
+            if span.to_s > span.from_s {
+                add(spans, span);
+            }
+        }
+        let empty = vec![Vec::new(); self.stages.len()];
+        std::mem::replace(&mut self.spans, empty)
+    }
+
+    /// What has crossed each boundary in each direction.
+    pub fn transferred(&self) -> impl Iterator<Item = Transferred> + '_ {
+        self.boundaries
+            .iter()
+            .zip(0_u32..)
+            .flat_map(move |(channels, boundary)| {
+                let ends = [(boundary, boundary + 1), (boundary + 1, boundary)];
+                channels
+                    .iter()
+                    .zip(ends)
+                    .map(move |(channel, (from, to))| Transferred {
+                        from_stage: from,
+                        to_stage: to,
+                        from: self.regions[from as usize],
+                        to: self.regions[to as usize],
+                        summary: TransferSummary {
+                            messages: channel.messages,
+                            bytes: channel.messages * self.bytes,
+                            ..TransferSummary::default()
+                        },
+                    })
+            })
+    }
+
+    fn next_event_s(&self) -> f64 {
+        let event_s = self.events.peek().map_or(f64::INFINITY, |event| event.at_s);
+        self.flows.iter().map(Flow::done_s).fold(event_s, f64::min)
+    }
+
+    fn end_s(&self) -> f64 {
+        let duration_s = self.duration_s.unwrap_or(f64::INFINITY);
+        self.origin_s + f64::from(self.left()) * duration_s
+    }
+
+    fn left(&self) -> u32 {
+        self.iterations - self.done()
+    }
+
+    /// Lets a stage do what it can do now.
+    fn go(&mut self, stage: usize, now_s: f64) {
+        loop {
+            match self.stages[stage].act(now_s) {
+                Doing::Nothing => return,
+                Doing::Computing(to_s) => {
+                    self.schedule(to_s, EventKind::Computed(stage));
+                    return;
+                }
+                Doing::Sending(kind) => self.send(stage, kind, now_s),
+                Doing::Stepped(ended) => {
+                    let span = global(self.stages[stage].note(now_s), self.origin_s);
+                    add(&mut self.spans[stage], span);
+                    self.keep(ended);
+                    if stage == 0 {
+                        self.end_iteration(now_s);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, stage: usize, kind: TensorKind, now_s: f64) {
+        let (boundary, to) = match kind {
+            TensorKind::Activation => (stage, stage + 1),
+            TensorKind::Gradient => (stage - 1, stage - 1),
+        };
+        let channel = &mut self.boundaries[boundary][slot(kind)];
+        channel.messages += 1;
+        match &mut channel.road {
+            Road::Fabric {
+                transfer_s,
+                delay_s,
+                free_s,
+            } => {
+                *free_s = free_s.max(now_s) + *transfer_s;
+                let arrival_s = *free_s + *delay_s;
+                self.schedule(arrival_s, EventKind::Arrived(to, kind));
+            }
+            Road::Flow(index) => {
+                let flow = &mut self.flows[*index];
+                if flow.is_idle() {
+                    self.touched.push(flow.link);
+                }
+                flow.enqueue(now_s);
+            }
+        }
+    }
+
+    /// Stage 0 has stepped.
+    fn end_iteration(&mut self, now_s: f64) {
+        let steady = !self.disturbed
+            && self
+                .duration_s
+                .is_some_and(|before_s| (before_s - now_s).abs() <= SAME * now_s);
+        self.duration_s = (!self.disturbed).then_some(now_s);
+        self.disturbed = false;
+        self.rebase(now_s);
+        self.state = State::Pausing { steady };
+    }
+
+    /// Moves the origin of the run's clock to `origin_s` of that clock.
+    fn rebase(&mut self, origin_s: f64) {
+        self.origin_s += origin_s;
+        for stage in &mut self.stages {
+            stage.rebase(origin_s);
+        }
+        for channel in self.boundaries.iter_mut().flatten() {
+            if let Road::Fabric { free_s, .. } = &mut channel.road {
+                // Everything has arrived.
+                *free_s = 0.0;
+            }
+        }
+    }
+
+    /// Does `count` iterations like the last one at once.
+    fn repeat(&mut self, count: u32) {
+        let Some(duration_s) = self.duration_s.filter(|_| count > 0) else {
+            return;
+        };
+        for index in 0..self.stages.len() {
+            let Some((last, span)) = self.stages[index].repeat(count, duration_s) else {
+                continue;
+            };
+            add(&mut self.spans[index], global(span, self.origin_s));
+            for k in 1..=if self.keep_ended { count } else { 0 } {
+                let mut ended = last;
+                ended.iteration.0 += k;
+                ended.from_s += f64::from(k) * duration_s;
+                ended.to_s += f64::from(k) * duration_s;
+                self.keep(ended);
+            }
+        }
+        for channel in self.boundaries.iter_mut().flatten() {
+            channel.messages += u64::from(count) * u64::from(self.micro_batches);
+        }
+        self.rebase(f64::from(count) * duration_s);
+    }
+
+    fn keep(&mut self, mut ended: StageIteration) {
+        if self.keep_ended {
+            ended.from_s += self.origin_s;
+            ended.to_s += self.origin_s;
+            self.ended.push(ended);
+        }
+    }
+
+    fn end_if_done(&mut self) {
+        if self
+            .stages
+            .iter()
+            .all(|stage| stage.walk.action().is_none())
+        {
+            self.state = State::Done;
+        }
+    }
+
+    fn schedule(&mut self, at_s: f64, kind: EventKind) {
+        self.events_made += 1;
+        self.events.push(Event {
+            at_s,
+            order: self.events_made,
+            kind,
+        });
+    }
+}
+
+fn global(span: BusySpan, origin_s: f64) -> BusySpan {
+    BusySpan {
+        from_s: span.from_s + origin_s,
+        to_s: span.to_s + origin_s,
+        busy_s: span.busy_s,
+    }
+}
+
+fn add(spans: &mut Vec<BusySpan>, span: BusySpan) {
+    if !spans.last_mut().is_some_and(|last| last.extend(span)) {
+        spans.push(span);
+    }
+}
+
+// Earliest first, and in the order made at one instant: the heap gives its greatest.
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other
+            .at_s
+            .total_cmp(&self.at_s)
+            .then(other.order.cmp(&self.order))
+    }
+}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Event {}

@@ -1,0 +1,244 @@
+//! One stage of a running job.
+
+use bace_api::{Action, Iteration, StageIndex, StageProgram, StageTimes, StageWalk, TensorKind};
+use bace_models::FORWARD_AND_BACKWARD;
+
+/// Two shares of busy time this close, relative, are one.
+const SAME_SHARE: f64 = 1e-10;
+/// Two ends this close, relative, are one.
+const SAME_TIME: f64 = 1e-12;
+
+/// A stage's walk and where its time went. Times are seconds since the job's last iteration end.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub walk: StageWalk,
+    /// Arrived and not received: activations, gradients.
+    pub inbox: [u32; 2],
+    index: StageIndex,
+    forward_s: f64,
+    backward_s: f64,
+    computing: Option<Computing>,
+    waiting_since_s: Option<f64>,
+    iteration_from_s: f64,
+    times: StageTimes,
+    last: Option<StageIteration>,
+    /// Up to when busy seconds are in `spans`.
+    noted_s: f64,
+    busy_s: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Computing {
+    from_s: f64,
+    to_s: f64,
+    forward: bool,
+}
+
+/// An iteration of a stage.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StageIteration {
+    pub stage: StageIndex,
+    /// Counted from this start of the job.
+    pub iteration: Iteration,
+    pub from_s: f64,
+    pub to_s: f64,
+    pub times: StageTimes,
+}
+
+/// A span in which a stage was busy for part of the time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BusySpan {
+    pub from_s: f64,
+    pub to_s: f64,
+    pub busy_s: f64,
+}
+
+/// What a stage does next.
+pub(super) enum Doing {
+    /// Computes until then.
+    Computing(f64),
+    /// Waits for a tensor, or has ended its last step.
+    Nothing,
+    /// Hands over a tensor and goes on at once.
+    Sending(TensorKind),
+    /// Has ended an iteration and goes on at once.
+    Stepped(StageIteration),
+}
+
+impl Stage {
+    /// A stage that takes `stage_s` for a forward and a backward, before its first action.
+    pub fn new(index: u32, program: StageProgram, stage_s: f64, iterations: u32) -> Self {
+        let forward_s = stage_s / FORWARD_AND_BACKWARD;
+        Self {
+            walk: StageWalk::new(program, iterations),
+            inbox: [0; 2],
+            index: StageIndex(index),
+            forward_s,
+            backward_s: stage_s - forward_s,
+            computing: None,
+            waiting_since_s: None,
+            iteration_from_s: 0.0,
+            times: StageTimes::default(),
+            last: None,
+            noted_s: 0.0,
+            busy_s: 0.0,
+        }
+    }
+
+    /// Does the walk's action, or begins it.
+    pub fn act(&mut self, now_s: f64) -> Doing {
+        if self.computing.is_some() {
+            return Doing::Nothing;
+        }
+        let Some(action) = self.walk.action() else {
+            return Doing::Nothing;
+        };
+        match action {
+            Action::Forward(_) | Action::Backward(_) => {
+                let forward = matches!(action, Action::Forward(_));
+                let takes_s = if forward {
+                    self.forward_s
+                } else {
+                    self.backward_s
+                };
+                let to_s = now_s + takes_s;
+                self.computing = Some(Computing {
+                    from_s: now_s,
+                    to_s,
+                    forward,
+                });
+                Doing::Computing(to_s)
+            }
+            Action::ReceiveActivation(_) => self.receive(TensorKind::Activation, now_s),
+            Action::ReceiveGradient(_) => self.receive(TensorKind::Gradient, now_s),
+            Action::SendActivation(_) => self.send(TensorKind::Activation),
+            Action::SendGradient(_) => self.send(TensorKind::Gradient),
+            Action::Step => Doing::Stepped(self.end_iteration(now_s)),
+        }
+    }
+
+    /// The compute in progress has ended.
+    pub fn computed(&mut self) {
+        let Some(done) = self.computing.take() else {
+            return;
+        };
+        let (part, takes_s) = if done.forward {
+            (&mut self.times.forward_s, self.forward_s)
+        } else {
+            (&mut self.times.backward_s, self.backward_s)
+        };
+        *part += takes_s;
+        // What was noted before its end has been counted.
+        self.busy_s += if self.noted_s > done.from_s {
+            done.to_s - self.noted_s
+        } else {
+            takes_s
+        };
+        self.walk.advance();
+    }
+
+    /// Busy seconds since the last note.
+    pub fn note(&mut self, now_s: f64) -> BusySpan {
+        if let Some(computing) = self.computing {
+            self.busy_s +=
+                (now_s.min(computing.to_s) - computing.from_s.max(self.noted_s)).max(0.0);
+        }
+        let span = BusySpan {
+            from_s: self.noted_s,
+            to_s: now_s,
+            busy_s: self.busy_s,
+        };
+        self.noted_s = now_s;
+        self.busy_s = 0.0;
+        span
+    }
+
+    /// `count` further iterations like the last one, `duration_s` each.
+    pub fn repeat(&mut self, count: u32, duration_s: f64) -> Option<(StageIteration, BusySpan)> {
+        let last = self.last?;
+        let passed_s = f64::from(count) * duration_s;
+        let span = BusySpan {
+            from_s: last.to_s,
+            to_s: last.to_s + passed_s,
+            busy_s: f64::from(count) * last.times.busy_s(),
+        };
+        self.walk.skip(count);
+        let mut end = last;
+        end.iteration.0 += count;
+        end.from_s += passed_s;
+        end.to_s += passed_s;
+        self.last = Some(end);
+        self.iteration_from_s = end.to_s;
+        self.noted_s = end.to_s;
+        self.waiting_since_s = self.waiting_since_s.map(|_| end.to_s);
+        Some((last, span))
+    }
+
+    /// Moves the origin of the stage's times to `origin_s`.
+    pub fn rebase(&mut self, origin_s: f64) {
+        self.iteration_from_s -= origin_s;
+        self.noted_s -= origin_s;
+        if let Some(since_s) = &mut self.waiting_since_s {
+            *since_s -= origin_s;
+        }
+        if let Some(last) = &mut self.last {
+            last.from_s -= origin_s;
+            last.to_s -= origin_s;
+        }
+    }
+
+    fn receive(&mut self, kind: TensorKind, now_s: f64) -> Doing {
+        let arrived = &mut self.inbox[slot(kind)];
+        if *arrived == 0 {
+            self.waiting_since_s.get_or_insert(now_s);
+            return Doing::Nothing;
+        }
+        *arrived -= 1;
+        if let Some(since_s) = self.waiting_since_s.take() {
+            self.times.stall_s += now_s - since_s;
+        }
+        self.walk.advance();
+        self.act(now_s)
+    }
+
+    fn send(&mut self, kind: TensorKind) -> Doing {
+        self.walk.advance();
+        Doing::Sending(kind)
+    }
+
+    fn end_iteration(&mut self, now_s: f64) -> StageIteration {
+        let ended = StageIteration {
+            stage: self.index,
+            iteration: self.walk.iteration(),
+            from_s: self.iteration_from_s,
+            to_s: now_s,
+            times: std::mem::take(&mut self.times),
+        };
+        self.walk.advance();
+        self.iteration_from_s = now_s;
+        self.last = Some(ended);
+        ended
+    }
+}
+
+impl BusySpan {
+    /// Takes `next` in if it follows and is as busy; says whether it did.
+    pub fn extend(&mut self, next: BusySpan) -> bool {
+        let share = |span: &BusySpan| span.busy_s / (span.to_s - span.from_s);
+        let alike = (next.from_s - self.to_s).abs() <= SAME_TIME * self.to_s
+            && (share(self) - share(&next)).abs() <= SAME_SHARE * share(self);
+        if alike {
+            self.to_s = next.to_s;
+            self.busy_s += next.busy_s;
+        }
+        alike
+    }
+}
+
+/// Place of a kind in an inbox.
+pub(super) fn slot(kind: TensorKind) -> usize {
+    match kind {
+        TensorKind::Activation => 0,
+        TensorKind::Gradient => 1,
+    }
+}
