@@ -318,7 +318,11 @@ impl Scale {
         Self {
             unit: "",
             divisor: 1.0,
-            decimals: if largest(figures) < 10.0 { 2 } else { 1 },
+            decimals: match largest(figures) {
+                small if small < 1.0 => 4,
+                small if small < 10.0 => 2,
+                _ => 1,
+            },
         }
     }
 
@@ -342,6 +346,7 @@ impl Scale {
             unit: "$",
             divisor: 1.0,
             decimals: match largest(figures) {
+                dollars if dollars < 1e-4 => 9,
                 dollars if dollars < 1.0 => 6,
                 dollars if dollars < 100.0 => 4,
                 _ => 2,
