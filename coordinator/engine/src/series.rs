@@ -90,6 +90,11 @@ impl Series {
         Ok(Self { steps, daily })
     }
 
+    /// The steps, by time, and whether they repeat every day.
+    pub fn parts(&self) -> (&[Step], bool) {
+        (&self.steps, self.daily)
+    }
+
     /// The value at `at_s`.
     pub fn at(&self, at_s: f64) -> f64 {
         let within = if self.daily {
@@ -118,17 +123,19 @@ impl Series {
     }
 
     fn integral_of_steps(&self, from_s: f64, to_s: f64) -> f64 {
-        self.steps
-            .iter()
-            .enumerate()
-            .map(|(index, step)| {
-                let end = self
-                    .steps
-                    .get(index + 1)
-                    .map_or(f64::INFINITY, |next| next.from_s);
-                step.value * (to_s.min(end) - from_s.max(step.from_s)).max(0.0)
-            })
-            .sum()
+        let first = self.steps.partition_point(|step| step.from_s <= from_s);
+        let mut index = first.saturating_sub(1);
+        let (mut sum, mut at_s) = (0.0, from_s);
+        while at_s < to_s {
+            let end_s = self
+                .steps
+                .get(index + 1)
+                .map_or(to_s, |next| next.from_s.min(to_s));
+            sum += self.steps[index].value * (end_s - at_s);
+            at_s = end_s;
+            index += 1;
+        }
+        sum
     }
 }
 
