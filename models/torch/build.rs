@@ -17,7 +17,7 @@ fn main() {
     let folder = Path::new(&folder);
     println!(
         "cargo::rerun-if-changed={}",
-        folder.join("build-version").display()
+        folder.join("lib/libtorch_cpu.so").display()
     );
     // The CUDA kind's libraries find each other relative to their true place.
     let Ok(libraries) = folder.join("lib").canonicalize() else {
@@ -39,6 +39,8 @@ fn main() {
     let cuda = libraries.join("libtorch_cuda.so");
     if cuda.exists() {
         // Nothing refers to a symbol of it: it registers itself when it is loaded.
+        // What it needs itself lies in folders that only the loader finds.
+        arguments.push("-Wl,--allow-shlib-undefined".to_owned());
         arguments.push("-Wl,--no-as-needed".to_owned());
         arguments.push(cuda.display().to_string());
         arguments.push("-Wl,--as-needed".to_owned());
