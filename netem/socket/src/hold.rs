@@ -3,11 +3,10 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Items by the time at which they are due; items of one time in the order they came.
+/// Items by the time at which they are due; items of one time in the order they were sent.
 #[derive(Debug)]
 pub(crate) struct HoldQueue<T> {
     items: BinaryHeap<Held<T>>,
-    pushed: u64,
 }
 
 #[derive(Debug)]
@@ -21,13 +20,11 @@ impl<T> HoldQueue<T> {
     pub fn new() -> Self {
         Self {
             items: BinaryHeap::new(),
-            pushed: 0,
         }
     }
 
-    pub fn push(&mut self, due_ns: u64, item: T) {
-        let order = self.pushed;
-        self.pushed += 1;
+    /// Holds `item` until `due_ns`; `order` is its place among those sent.
+    pub fn push(&mut self, due_ns: u64, order: u64, item: T) {
         self.items.push(Held {
             due_ns,
             order,
@@ -79,8 +76,8 @@ mod tests {
     #[test]
     fn items_come_out_when_due_and_in_order() {
         let mut hold = HoldQueue::new();
-        for (due_ns, item) in [(30, 'd'), (10, 'a'), (20, 'b'), (20, 'c')] {
-            hold.push(due_ns, item);
+        for (due_ns, order, item) in [(30, 0, 'd'), (10, 1, 'a'), (20, 3, 'c'), (20, 2, 'b')] {
+            hold.push(due_ns, order, item);
         }
         assert_eq!(hold.next_due_ns(), Some(10));
         assert_eq!(hold.pop_due(9), None);

@@ -10,7 +10,7 @@
 //! arrivals are counted.
 //!
 //! All tasks live on one [`NetThread`]; compute threads use [`LinkSender::blocking_send`] and the
-//! blocking side of the channel given to [`ReceiverTask::spawn`].
+//! blocking side of the channel given to [`ReceiverTask::spawn`], and [`yield_to_network`].
 
 mod bench;
 mod cell;
@@ -40,7 +40,7 @@ pub use host::host_id;
 pub use pool::{BufferPool, PooledBuffer};
 pub use quic::{Connection, Endpoint, PendingPeer};
 pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask, Timing};
-pub use runtime::NetThread;
+pub use runtime::{NetThread, yield_to_network};
 pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask};
 pub use timer::{DeadlineTimer, now_ns};
 pub use transport::Profile;

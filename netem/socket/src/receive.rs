@@ -195,6 +195,8 @@ impl Counters {
 struct Arrived {
     decoded: Decoded,
     arrived_ns: u64,
+    /// Its stream's place among those of the connection.
+    order: u64,
 }
 
 impl Arrived {
@@ -224,6 +226,12 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     async fn run(mut self) {
         let mut ended = None;
         loop {
+            // All that is read by now, so that what is due is handed up in order.
+            while let Some(read) = self.reading.try_join_next() {
+                if self.take(read).await.is_err() {
+                    return;
+                }
+            }
             while let Some(message) = self.hold.pop_due(now_ns()) {
                 if self.hand_up(message).await.is_err() {
                     return;
@@ -246,7 +254,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                     }
                 }
                 Some(read) = self.reading.join_next() => {
-                    if self.take_all(read).await.is_err() {
+                    if self.take(read).await.is_err() {
                         return;
                     }
                 }
@@ -267,21 +275,9 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
         self.reading.spawn(read(connection, stream, decoder));
     }
 
-    /// Takes what was read and all else that is read by now, so that late messages are handed up in
-    /// order as well if they came together; an error when nobody listens.
-    async fn take_all(&mut self, first: Joined) -> Result<(), ()> {
-        let mut next = Some(first);
-        while let Some(read) = next {
-            self.take(read.unwrap_or(Err(SocketError::TaskEnded)))
-                .await?;
-            next = self.reading.try_join_next();
-        }
-        Ok(())
-    }
-
     /// Holds a message that was read, or reports why it was not; an error when nobody listens.
-    async fn take(&mut self, read: Result<Arrived, SocketError>) -> Result<(), ()> {
-        match read {
+    async fn take(&mut self, read: Joined) -> Result<(), ()> {
+        match read.unwrap_or(Err(SocketError::TaskEnded)) {
             Ok(message) => {
                 self.counters.count(&message);
                 if let Some(cell) = &self.config.cell
@@ -289,7 +285,8 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 {
                     cell.count_late(message.late_ns());
                 }
-                self.hold.push(message.decoded.deliver_at_ns, message);
+                let due_ns = message.decoded.deliver_at_ns;
+                self.hold.push(due_ns, message.order, message);
                 Ok(())
             }
             Err(error) => {
@@ -343,14 +340,11 @@ async fn read(
             source,
         };
         let Some(chunk) = chunk else {
-            let arrived_ns = now_ns();
-            return decoder
-                .finish()
-                .map(|decoded| Arrived {
-                    decoded,
-                    arrived_ns,
-                })
-                .map_err(malformed);
+            return Ok(Arrived {
+                arrived_ns: now_ns(),
+                decoded: decoder.finish().map_err(malformed)?,
+                order: stream.id().index(),
+            });
         };
         if let Err(error) = decoder.push(&chunk.bytes) {
             // An error says that the stream is closed already.
