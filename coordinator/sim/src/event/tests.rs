@@ -7,6 +7,7 @@ use bace_netem::RegionId;
 use proptest::prelude::*;
 
 use super::{EventModel, EventSettings};
+use crate::analytic::Analytic;
 use crate::driver::{Executor, Instant, Reports, drive};
 
 /// Two regions, a link of 32 bit/s and 0.5 s, and jobs whose tensors have 64 bits: 2 s on the link.
@@ -298,6 +299,58 @@ fn outcome(records: &[Record]) -> Vec<(String, Vec<f64>)> {
     }
     outcome.sort_by(|a, b| a.0.cmp(&b.0));
     outcome
+}
+
+/// What the comments of the built-in scenario promise.
+#[test]
+fn three_regions_shows_every_kind_of_decision() {
+    let text = include_str!("../../../scenarios/three-regions.toml");
+    let scenario = Scenario::parse(text, "three-regions", &|_: &str| Err(String::new())).unwrap();
+    let scenario = Arc::new(scenario);
+    let walked = placements(&simulate(&scenario, "bace-pipe", true));
+    let mut fluid = Vec::new();
+    let engine = Engine::new(scenario.clone(), policy_by_name("bace-pipe").unwrap());
+    drive(engine, &mut Analytic::new(scenario.clone()), |record| {
+        fluid.push(record)
+    });
+    let wheres: Vec<&str> = walked.iter().map(|(_, place)| place.as_str()).collect();
+    assert_eq!(
+        wheres,
+        [
+            "first us-east:2",
+            "wide eu-central:2 eu-west:2",
+            "patient us-east:2",
+            "last us-east:2",
+            "third eu-central:1 eu-west:2",
+        ]
+    );
+    assert!(
+        walked
+            .iter()
+            .zip(placements(&fluid))
+            .all(|(walked, fluid)| walked.1 == fluid.1)
+    );
+    let patient = &scenario.jobs[2];
+    assert!(patient.name == "patient" && walked[2].0 > patient.arrival_s + 5.0);
+    // Without regard to prices the dearest region comes first.
+    let blind = placements(&simulate(&scenario, "no-cost-min", true));
+    assert_eq!(blind[0].1, "first eu-central:2");
+}
+
+/// When which job was placed where.
+fn placements(records: &[Record]) -> Vec<(f64, String)> {
+    let placed = records.iter().filter_map(|record| match record {
+        Record::Placed {
+            at_s, job, path, ..
+        } => {
+            let path = path
+                .iter()
+                .map(|part| format!(" {}:{}", part.region, part.gpus));
+            Some((*at_s, format!("{job}{}", path.collect::<String>())))
+        }
+        _ => None,
+    });
+    placed.collect()
 }
 
 proptest! {
