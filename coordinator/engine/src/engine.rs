@@ -121,6 +121,11 @@ impl Engine {
         self.running.get(&job).map(|running| &running.placement)
     }
 
+    /// Which start of a running job this is.
+    pub fn attempt(&self, job: JobId) -> Option<Attempt> {
+        self.running.get(&job).map(|running| running.attempt)
+    }
+
     /// Takes in something that happened at `at_s`; placements wait for [`Engine::settle`].
     pub fn handle(&mut self, at_s: f64, input: Input) {
         if self.detail == Detail::Full {
@@ -415,7 +420,8 @@ impl Engine {
             let Some(running) = self.release(at_s, job) else {
                 break;
             };
-            self.history[job.index()].1 = (running.progress + PROGRESS_SLACK).floor() as u32;
+            let whole = (running.progress + PROGRESS_SLACK).floor() as u32;
+            self.history[job.index()].1 = whole.min(self.scenario.jobs[job.index()].iterations);
             let name = &self.scenario.regions[region.index()].name;
             self.commands.push_back(Command::Cancel {
                 job,

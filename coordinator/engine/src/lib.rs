@@ -21,6 +21,8 @@ mod scenario;
 mod series;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use agenda::{Scheduled, agenda};
 pub use cluster::Cluster;

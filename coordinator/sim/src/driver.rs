@@ -89,7 +89,7 @@ pub fn drive(mut engine: Engine, executor: &mut impl Executor, mut sink: impl Fn
                 let reported = hand_in(&mut engine, now, &mut reports, &mut sink);
                 take_agenda(&mut engine, executor, &mut agenda, now, &mut sink) || reported
             }
-            None => fail_stuck(&mut engine, now),
+            None => fail_stuck(&mut engine, executor, now, &mut sink),
         };
         if settle {
             engine.settle(now.at_s());
@@ -170,13 +170,27 @@ fn drain(engine: &mut Engine, sink: &mut impl FnMut(Record)) {
 }
 
 /// Ends jobs that run and never will end; says whether there were any.
-fn fail_stuck(engine: &mut Engine, now: Instant) -> bool {
+fn fail_stuck(
+    engine: &mut Engine,
+    executor: &mut impl Executor,
+    now: Instant,
+    sink: &mut impl FnMut(Record),
+) -> bool {
     let stuck: Vec<JobId> = engine.running().collect();
-    for &job in &stuck {
+    if stuck.is_empty() {
+        return false;
+    }
+    let mut reports = Reports::default();
+    executor.report(now, &mut reports);
+    hand_in(engine, now, &mut reports, sink);
+    for job in stuck {
+        if let Some(attempt) = engine.attempt(job) {
+            executor.cancel(now, job, attempt);
+        }
         let reason = "a link on its path carries nothing any more".to_owned();
         engine.handle(now.at_s(), Input::Failed { job, reason });
     }
-    !stuck.is_empty()
+    true
 }
 
 #[cfg(test)]
