@@ -14,6 +14,16 @@ use crate::{
 /// Version of these messages; both sides refuse another one.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// The name in the coordinator's certificate.
+pub const COORDINATOR_NAME: &str = "coordinator.run.local";
+
+impl WorkerId {
+    /// The name in the worker's certificate.
+    pub fn certificate_name(self) -> String {
+        format!("w{self}.run.local")
+    }
+}
+
 /// Coordinator to worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker {
@@ -23,6 +33,10 @@ pub enum ToWorker {
         worker: WorkerId,
         /// Where the shared memory with the link clocks can be opened; absent without inter-region links.
         link_clocks: Option<PathBuf>,
+        /// Who takes the time of compute in this run.
+        compute: ComputeRung,
+        /// File or folder of training text; absent for the worker's default.
+        text: Option<PathBuf>,
     },
     /// The worker is not part of the run, and why; it ends.
     Refused(String),
@@ -30,8 +44,9 @@ pub enum ToWorker {
     Prepare(Box<Prepare>),
     /// Train: every stage has answered `Prepared`.
     Start(JobId, Attempt),
-    /// Drop the job at once and answer `Released`.
-    Cancel(JobId, Attempt),
+    /// Drop all that belongs to the job at once and answer `Released`. Ends a job whose stages have all finished,
+    /// and one that cannot go on.
+    Release(JobId, Attempt),
     /// End the process.
     Shutdown,
 }
@@ -61,8 +76,6 @@ pub struct Prepare {
     pub next: Option<Neighbour>,
     /// How long compute takes, or is made to take.
     pub compute: ComputePlan,
-    /// File or folder of training text; absent where nothing is computed.
-    pub text: Option<PathBuf>,
 }
 
 /// A neighbouring stage and the directed link towards it.
@@ -70,8 +83,6 @@ pub struct Prepare {
 pub struct Neighbour {
     /// The worker that runs it.
     pub worker: WorkerId,
-    /// The name in its certificate.
-    pub certificate_name: String,
     /// Where it listens for its neighbours.
     pub address: SocketAddr,
     /// The link from here to there.
@@ -102,12 +113,22 @@ pub enum FromWorker {
         region: String,
         /// Where it listens for neighbours.
         address: SocketAddr,
-        /// Identifies the running kernel: two processes with the same one share clocks and memory.
-        boot_id: String,
+        /// Identifies kernel and view of time: two processes with the same one share clocks and memory.
+        host_id: String,
         /// Process id, for messages.
         pid: u32,
         /// What it computes on, in words.
         device: String,
+    },
+    /// The worker has loaded what all stages share and can be given one.
+    Ready {
+        /// Hash of the training text; absent where nothing is computed.
+        text_hash: Option<String>,
+    },
+    /// The worker cannot take part, and why; it waits to be shut down.
+    Unfit {
+        /// A fragment that fits after "failed to".
+        reason: String,
     },
     /// The stage is loaded and both neighbours have answered.
     Prepared {
@@ -115,8 +136,6 @@ pub enum FromWorker {
         job: JobId,
         /// Which start of it.
         attempt: Attempt,
-        /// Hash of the training text; absent where nothing is computed.
-        text_hash: Option<String>,
         /// Parameters of the stage.
         parameters: u64,
     },
@@ -130,7 +149,8 @@ pub enum FromWorker {
         job: JobId,
         /// Which start of it.
         attempt: Attempt,
-        /// Hashes of the stage's final weights, a part of the model each (embedding, layers, head); empty if cancelled or modelled.
+        /// Hashes of the stage's final weights, one for each part of the model (embedding, a layer, head); empty
+        /// if the job did not finish or nothing was computed.
         weights: Vec<(String, String)>,
     },
     /// The stage cannot go on, and why.
@@ -175,6 +195,8 @@ pub struct IterationReport {
     pub attempt: Attempt,
     /// The stage.
     pub stage: StageIndex,
+    /// Whether it is the pipeline's last stage.
+    pub is_last_stage: bool,
     /// The iteration.
     pub iteration: Iteration,
     /// Begin on the host's monotonic clock, nanoseconds.

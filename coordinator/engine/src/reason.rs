@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a job can never run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Refusal {
     /// Weights, gradients and Adam state need more GPUs than there are.
@@ -47,7 +47,7 @@ pub enum Refusal {
 }
 
 /// What stopped a path, or a job.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Shortfall {
     /// Too few free GPUs within reach.
@@ -76,7 +76,7 @@ pub enum Shortfall {
 }
 
 /// Why a job was placed now, and there.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PlacementReason {
     /// K_min.
     pub k_min: u32,
@@ -93,7 +93,7 @@ pub struct PlacementReason {
 }
 
 /// Terms of a job's priority at the moment of the decision.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PriorityTerms {
     /// (1 − α)(1 − I) + α(1 − S) + aging.
     pub priority: f64,
@@ -108,7 +108,7 @@ pub struct PriorityTerms {
 }
 
 /// A path that was looked at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PathReason {
     /// Regions in pipeline order with the GPUs that the job would take; 0 where the path did not become a candidate.
     pub regions: Vec<(String, u32)>,
@@ -126,7 +126,7 @@ pub struct PathReason {
 }
 
 /// What became of a path.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum PathOutcome {
     /// The job runs here.
