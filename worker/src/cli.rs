@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bace_torch::Device;
+use clap::{Args, Parser, Subcommand};
+
+/// One emulated GPU: a process that runs one pipeline stage at a time.
+///
+/// `bace run` starts workers itself. Started by hand, a worker joins a coordinator that waits with
+/// `bace run --await-workers`, which also writes the credentials file.
+#[derive(Debug, Parser)]
+#[command(name = "bace-worker", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub join: Option<JoinArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check device and training text without joining a run; prints what was found as JSON.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The coordinator's address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub join: SocketAddr,
+    /// The region this worker stands for.
+    #[arg(long, value_name = "NAME")]
+    pub region: String,
+    /// The credentials file that the coordinator wrote for this worker; `-` reads it from standard input and
+    /// ends the worker when standard input closes.
+    #[arg(long, value_name = "FILE")]
+    pub credentials: PathBuf,
+    /// What to compute on: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What to compute on: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+    /// Text to train on; default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Longest sequence that has to be cut from the text, tokens.
+    #[arg(long, default_value_t = 1)]
+    pub sequence: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,514 @@
+//! The worker's side of the run: joins the coordinator, finds neighbours, hands stages to the compute thread.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bace_api::{
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, PROTOCOL_VERSION,
+    PeerHello, Prepare, StageIndex, ToWorker, decode, encode,
+};
+use bace_socket::{
+    CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, Profile,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::neighbour::Neighbour;
+use crate::stage::{CancelFlag, Neighbours};
+
+/// Longest wait for a neighbour that was told to connect: it may still be loading the job before.
+const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a peer that has connected to say who it is.
+const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a farewell to reach the others.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Neighbours that may have connected before the coordinator's word about them arrived; a pipeline has one.
+const EARLY_PEERS: usize = 16;
+
+/// What the compute thread is told.
+#[derive(Debug)]
+pub enum Order {
+    /// What holds for the whole run: the first order.
+    Begin(Begin),
+    /// A stage to train.
+    Train(Box<StageOrder>),
+}
+
+/// What holds for the whole run.
+#[derive(Debug)]
+pub struct Begin {
+    /// Who takes the time of compute.
+    pub compute: bace_api::ComputeRung,
+    /// Training text; absent for the default.
+    pub text: Option<std::path::PathBuf>,
+}
+
+/// A stage whose neighbours are connected.
+#[derive(Debug)]
+pub struct StageOrder {
+    /// What to load.
+    pub prepare: Prepare,
+    /// The links.
+    pub neighbours: Neighbours,
+    /// Fires when training begins; closes if the job ends before.
+    pub start: oneshot::Receiver<()>,
+    /// Closes when everything of the job is to be dropped.
+    pub release: std::sync::mpsc::Receiver<Never>,
+    /// Set together with `release`.
+    pub cancelled: CancelFlag,
+}
+
+/// What is never sent: a channel of it only tells that its other end was dropped.
+#[derive(Debug)]
+pub enum Never {}
+
+/// The threads' ends of the channels between network and compute.
+#[derive(Debug)]
+pub struct Channels {
+    /// Orders for the compute thread.
+    pub orders: mpsc::Sender<Order>,
+    /// What the compute thread has to say.
+    pub outbox: mpsc::Receiver<FromWorker>,
+}
+
+/// Who this worker is.
+#[derive(Debug)]
+pub struct Identity {
+    /// The coordinator's address.
+    pub join: SocketAddr,
+    /// The region it stands for.
+    pub region: String,
+    /// What it proves itself with.
+    pub credentials: Credentials,
+    /// What it computes on, in words.
+    pub device: String,
+}
+
+/// Serves the run until the coordinator ends it or is gone.
+pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()> {
+    let own_ip = local_ip_towards(identity.join)?;
+    let control = Endpoint::bind(
+        SocketAddr::new(own_ip, 0),
+        &identity.credentials,
+        Profile::control(),
+    )?;
+    let data = Arc::new(Endpoint::bind(
+        SocketAddr::new(own_ip, 0),
+        &identity.credentials,
+        Profile::data(),
+    )?);
+    let (welcome, writer, reader) = join(&control, &identity, data.local_addr()?).await?;
+    let ToWorker::Welcome {
+        worker,
+        link_clocks,
+        compute,
+        text,
+    } = welcome
+    else {
+        bail!("join the run: the coordinator answered {welcome:?}");
+    };
+    tracing::info!(%worker, region = identity.region, "joined");
+    let clocks = link_clocks.map(|path| CellTable::open(&path)).transpose()?;
+    channels
+        .orders
+        .send(Order::Begin(Begin { compute, text }))
+        .await
+        .ok()
+        .context("reach the compute thread")?;
+    let (peers, arrivals) = mpsc::channel(EARLY_PEERS);
+    tokio::spawn(accept_peers(Arc::clone(&data), peers));
+    let session = Session {
+        writer,
+        data: Arc::clone(&data),
+        clocks,
+        orders: channels.orders,
+        job: None,
+        early: BTreeMap::new(),
+    };
+    let ended = session.run(reader, channels.outbox, arrivals).await;
+    // The others see a silent peer as lost after some seconds anyway.
+    let _ = timeout(FAREWELL_TIMEOUT, async {
+        data.close("the worker ends").await;
+        control.close("the worker ends").await;
+    })
+    .await;
+    ended
+}
+
+async fn join(
+    control: &Endpoint,
+    identity: &Identity,
+    address: SocketAddr,
+) -> anyhow::Result<(ToWorker, MessageWriter, MessageReader)> {
+    let connection = control.connect(identity.join, COORDINATOR_NAME).await?;
+    let hello = encode::<CONTROL_LIMIT>(&FromWorker::Hello {
+        protocol: PROTOCOL_VERSION,
+        region: identity.region.clone(),
+        address,
+        host_id: bace_socket::host_id()?,
+        pid: std::process::id(),
+        device: identity.device.clone(),
+    })?;
+    let (answer, writer, reader) = connection.hello(&hello, CONTROL_LIMIT as u32).await?;
+    let answer = decode::<CONTROL_LIMIT, ToWorker>(&answer)?;
+    if let ToWorker::Refused(reason) = answer {
+        bail!("join the run: the coordinator refused: {reason}");
+    }
+    Ok((answer, writer, reader))
+}
+
+/// The address of this host that the coordinator can reach.
+fn local_ip_towards(coordinator: SocketAddr) -> anyhow::Result<std::net::IpAddr> {
+    let any: std::net::IpAddr = match coordinator {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a UDP socket sends nothing; it only asks for a route.
+    let socket = UdpSocket::bind((any, 0)).context("find a route to the coordinator")?;
+    socket
+        .connect(coordinator)
+        .with_context(|| format!("find a route to the coordinator at {coordinator}"))?;
+    Ok(socket
+        .local_addr()
+        .context("find a route to the coordinator")?
+        .ip())
+}
+
+type PeerKey = (JobId, Attempt, StageIndex);
+
+/// A neighbour that has connected and said who it is.
+struct Arrival {
+    connection: Connection,
+    hello: PeerHello,
+    writer: MessageWriter,
+}
+
+async fn accept_peers(endpoint: Arc<Endpoint>, peers: mpsc::Sender<Arrival>) {
+    while let Some(pending) = endpoint.accept().await {
+        let peers = peers.clone();
+        tokio::spawn(async move {
+            let arrival = timeout(PEER_HELLO_TIMEOUT, async {
+                let connection = pending.establish().await?;
+                let (writer, mut reader) = connection.accept_messages(HEADER_LIMIT as u32).await?;
+                let hello = reader
+                    .receive()
+                    .await?
+                    .context("read a peer's hello: it said nothing")?;
+                let hello: PeerHello = decode::<HEADER_LIMIT, _>(&hello)?;
+                anyhow::Ok(Arrival {
+                    connection,
+                    hello,
+                    writer,
+                })
+            });
+            match arrival.await {
+                // A session that has ended needs no neighbours.
+                Ok(Ok(arrival)) => drop(peers.send(arrival).await),
+                Ok(Err(error)) => tracing::warn!("a peer was turned away: {error:#}"),
+                Err(_) => tracing::warn!("a peer was turned away: it did not say who it is"),
+            }
+        });
+    }
+}
+
+struct Session {
+    writer: MessageWriter,
+    data: Arc<Endpoint>,
+    clocks: Option<CellTable>,
+    orders: mpsc::Sender<Order>,
+    job: Option<CurrentJob>,
+    early: BTreeMap<PeerKey, Arrival>,
+}
+
+/// The network's hold on the stage that is being prepared or trained.
+struct CurrentJob {
+    id: JobId,
+    attempt: Attempt,
+    cancelled: CancelFlag,
+    start: Option<oneshot::Sender<()>>,
+    /// Dropped to release the stage from the compute thread.
+    _release: std::sync::mpsc::SyncSender<Never>,
+    /// Dropped to close the connections to both neighbours.
+    _connections: oneshot::Sender<Never>,
+    /// Where the stage before is handed over once it has arrived.
+    previous: Option<(PeerKey, oneshot::Sender<Arrival>)>,
+}
+
+impl Session {
+    async fn run(
+        mut self,
+        mut reader: MessageReader,
+        mut outbox: mpsc::Receiver<FromWorker>,
+        mut arrivals: mpsc::Receiver<Arrival>,
+    ) -> anyhow::Result<()> {
+        let (failed_tx, mut failed) = mpsc::channel::<FromWorker>(4);
+        loop {
+            tokio::select! {
+                message = reader.receive() => {
+                    let message = message.context("stay in the run")?.context("stay in the run: the coordinator is gone")?;
+                    match decode::<CONTROL_LIMIT, ToWorker>(&message)? {
+                        ToWorker::Prepare(prepare) => self.prepare(*prepare, failed_tx.clone()),
+                        ToWorker::Start(job, attempt) => self.start(job, attempt),
+                        ToWorker::Release(job, attempt) => self.release(job, attempt),
+                        ToWorker::Shutdown => return Ok(()),
+                        other => bail!("understand the coordinator: it said {other:?}"),
+                    }
+                }
+                Some(message) = outbox.recv() => self.tell(&message).await?,
+                Some(message) = failed.recv() => self.tell(&message).await?,
+                Some(arrival) = arrivals.recv() => self.arrived(arrival),
+            }
+        }
+    }
+
+    async fn tell(&mut self, message: &FromWorker) -> anyhow::Result<()> {
+        let message = encode::<CONTROL_LIMIT>(message)?;
+        self.writer
+            .send(&message)
+            .await
+            .context("report to the coordinator")
+    }
+
+    fn prepare(&mut self, prepare: Prepare, failed: mpsc::Sender<FromWorker>) {
+        let (id, attempt) = (prepare.id, prepare.attempt);
+        let (start_tx, start) = oneshot::channel();
+        let (release_tx, release) = std::sync::mpsc::sync_channel(1);
+        let (connections, mut closed) = oneshot::channel();
+        let cancelled = CancelFlag::default();
+        let (previous_tx, previous) = oneshot::channel();
+        let previous_key = prepare
+            .previous
+            .as_ref()
+            .map(|_| (id, attempt, StageIndex(prepare.stage.0 - 1)));
+        self.job = Some(CurrentJob {
+            id,
+            attempt,
+            cancelled: Arc::clone(&cancelled),
+            start: Some(start_tx),
+            _release: release_tx,
+            _connections: connections,
+            previous: previous_key.map(|key| (key, previous_tx)),
+        });
+        if let Some(arrival) = previous_key.and_then(|key| self.early.remove(&key)) {
+            self.arrived(arrival);
+        }
+        let (data, clocks, orders) = (
+            Arc::clone(&self.data),
+            self.clocks.clone(),
+            self.orders.clone(),
+        );
+        tokio::spawn(async move {
+            let meeting = Meeting {
+                data: &data,
+                clocks: clocks.as_ref(),
+                prepare: &prepare,
+            };
+            match meeting.meet(previous, &mut closed).await {
+                Ok(neighbours) => {
+                    close_once_released(&neighbours, closed);
+                    let order = Order::Train(Box::new(StageOrder {
+                        prepare,
+                        neighbours,
+                        start,
+                        release,
+                        cancelled,
+                    }));
+                    // Without a compute thread the process is about to end.
+                    let _ = orders.send(order).await;
+                }
+                Err(_) if cancelled.load(Ordering::Relaxed) => {
+                    let _ = failed.send(released(id, attempt)).await;
+                }
+                Err(error) => {
+                    let reason = format!(
+                        "stage {} cannot reach its neighbours: {error:#}",
+                        prepare.stage
+                    );
+                    let _ = failed
+                        .send(FromWorker::Failed {
+                            job: id,
+                            attempt,
+                            reason,
+                        })
+                        .await;
+                    // The release follows once the coordinator has told all stages.
+                    let _ = closed.await;
+                    let _ = failed.send(released(id, attempt)).await;
+                }
+            }
+        });
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        let key = (
+            arrival.hello.job,
+            arrival.hello.attempt,
+            arrival.hello.stage,
+        );
+        let job = self.job.as_mut();
+        if let Some((_, waiting)) =
+            job.and_then(|job| job.previous.take_if(|(wanted, _)| *wanted == key))
+        {
+            // The meeting may have been given up meanwhile.
+            let _ = waiting.send(arrival);
+        } else if self.early.len() < EARLY_PEERS {
+            self.early.insert(key, arrival);
+        } else {
+            tracing::warn!("a peer was turned away: {EARLY_PEERS} others are early already");
+        }
+    }
+
+    fn start(&mut self, id: JobId, attempt: Attempt) {
+        let job = self
+            .job
+            .as_mut()
+            .filter(|job| (job.id, job.attempt) == (id, attempt));
+        if let Some(start) = job.and_then(|job| job.start.take()) {
+            // A stage that failed meanwhile has said so itself.
+            let _ = start.send(());
+        }
+    }
+
+    fn release(&mut self, id: JobId, attempt: Attempt) {
+        if let Some(job) = self
+            .job
+            .take_if(|job| (job.id, job.attempt) == (id, attempt))
+        {
+            job.cancelled.store(true, Ordering::Relaxed);
+        }
+        self.early
+            .retain(|&(job, of, _), _| (job, of) != (id, attempt));
+    }
+}
+
+fn released(job: JobId, attempt: Attempt) -> FromWorker {
+    FromWorker::Released {
+        job,
+        attempt,
+        weights: Vec::new(),
+    }
+}
+
+/// Closes the connections to both neighbours when the job is released, however it ended.
+fn close_once_released(neighbours: &Neighbours, closed: oneshot::Receiver<Never>) {
+    let both = [&neighbours.previous, &neighbours.next];
+    let connections: Vec<_> = both
+        .into_iter()
+        .flatten()
+        .map(Neighbour::connection)
+        .collect();
+    tokio::spawn(async move {
+        let _ = closed.await;
+        for connection in connections {
+            connection.close("the job has ended");
+        }
+    });
+}
+
+/// How a stage finds its neighbours: it connects to the stage behind and is found by the one before.
+struct Meeting<'a> {
+    data: &'a Endpoint,
+    clocks: Option<&'a CellTable>,
+    prepare: &'a Prepare,
+}
+
+impl Meeting<'_> {
+    async fn meet(
+        &self,
+        previous: oneshot::Receiver<Arrival>,
+        closed: &mut oneshot::Receiver<Never>,
+    ) -> anyhow::Result<Neighbours> {
+        let both = async { tokio::try_join!(self.found_by_previous(previous), self.find_next()) };
+        let (previous, next) = tokio::select! {
+            both = both => both?,
+            _ = closed => bail!("the job was dropped"),
+        };
+        Ok(Neighbours { previous, next })
+    }
+
+    async fn find_next(&self) -> anyhow::Result<Option<Neighbour>> {
+        let Some(next) = &self.prepare.next else {
+            return Ok(None);
+        };
+        let name = next.worker.certificate_name();
+        let connected = timeout(NEIGHBOUR_TIMEOUT, async {
+            let connection = self.data.connect(next.address, &name).await?;
+            let hello = encode::<HEADER_LIMIT>(&self.own_hello())?;
+            let (answer, ..) = connection.hello(&hello, HEADER_LIMIT as u32).await?;
+            self.check(
+                decode::<HEADER_LIMIT, _>(&answer)?,
+                self.prepare.stage.0 + 1,
+            )?;
+            anyhow::Ok(connection)
+        });
+        let connection = connected.await.map_err(|_| {
+            anyhow!(
+                "stage {} at {} does not answer",
+                self.prepare.stage.0 + 1,
+                next.address
+            )
+        })??;
+        Ok(Some(Neighbour::start(
+            connection,
+            next,
+            self.clocks,
+            self.prepare,
+        )?))
+    }
+
+    async fn found_by_previous(
+        &self,
+        arrival: oneshot::Receiver<Arrival>,
+    ) -> anyhow::Result<Option<Neighbour>> {
+        let Some(previous) = &self.prepare.previous else {
+            return Ok(None);
+        };
+        let stage = self.prepare.stage.0 - 1;
+        let mut arrival = timeout(NEIGHBOUR_TIMEOUT, arrival)
+            .await
+            .map_err(|_| anyhow!("stage {stage} did not connect"))?
+            .context("the job was dropped")?;
+        let name = previous.worker.certificate_name();
+        if arrival.connection.peer_name() != name {
+            bail!(
+                "stage {stage} has to be {name}, but {} connected",
+                arrival.connection.peer_name()
+            );
+        }
+        self.check(arrival.hello, stage)?;
+        arrival
+            .writer
+            .send(&encode::<HEADER_LIMIT>(&self.own_hello())?)
+            .await?;
+        Ok(Some(Neighbour::start(
+            arrival.connection,
+            previous,
+            self.clocks,
+            self.prepare,
+        )?))
+    }
+
+    fn own_hello(&self) -> PeerHello {
+        PeerHello {
+            protocol: PROTOCOL_VERSION,
+            job: self.prepare.id,
+            attempt: self.prepare.attempt,
+            stage: self.prepare.stage,
+        }
+    }
+
+    fn check(&self, hello: PeerHello, stage: u32) -> anyhow::Result<()> {
+        let expected = PeerHello {
+            stage: StageIndex(stage),
+            ..self.own_hello()
+        };
+        if hello != expected {
+            bail!("expected {expected:?}, but the peer said {hello:?}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Walks a stage's action list: computes, sends, receives, and reports every iteration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bace_api::{
+    Action, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare, StageFinished,
+    StageTimes, TensorHeader, TensorKind, decode, encode,
+};
+use bytes::Bytes;
+
+use crate::compute::{ComputeError, Forwarded, StageCompute, element_of};
+use crate::neighbour::{Neighbour, NeighbourError};
+use crate::timeline::Timeline;
+
+/// Tells a stage on its compute thread that its job was cancelled.
+pub type CancelFlag = Arc<AtomicBool>;
+
+/// The links of a stage.
+#[derive(Debug, Default)]
+pub struct Neighbours {
+    /// To and from the stage before; absent at stage 0.
+    pub previous: Option<Neighbour>,
+    /// To and from the stage behind; absent at the last stage.
+    pub next: Option<Neighbour>,
+}
+
+/// Why a stage did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The job was cancelled; nobody needs to be told why.
+    #[error("finish: the job was cancelled")]
+    Cancelled,
+    /// It cannot be computed.
+    #[error("compute: {0}")]
+    Compute(#[from] ComputeError),
+    /// A neighbour is gone or talks nonsense.
+    #[error("exchange tensors: {0}")]
+    Neighbour(#[from] NeighbourError),
+    /// The coordinator is gone.
+    #[error("report: the coordinator is gone")]
+    CoordinatorGone,
+}
+
+/// A stage at work.
+pub struct StageRun<'a> {
+    prepare: &'a Prepare,
+    compute: &'a mut dyn StageCompute,
+    neighbours: Neighbours,
+    cancelled: CancelFlag,
+    element: Element,
+    timeline: Timeline,
+    times: StageTimes,
+    /// Sum and number of the iteration's losses.
+    losses: (f64, u32),
+    /// Inputs of forwards and backwards that were received and outputs that are to be sent, by micro-batch.
+    held: BTreeMap<(Slot, MicroBatch), Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    InputActivation,
+    OutputActivation,
+    OutputGradient,
+    InputGradient,
+}
+
+impl<'a> StageRun<'a> {
+    /// A stage that begins now.
+    pub fn begin(
+        prepare: &'a Prepare,
+        compute: &'a mut dyn StageCompute,
+        neighbours: Neighbours,
+        cancelled: CancelFlag,
+    ) -> Result<Self, StageError> {
+        Ok(Self {
+            element: element_of(prepare)?,
+            timeline: Timeline::begin(prepare.compute),
+            prepare,
+            compute,
+            neighbours,
+            cancelled,
+            times: StageTimes::default(),
+            losses: (0.0, 0),
+            held: BTreeMap::new(),
+        })
+    }
+
+    /// Trains for all of the job's iterations; `report` takes each iteration and is false once nobody listens.
+    pub fn train(
+        mut self,
+        mut report: impl FnMut(IterationReport) -> bool,
+    ) -> Result<StageFinished, StageError> {
+        for iteration in (0..self.prepare.job.iterations).map(Iteration) {
+            let begin_ns = self.timeline.now_ns();
+            for &action in &self.prepare.program {
+                if self.cancelled.load(Ordering::Relaxed) {
+                    return Err(StageError::Cancelled);
+                }
+                self.act(iteration, action)?;
+            }
+            if !report(self.iteration_report(iteration, begin_ns)) {
+                return Err(StageError::CoordinatorGone);
+            }
+        }
+        Ok(StageFinished {
+            job: self.prepare.id,
+            attempt: self.prepare.attempt,
+            stage: self.prepare.stage,
+            previous: self.neighbours.previous.as_ref().map(Neighbour::transfers),
+            next: self.neighbours.next.as_ref().map(Neighbour::transfers),
+        })
+    }
+
+    fn act(&mut self, iteration: Iteration, action: Action) -> Result<(), StageError> {
+        match action {
+            Action::Forward(m) => self.forward(iteration, m),
+            Action::Backward(m) => self.backward(m),
+            Action::SendActivation(m) => self.send(iteration, m, TensorKind::Activation),
+            Action::SendGradient(m) => self.send(iteration, m, TensorKind::Gradient),
+            Action::ReceiveActivation(m) => self.receive(iteration, m, TensorKind::Activation),
+            Action::ReceiveGradient(m) => self.receive(iteration, m, TensorKind::Gradient),
+            Action::Step => {
+                let ((), step_s) = self.timeline.step(|| self.compute.step())?;
+                self.times.step_s += step_s;
+                Ok(())
+            }
+        }
+    }
+
+    fn forward(&mut self, iteration: Iteration, m: MicroBatch) -> Result<(), StageError> {
+        let input = self.held.remove(&(Slot::InputActivation, m));
+        let (output, forward_s) = self
+            .timeline
+            .forward(|| self.compute.forward(iteration, m, input))?;
+        self.times.forward_s += forward_s;
+        match output {
+            Forwarded::Activation(bytes) => {
+                self.held.insert((Slot::OutputActivation, m), bytes);
+            }
+            Forwarded::Loss(Some(loss)) => {
+                self.losses.0 += loss;
+                self.losses.1 += 1;
+            }
+            Forwarded::Loss(None) => {}
+        }
+        Ok(())
+    }
+
+    fn backward(&mut self, m: MicroBatch) -> Result<(), StageError> {
+        let gradient = self.held.remove(&(Slot::OutputGradient, m));
+        let (gradient, backward_s) = self
+            .timeline
+            .backward(|| self.compute.backward(m, gradient))?;
+        self.times.backward_s += backward_s;
+        if let Some(bytes) = gradient {
+            self.held.insert((Slot::InputGradient, m), bytes);
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        iteration: Iteration,
+        m: MicroBatch,
+        kind: TensorKind,
+    ) -> Result<(), StageError> {
+        let (slot, neighbour) = match kind {
+            TensorKind::Activation => (Slot::OutputActivation, &mut self.neighbours.next),
+            TensorKind::Gradient => (Slot::InputGradient, &mut self.neighbours.previous),
+        };
+        let payload = self
+            .held
+            .remove(&(slot, m))
+            .expect("a checked program sends what it has made");
+        let neighbour = neighbour
+            .as_mut()
+            .expect("a checked program sends to stages that exist");
+        let header = TensorHeader {
+            kind,
+            iteration,
+            micro_batch: m,
+            shape: [
+                self.prepare.job.shape.sequences,
+                self.prepare.job.shape.sequence,
+                self.prepare.job.model.hidden,
+            ],
+            element: self.element,
+        };
+        let header =
+            encode::<HEADER_LIMIT>(&header).expect("a tensor's header is a few dozen bytes");
+        let ready_ns = self.timeline.now_ns();
+        neighbour.send(header, payload, ready_ns)?;
+        self.times.send_wait_s += (self.timeline.now_ns() - ready_ns) as f64 / 1e9;
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        iteration: Iteration,
+        m: MicroBatch,
+        kind: TensorKind,
+    ) -> Result<(), StageError> {
+        let (slot, neighbour) = match kind {
+            TensorKind::Activation => (Slot::InputActivation, &mut self.neighbours.previous),
+            TensorKind::Gradient => (Slot::OutputGradient, &mut self.neighbours.next),
+        };
+        let neighbour = neighbour
+            .as_mut()
+            .expect("a checked program receives from stages that exist");
+        let received = match neighbour.receive() {
+            Err(_) if self.cancelled.load(Ordering::Relaxed) => return Err(StageError::Cancelled),
+            received => received?,
+        };
+        let header: TensorHeader =
+            decode::<HEADER_LIMIT, _>(&received.header).map_err(NeighbourError::Header)?;
+        if (header.kind, header.iteration, header.micro_batch) != (kind, iteration, m) {
+            return Err(StageError::Neighbour(NeighbourError::OutOfOrder {
+                expected: format!("{kind:?} {m} of iteration {iteration}"),
+                received: format!(
+                    "{:?} {} of iteration {}",
+                    header.kind, header.micro_batch, header.iteration
+                ),
+            }));
+        }
+        // What came late could not have been used before it was here.
+        let usable_ns = received
+            .timing
+            .deliver_at_ns
+            .max(received.timing.arrived_ns);
+        self.times.stall_s += self.timeline.received(usable_ns);
+        self.held.insert((slot, m), received.payload);
+        Ok(())
+    }
+
+    fn iteration_report(&mut self, iteration: Iteration, begin_ns: u64) -> IterationReport {
+        let overruns = self.timeline.take_overruns();
+        let (sum, count) = std::mem::take(&mut self.losses);
+        IterationReport {
+            job: self.prepare.id,
+            attempt: self.prepare.attempt,
+            stage: self.prepare.stage,
+            is_last_stage: self.prepare.next.is_none(),
+            iteration,
+            begin_ns,
+            end_ns: self.timeline.now_ns(),
+            times: std::mem::take(&mut self.times),
+            loss: (count > 0).then(|| sum / f64::from(count)),
+            overruns: overruns.count,
+            worst_overrun_s: overruns.worst_s,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The compute thread: loads stages and trains them, one at a time.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+use anyhow::Context;
+use bace_api::{ComputeRung, FromWorker, Prepare};
+use bace_torch::Device;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cli::CheckArgs;
+use crate::compute::{self, Text};
+use crate::session::{Begin, Never, Order, StageOrder};
+use crate::stage::{CancelFlag, Neighbours, StageError, StageRun};
+
+/// Checks device and text for `bace-worker check` and says what was found, as JSON.
+pub fn check(args: &CheckArgs) -> anyhow::Result<serde_json::Value> {
+    let device = prepare_device(args.device);
+    let text = load_text(args.data.as_deref())?;
+    text.check(args.sequence)?;
+    text.warm_up(args.device)?;
+    Ok(serde_json::json!({
+        "device": device,
+        "text_hash": text.hash(),
+        "text_bytes": text.bytes(),
+    }))
+}
+
+/// Sets libtorch up for one emulated GPU and describes what it computes on.
+pub fn prepare_device(device: Device) -> String {
+    // One thread: results do not depend on the machine's cores, and workers do not fight over them.
+    bace_torch::use_threads(1);
+    device.to_string()
+}
+
+/// Trains what it is told to until the session ends.
+pub fn run(device: Device, mut orders: mpsc::Receiver<Order>, outbox: &mpsc::Sender<FromWorker>) {
+    let mut text = None;
+    while let Some(order) = orders.blocking_recv() {
+        let said = match order {
+            Order::Begin(begin) => match begin_run(device, &begin) {
+                Ok(loaded) => {
+                    text = loaded;
+                    let text_hash = text.as_ref().map(Text::hash);
+                    outbox
+                        .blocking_send(FromWorker::Ready { text_hash })
+                        .is_ok()
+                }
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    outbox.blocking_send(FromWorker::Unfit { reason }).is_ok()
+                }
+            },
+            Order::Train(order) => train(device, text.as_ref(), *order, outbox),
+        };
+        if !said {
+            return;
+        }
+    }
+}
+
+/// Does before the run what would otherwise delay its first iteration.
+fn begin_run(device: Device, begin: &Begin) -> anyhow::Result<Option<Text>> {
+    if begin.compute == ComputeRung::Modelled {
+        return Ok(None);
+    }
+    let text = load_text(begin.text.as_deref())?;
+    text.warm_up(device)?;
+    Ok(Some(text))
+}
+
+fn load_text(path: Option<&Path>) -> anyhow::Result<Text> {
+    let default = compute::default_text();
+    let path = path.or(default.as_deref()).context(
+        "find text to train on: libtorch's sources are not there; name some with --data",
+    )?;
+    Ok(Text::load(path)?)
+}
+
+/// Trains one stage and waits until the job is over for all stages; false once nobody listens.
+fn train(
+    device: Device,
+    text: Option<&Text>,
+    order: StageOrder,
+    outbox: &mpsc::Sender<FromWorker>,
+) -> bool {
+    let (job, attempt, stage) = (order.prepare.id, order.prepare.attempt, order.prepare.stage);
+    let release = order.release;
+    let run = StageOrderRun {
+        device,
+        text,
+        prepare: order.prepare,
+        neighbours: order.neighbours,
+        start: order.start,
+        cancelled: order.cancelled,
+    };
+    // libtorch's binding panics where libtorch throws, for one when memory is short.
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.run(&release, outbox)));
+    let weights = match outcome {
+        Ok(Ok(weights)) => weights,
+        Ok(Err(StageError::CoordinatorGone)) => return false,
+        Ok(Err(StageError::Cancelled)) => Vec::new(),
+        Ok(Err(error)) => {
+            let reason = format!("stage {stage} failed to {error}");
+            if !fail_and_wait(
+                outbox,
+                FromWorker::Failed {
+                    job,
+                    attempt,
+                    reason,
+                },
+                &release,
+            ) {
+                return false;
+            }
+            Vec::new()
+        }
+        Err(panic) => {
+            let reason = format!(
+                "stage {stage} failed in libtorch: {}",
+                panic_message(&*panic)
+            );
+            if !fail_and_wait(
+                outbox,
+                FromWorker::Failed {
+                    job,
+                    attempt,
+                    reason,
+                },
+                &release,
+            ) {
+                return false;
+            }
+            Vec::new()
+        }
+    };
+    outbox
+        .blocking_send(FromWorker::Released {
+            job,
+            attempt,
+            weights,
+        })
+        .is_ok()
+}
+
+/// Tells of a failure; the release comes once the coordinator has told all stages.
+fn fail_and_wait(
+    outbox: &mpsc::Sender<FromWorker>,
+    failed: FromWorker,
+    release: &Receiver<Never>,
+) -> bool {
+    let said = outbox.blocking_send(failed).is_ok();
+    // Nothing is ever sent: the error is the release.
+    let _ = release.recv();
+    said
+}
+
+/// A stage from loading to release.
+struct StageOrderRun<'a> {
+    device: Device,
+    text: Option<&'a Text>,
+    prepare: Prepare,
+    neighbours: Neighbours,
+    start: oneshot::Receiver<()>,
+    cancelled: CancelFlag,
+}
+
+impl StageOrderRun<'_> {
+    /// Returns the hashes of the final weights.
+    fn run(
+        self,
+        release: &Receiver<Never>,
+        outbox: &mpsc::Sender<FromWorker>,
+    ) -> Result<Vec<(String, String)>, StageError> {
+        let tell = |message| {
+            outbox
+                .blocking_send(message)
+                .map_err(|_| StageError::CoordinatorGone)
+        };
+        let mut compute = compute::load(self.device, self.text, &self.prepare)?;
+        tell(FromWorker::Prepared {
+            job: self.prepare.id,
+            attempt: self.prepare.attempt,
+            parameters: compute.parameters(),
+        })?;
+        if self.start.blocking_recv().is_err() {
+            return Err(StageError::Cancelled);
+        }
+        let stage = StageRun::begin(
+            &self.prepare,
+            &mut *compute,
+            self.neighbours,
+            self.cancelled,
+        )?;
+        let finished = stage.train(|report| tell(FromWorker::Iteration(report)).is_ok())?;
+        tell(FromWorker::Finished(finished))?;
+        // Until then a neighbour may still need what this stage has sent.
+        let _ = release.recv();
+        Ok(compute.weights())
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    // libtorch appends its own stack; the first line says what happened.
+    text.and_then(|text| text.lines().next())
+        .unwrap_or("it did not say why")
+}
