@@ -1,2 +1,55 @@
-//! The `bace` command.
-fn main() {}
+//! The `bace` command: emulates, simulates and reports geo-distributed training.
+//!
+//! What belongs here: the command line, the real-time driver, worker processes, what people see. What does not:
+//! any decision (`bace-engine`), any fold over records (`bace-ledger`), tensors.
+
+mod bench;
+mod cli;
+mod machine;
+mod plan;
+mod report;
+mod run;
+mod scenario_command;
+mod scenarios;
+mod simulate;
+mod wrong_input;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{BenchCommand, Cli, Command};
+use crate::wrong_input::WrongInput;
+
+/// The run or a job failed.
+const FAILED: u8 = 1;
+/// The command line or the scenario is wrong.
+const WRONG_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("BACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Policies => Ok(scenario_command::policies()),
+        Command::Scenario(command) => scenario_command::scenario(&command),
+        Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            eprintln!("bace: failed to {error:#}");
+            let wrong_input = error.downcast_ref::<WrongInput>().is_some();
+            ExitCode::from(if wrong_input { WRONG_INPUT } else { FAILED })
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bace_api::ComputeRung;
+use bace_sim::IterationModel;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
+///
+/// A scenario file says which regions exist, what their electricity costs, how they are linked and which jobs
+/// arrive. `bace run` trains those jobs for real on emulated GPUs; `bace simulate` predicts the same run.
+#[derive(Debug, Parser)]
+#[command(name = "bace", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  bace run three-regions              train the built-in scenario on this machine
+  bace run my.toml --policy lcf       your scenario under a baseline policy
+  bace simulate three-regions         the same run, predicted in virtual time
+  bace scenario show three-regions    a commented scenario to start from
+  bace report runs/three-regions-1    the tables of a finished run, from its ledger
+
+Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a scenario's jobs for real on emulated GPUs.
+    Run(RunArgs),
+    /// Predict a scenario in virtual time.
+    Simulate(SimulateArgs),
+    /// Print the tables of a run or a simulation from its ledger alone.
+    Report(ReportArgs),
+    /// Explain where jobs are placed and why, and print their pipelines as grids.
+    Plan(PlanArgs),
+    /// List the scheduling policies.
+    Policies,
+    /// List, print or check scenarios.
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+    /// Measure this machine's emulation.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// What `run`, `simulate` and `plan` share.
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// A scenario file, or the name of a built-in one (`bace scenario list`).
+    pub scenario: String,
+    /// Who decides (`bace policies` lists them).
+    #[arg(long, default_value = "bace-pipe")]
+    pub policy: String,
+    /// Seed of weights, batches and draws, instead of the scenario's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// What workers compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these).
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Who takes the time of compute: `paced` gives every action the emulated GPU's time, `native` lets
+    /// libtorch take as long as it takes, `modelled` computes nothing. Default: paced on CPU, native on CUDA.
+    #[arg(long)]
+    pub compute: Option<ComputeChoice>,
+    /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Folder for the ledger, the summary and the workers' logs; it must not hold a run yet.
+    /// Default: a fresh folder under `runs`.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Start no workers; write a credentials file for each emulated GPU and wait for `bace-worker --join`.
+    #[arg(long)]
+    pub await_workers: bool,
+    /// Where workers join; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// How an iteration's time comes about: `analytic` by formula, `event` by walking the pipeline.
+    #[arg(long, value_enum, default_value = "event")]
+    pub iteration_model: IterationModelChoice,
+    /// Also write the ledger, as a real run does, into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run's folder, or its ledger.
+    pub run: PathBuf,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// Only placements up to this emulated second.
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<f64>,
+    /// Only this job.
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScenarioCommand {
+    /// List the built-in scenarios.
+    List,
+    /// Print a built-in scenario's file.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Check a scenario file without running it.
+    Check {
+        /// A scenario file, or the name of a built-in one.
+        scenario: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Send a 16 MB message over shaped links of several rates and delays and compare its time with
+    /// bytes/rate + delay.
+    Link(BenchLinkArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchLinkArgs {
+    /// Message size in MiB.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub message_mib: u32,
+    /// Rates in Mbit/s.
+    #[arg(long, value_delimiter = ',', default_values_t = [10.0, 100.0, 1000.0])]
+    pub rates_mbps: Vec<f64>,
+    /// One-way delays in ms.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 40.0])]
+    pub delays_ms: Vec<f64>,
+    /// Messages for each link; the table shows the median and the worst.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeats: u32,
+}
+
+/// What workers compute on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// libtorch's CPU backend.
+    Cpu,
+    /// CUDA devices; empty means all there are.
+    Cuda(Vec<u32>),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no device; use cpu, cuda, or cuda:0,2");
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(Vec::new())),
+            Some(("cuda", list)) => list
+                .split(',')
+                .map(|index| index.parse().map_err(|_| wrong()))
+                .collect::<Result<_, _>>()
+                .map(Self::Cuda),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ComputeChoice {
+    Modelled,
+    Paced,
+    Native,
+}
+
+impl From<ComputeChoice> for ComputeRung {
+    fn from(choice: ComputeChoice) -> Self {
+        match choice {
+            ComputeChoice::Modelled => Self::Modelled,
+            ComputeChoice::Paced => Self::Paced,
+            ComputeChoice::Native => Self::Native,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IterationModelChoice {
+    Analytic,
+    Event,
+}
+
+impl From<IterationModelChoice> for IterationModel {
+    fn from(choice: IterationModelChoice) -> Self {
+        match choice {
+            IterationModelChoice::Analytic => Self::Analytic,
+            IterationModelChoice::Event => Self::Event,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_parse() {
+        assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(vec![])));
+        assert_eq!("cuda:0,2".parse(), Ok(DeviceChoice::Cuda(vec![0, 2])));
+        for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The machine a run was made on, in words.
+
+/// Processor, cores, memory and kernel; parts that cannot be read say so.
+pub fn describe() -> String {
+    let processor = read("/proc/cpuinfo")
+        .as_deref()
+        .and_then(|text| field(text, "model name"))
+        .unwrap_or_else(|| "unknown processor".to_owned());
+    let cores = std::thread::available_parallelism().map_or_else(
+        |_| "unknown cores".to_owned(),
+        |count| format!("{count} cores"),
+    );
+    let memory = read("/proc/meminfo")
+        .as_deref()
+        .and_then(|text| field(text, "MemTotal"))
+        .and_then(|text| text.trim_end_matches(" kB").trim().parse::<u64>().ok())
+        .map_or_else(
+            || "unknown memory".to_owned(),
+            |kib| format!("{} GiB", kib >> 20),
+        );
+    let kernel = read("/proc/sys/kernel/osrelease").map_or_else(
+        || "unknown kernel".to_owned(),
+        |text| format!("Linux {}", text.trim()),
+    );
+    format!("{processor}, {cores}, {memory}, {kernel}")
+}
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// The value of the first `name : value` line.
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_name() {
+        let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: other\n";
+        assert_eq!(
+            field(text, "model name").as_deref(),
+            Some("Some CPU @ 2 GHz")
+        );
+        assert_eq!(field(text, "flags"), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_description() {
+        assert_eq!(describe().split(", ").count(), 4);
+    }
+}

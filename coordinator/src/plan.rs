@@ -1,0 +1,228 @@
+//! `bace plan`: where jobs are placed, why, and what their pipelines look like.
+
+use bace_api::{Attempt, JobId, PlacedRegion, Record};
+use bace_engine::{
+    Engine, PathOutcome, PathReason, PlacementReason, Rates, Scenario, Start, pipeline,
+    policy_by_name,
+};
+use bace_netem::{BitRate, LinkId};
+use bace_sim::{Analytic, Executor, Instant, Reports, drive};
+
+use crate::cli::PlanArgs;
+use crate::scenarios;
+use crate::wrong_input::{OrWrongInput, WrongInput};
+
+/// Columns of a grid: what fits a terminal of the usual width.
+const COLUMNS: usize = 100;
+
+/// Follows the scenario by formula and explains every placement.
+pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
+    let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    let scenario = &loaded.scenario;
+    if let Some(name) = &args.job
+        && !scenario.jobs.iter().any(|job| job.name == *name)
+    {
+        let names: Vec<_> = scenario.jobs.iter().map(|job| job.name.as_str()).collect();
+        return Err(WrongInput::new(format!(
+            "find a job `{name}`: there are {}",
+            names.join(", ")
+        )));
+    }
+    let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
+    let mut watched = Watched {
+        inner: Analytic::new(scenario.clone()),
+        starts: Vec::new(),
+    };
+    let mut records = Vec::new();
+    drive(
+        Engine::new(scenario.clone(), policy),
+        &mut watched,
+        |record| records.push(record),
+    );
+    println!(
+        "{} under {}, iterations by formula\n",
+        scenario.name, args.scenario.policy
+    );
+    let mut starts = watched.starts.iter();
+    for record in &records {
+        // Every placement has its start, in the same order.
+        let start = matches!(record, Record::Placed { .. })
+            .then(|| starts.next())
+            .flatten();
+        if is_asked_for(record, args) {
+            print(scenario, record, start);
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps what an executor is told to start.
+struct Watched {
+    inner: Analytic,
+    starts: Vec<Start>,
+}
+
+impl Executor for Watched {
+    fn start(&mut self, now: Instant, start: &Start) {
+        self.starts.push(start.clone());
+        self.inner.start(now, start);
+    }
+
+    fn rates(&mut self, now: Instant, rates: &Rates) {
+        self.inner.rates(now, rates);
+    }
+
+    fn cancel(&mut self, now: Instant, job: JobId, attempt: Attempt) {
+        self.inner.cancel(now, job, attempt);
+    }
+
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate) {
+        self.inner.link_changed(now, link, rate);
+    }
+
+    fn next_s(&mut self) -> Option<f64> {
+        self.inner.next_s()
+    }
+
+    fn advance(&mut self, now: Instant, reports: &mut Reports) {
+        self.inner.advance(now, reports);
+    }
+
+    fn report(&mut self, now: Instant, reports: &mut Reports) {
+        self.inner.report(now, reports);
+    }
+}
+
+fn is_asked_for(record: &Record, args: &PlanArgs) -> bool {
+    let (at_s, job) = match record {
+        Record::Placed { at_s, job, .. }
+        | Record::PassedOver { at_s, job, .. }
+        | Record::Refused { at_s, job, .. }
+        | Record::JobFinished { at_s, job } => (*at_s, job),
+        _ => return false,
+    };
+    args.at.is_none_or(|until| at_s <= until) && args.job.as_ref().is_none_or(|name| name == job)
+}
+
+fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
+    match record {
+        Record::Placed {
+            at_s,
+            job,
+            k,
+            k_star,
+            path,
+            layers,
+            iteration_s,
+            reason,
+            ..
+        } => {
+            println!(
+                "{at_s:>10.3} s  {job}: placed on {} (K = {k}, K* = {k_star}), T = {iteration_s:.3} s",
+                arrows(path)
+            );
+            println!("              layers a stage: {}", joined(layers));
+            match serde_json::from_value::<PlacementReason>(reason.clone()) {
+                Ok(reason) => print_reason(&reason),
+                Err(error) => println!("              its reason cannot be read: {error}"),
+            }
+            if let Some(start) = start {
+                print_pipeline(scenario, start);
+            }
+        }
+        Record::PassedOver { at_s, job, reason } => {
+            println!("{at_s:>10.3} s  {job}: waits; {}", passed_over(reason));
+        }
+        Record::Refused { at_s, job, reason } => {
+            println!("{at_s:>10.3} s  {job}: refused; {reason}")
+        }
+        Record::JobFinished { at_s, job } => println!("{at_s:>10.3} s  {job}: finished"),
+        _ => {}
+    }
+}
+
+fn passed_over(reason: &serde_json::Value) -> String {
+    serde_json::from_value::<bace_engine::Shortfall>(reason.clone())
+        .map_or_else(|_| reason.to_string(), |shortfall| shortfall.to_string())
+}
+
+fn print_reason(reason: &PlacementReason) {
+    if let Some(terms) = &reason.priority {
+        println!(
+            "              priority {:.4}: alpha {:.3}, intensity {:.3}, sensitivity {:.3}, aging {:.3}",
+            terms.priority, terms.alpha, terms.intensity, terms.sensitivity, terms.aging
+        );
+    }
+    for path in &reason.paths {
+        println!("              {}", describe(path));
+    }
+}
+
+/// One path that was looked at and what became of it.
+fn describe(path: &PathReason) -> String {
+    let regions: Vec<_> = path
+        .regions
+        .iter()
+        .map(|(name, gpus)| {
+            if *gpus == 0 {
+                name.clone()
+            } else {
+                format!("{name}×{gpus}")
+            }
+        })
+        .collect();
+    let mut text = regions.join(" → ");
+    if let Some(bps) = path.bottleneck_bps {
+        text.push_str(&format!(", {:.1} Mbit/s free", bps / 1e6));
+    }
+    if let Some(iteration_s) = path.iteration_s {
+        text.push_str(&format!(", T = {iteration_s:.3} s"));
+    }
+    if let Some(usd) = path.cost_usd {
+        text.push_str(&format!(", ${usd:.6}"));
+    }
+    text + &match &path.outcome {
+        PathOutcome::Chosen => ": chosen".to_owned(),
+        PathOutcome::TooSlow { limit_s } => format!(": slower than {limit_s:.3} s"),
+        PathOutcome::Dearer => ": dearer".to_owned(),
+        PathOutcome::Stopped { shortfall } => format!(": {shortfall}"),
+    }
+}
+
+fn print_pipeline(scenario: &Scenario, start: &Start) {
+    let job = &scenario.jobs[start.job.index()];
+    let plan = pipeline::plan(
+        scenario,
+        job,
+        &start.placement,
+        &start.stage_seconds,
+        &start.rates,
+    );
+    let timeline = pipeline::timeline(&plan.program, &start.stage_seconds, &plan.boundaries);
+    println!(
+        "              one iteration alone: {:.3} s, bubble {:.1} %, forwards before the first backward: {}",
+        timeline.duration_s,
+        timeline.bubble() * 100.0,
+        joined(&plan.depths)
+    );
+    for cut in &plan.cuts {
+        println!(
+            "              stage {}: depth {} instead of {}, its memory holds {} micro-batches in flight",
+            cut.stage, cut.granted, cut.wanted, cut.fits
+        );
+    }
+    println!("\n{}", timeline.grid(COLUMNS));
+}
+
+fn arrows(path: &[PlacedRegion]) -> String {
+    let parts: Vec<_> = path
+        .iter()
+        .map(|part| format!("{}×{}", part.region, part.gpus))
+        .collect();
+    parts.join(" → ")
+}
+
+fn joined(numbers: &[u32]) -> String {
+    let texts: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    texts.join(", ")
+}

@@ -1,0 +1,20 @@
+//! `bace report`: tables from a ledger alone.
+
+use crate::cli::ReportArgs;
+use crate::wrong_input::OrWrongInput;
+
+/// Prints a run's results.
+pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
+    let summary = bace_ledger::summarise(&args.run).or_wrong_input()?;
+    print_summary(&summary, args.json);
+    Ok(summary.succeeded())
+}
+
+/// Prints a summary as people or as programs read it.
+pub fn print_summary(summary: &bace_ledger::Summary, json: bool) {
+    if json {
+        println!("{:#}", summary.to_json());
+    } else {
+        print!("{}", bace_ledger::render(summary));
+    }
+}

@@ -1,0 +1,227 @@
+//! A placed job as the driver sees it: which workers hold its stages, and how far each is.
+
+use std::collections::BTreeMap;
+
+use bace_api::{
+    ComputePlan, ComputeRung, IterationRecord, IterationReport, Neighbour, Prepare, Record,
+    StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
+};
+use bace_engine::{Scenario, Start, pipeline};
+use bace_models::FORWARD_AND_BACKWARD;
+use bace_netem::LinkId;
+
+use super::fleet::{Fleet, Worker};
+
+/// A job from its placement until its workers are free again.
+#[derive(Debug)]
+pub struct ActiveJob {
+    /// The engine's order.
+    pub start: Box<Start>,
+    /// The worker of each stage.
+    pub workers: Vec<WorkerId>,
+    /// Parameters of the stages that are loaded.
+    prepared: BTreeMap<StageIndex, u64>,
+    /// Iterations that each stage has ended.
+    iterations: Vec<u32>,
+    finished: BTreeMap<StageIndex, StageFinished>,
+    /// Hashes of each stage's final weights; the stage's worker is free.
+    released: BTreeMap<StageIndex, Vec<(String, String)>>,
+    /// Whether it is being taken down, finished or not.
+    pub is_ending: bool,
+    succeeded: bool,
+}
+
+impl ActiveJob {
+    /// A job whose stages are about to be prepared by `workers`.
+    pub fn new(start: Box<Start>, workers: Vec<WorkerId>) -> Self {
+        Self {
+            iterations: vec![0; workers.len()],
+            start,
+            workers,
+            prepared: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            released: BTreeMap::new(),
+            is_ending: false,
+            succeeded: false,
+        }
+    }
+
+    /// The stage that `worker` holds.
+    pub fn stage_of(&self, worker: WorkerId) -> Option<StageIndex> {
+        let index = self.workers.iter().position(|&of| of == worker)?;
+        u32::try_from(index).ok().map(StageIndex)
+    }
+
+    /// A stage is loaded; the model's parameters once all are.
+    pub fn prepared(&mut self, stage: StageIndex, parameters: u64) -> Option<u64> {
+        self.prepared.insert(stage, parameters);
+        (self.prepared.len() == self.workers.len()).then(|| self.prepared.values().sum())
+    }
+
+    /// A stage has ended an iteration; how many all stages have ended, if that grew.
+    pub fn iteration_ended(&mut self, stage: StageIndex) -> Option<u32> {
+        let least = |iterations: &[u32]| iterations.iter().copied().min().unwrap_or_default();
+        let before = least(&self.iterations);
+        self.iterations[stage.index()] += 1;
+        let now = least(&self.iterations);
+        (now > before).then_some(now)
+    }
+
+    /// A stage has ended its last step; whether all have.
+    pub fn stage_finished(&mut self, finished: StageFinished) -> bool {
+        self.finished.insert(finished.stage, finished);
+        self.succeeded = self.finished.len() == self.workers.len();
+        self.succeeded
+    }
+
+    /// A stage's worker is free or gone; whether all are.
+    pub fn stage_released(&mut self, stage: StageIndex, weights: Vec<(String, String)>) -> bool {
+        self.released.insert(stage, weights);
+        self.released.len() == self.workers.len()
+    }
+
+    /// Hashes of the final weights in model order; none unless all stages finished.
+    pub fn weights(self) -> Vec<(String, String)> {
+        if !self.succeeded {
+            return Vec::new();
+        }
+        self.released.into_values().flatten().collect()
+    }
+
+    /// What crossed each direction of each boundary.
+    pub fn transfers(&self, at_s: f64, scenario: &Scenario) -> Vec<Record> {
+        let regions = self.start.placement.stage_regions();
+        let record =
+            |from: StageIndex, to: StageIndex, sent: TransferSummary, received: TransferSummary| {
+                Record::Transfer {
+                    at_s,
+                    job: scenario.jobs[self.start.job.index()].name.clone(),
+                    attempt: self.start.attempt,
+                    from_stage: from,
+                    to_stage: to,
+                    from: scenario.regions[regions[from.index()].index()].name.clone(),
+                    to: scenario.regions[regions[to.index()].index()].name.clone(),
+                    summary: TransferSummary {
+                        messages: sent.messages,
+                        bytes: sent.bytes,
+                        // Lateness shows where it arrives.
+                        late_arrivals: received.late_arrivals,
+                        worst_late_s: received.worst_late_s,
+                    },
+                }
+            };
+        let stages: Vec<&StageFinished> = self.finished.values().collect();
+        let boundaries = stages.windows(2).filter_map(|pair| {
+            let (upper, lower) = (pair[0], pair[1]);
+            let (down, up) = (upper.next?, lower.previous?);
+            Some([
+                record(upper.stage, lower.stage, down, up),
+                record(lower.stage, upper.stage, up, down),
+            ])
+        });
+        boundaries.flatten().collect()
+    }
+}
+
+/// What every stage of a job is told to prepare.
+pub fn prepare_all(
+    scenario: &Scenario,
+    fleet: &Fleet,
+    compute: ComputeRung,
+    start: &Start,
+    workers: &[WorkerId],
+) -> Result<Vec<ToWorker>, pipeline::ProgramError> {
+    let job = &scenario.jobs[start.job.index()];
+    let plan = pipeline::plan(
+        scenario,
+        job,
+        &start.placement,
+        &start.stage_seconds,
+        &start.rates,
+    );
+    pipeline::check(&plan.program)?;
+    let pipeline = Pipeline {
+        scenario,
+        fleet,
+        start,
+        workers,
+    };
+    let stages = (0..)
+        .map(StageIndex)
+        .zip(plan.program.stages)
+        .zip(&start.stage_seconds);
+    let prepares = stages.map(|((stage, program), &stage_s)| {
+        let forward_s = stage_s / FORWARD_AND_BACKWARD;
+        ToWorker::Prepare(Box::new(Prepare {
+            id: start.job,
+            attempt: start.attempt,
+            job: job.clone(),
+            seed: scenario.seed,
+            stage,
+            stages: start.placement.stages(),
+            layers: start.placement.layers_of(stage),
+            program,
+            previous: stage
+                .0
+                .checked_sub(1)
+                .map(|to| pipeline.neighbour(stage, StageIndex(to))),
+            next: (stage.index() + 1 < workers.len())
+                .then(|| pipeline.neighbour(stage, StageIndex(stage.0 + 1))),
+            compute: ComputePlan {
+                rung: compute,
+                forward_s,
+                backward_s: stage_s - forward_s,
+            },
+        }))
+    });
+    Ok(prepares.collect())
+}
+
+struct Pipeline<'a> {
+    scenario: &'a Scenario,
+    fleet: &'a Fleet,
+    start: &'a Start,
+    workers: &'a [WorkerId],
+}
+
+impl Pipeline<'_> {
+    /// The stage `to` and the directed link that leads there from `from`.
+    fn neighbour(&self, from: StageIndex, to: StageIndex) -> Neighbour {
+        let regions = self.start.placement.stage_regions();
+        let link = LinkId::new(regions[from.index()], regions[to.index()]);
+        let spec = if link.is_fabric() {
+            self.scenario.regions[link.from.index()].fabric
+        } else {
+            self.scenario.links[&link]
+        };
+        let worker: &Worker = &self.fleet.workers[self.workers[to.index()].index()];
+        Neighbour {
+            worker: worker.seat.worker,
+            address: worker.address,
+            link: spec,
+            clock: self.fleet.clock_of(link),
+        }
+    }
+}
+
+/// The ledger's record of a worker's report; `seconds` turns the host's monotonic clock into the run's.
+pub fn iteration_record(
+    scenario: &Scenario,
+    report: &IterationReport,
+    seconds: impl Fn(u64) -> f64,
+) -> IterationRecord {
+    let job = &scenario.jobs[report.job.index()];
+    IterationRecord {
+        job: job.name.clone(),
+        attempt: report.attempt,
+        stage: report.stage,
+        iteration: report.iteration,
+        from_s: seconds(report.begin_ns),
+        to_s: seconds(report.end_ns),
+        times: report.times,
+        loss: report.loss,
+        tokens: report.is_last_stage.then(|| job.iteration_tokens()),
+        overruns: report.overruns,
+        worst_overrun_s: report.worst_overrun_s,
+    }
+}

@@ -1,0 +1,188 @@
+//! Workers' first words: who may join the run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bace_api::{CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerId, decode, encode};
+use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter};
+use std::net::SocketAddr;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::fleet::Seat;
+
+/// Longest wait for a worker that has connected to say who it is, and for a refusal to reach it.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A worker that may take part.
+#[derive(Debug)]
+pub struct Joined {
+    /// Which of the expected ones.
+    pub worker: WorkerId,
+    /// Where it listens for neighbours.
+    pub address: SocketAddr,
+    /// What it computes on, in words.
+    pub device: String,
+    /// Keeps the connection open.
+    pub connection: Connection,
+    /// To the worker; it waits for its welcome.
+    pub writer: MessageWriter,
+    /// From the worker.
+    pub reader: MessageReader,
+}
+
+/// Lets expected workers in until the endpoint closes; others are told why not.
+pub async fn admit(
+    endpoint: Arc<Endpoint>,
+    seats: Arc<[Seat]>,
+    host_id: Arc<str>,
+    joined: mpsc::Sender<Joined>,
+) {
+    while let Some(pending) = endpoint.accept().await {
+        let (seats, host_id, joined) = (Arc::clone(&seats), Arc::clone(&host_id), joined.clone());
+        tokio::spawn(async move {
+            let address = pending.address();
+            let admitted = timeout(HELLO_TIMEOUT, async {
+                let connection = pending.establish().await?;
+                let (writer, reader) = connection.accept_messages(CONTROL_LIMIT as u32).await?;
+                admit_one(connection, writer, reader, &seats, &host_id).await
+            });
+            match admitted.await {
+                // Once the run is over nobody waits for workers.
+                Ok(Ok(worker)) => drop(joined.send(worker).await),
+                Ok(Err(error)) => {
+                    tracing::warn!("a worker from {address} was refused: failed to {error:#}")
+                }
+                Err(_) => {
+                    tracing::warn!("a worker from {address} was refused: it did not say who it is")
+                }
+            }
+        });
+    }
+}
+
+async fn admit_one(
+    connection: Connection,
+    mut writer: MessageWriter,
+    mut reader: MessageReader,
+    seats: &[Seat],
+    host_id: &str,
+) -> anyhow::Result<Joined> {
+    let hello = reader
+        .receive()
+        .await?
+        .context("read a hello: the worker said nothing")?;
+    let hello: FromWorker = decode::<CONTROL_LIMIT, _>(&hello)?;
+    match check(&hello, connection.peer_name(), seats, host_id) {
+        Ok((worker, address, device)) => Ok(Joined {
+            worker,
+            address,
+            device,
+            connection,
+            writer,
+            reader,
+        }),
+        Err(reason) => {
+            writer
+                .send(&encode::<CONTROL_LIMIT>(&ToWorker::Refused(
+                    reason.clone(),
+                ))?)
+                .await?;
+            writer.finish().await?;
+            bail!("admit {}: {reason}", connection.peer_name())
+        }
+    }
+}
+
+/// Whether this is the worker that its certificate is for, and one that this run can use.
+fn check(
+    hello: &FromWorker,
+    certificate_name: &str,
+    seats: &[Seat],
+    own_host_id: &str,
+) -> Result<(WorkerId, SocketAddr, String), String> {
+    let FromWorker::Hello {
+        protocol,
+        region,
+        address,
+        host_id,
+        device,
+        ..
+    } = hello
+    else {
+        return Err("its first message is no hello".to_owned());
+    };
+    if *protocol != PROTOCOL_VERSION {
+        return Err(format!(
+            "it speaks protocol {protocol}, this run speaks {PROTOCOL_VERSION}"
+        ));
+    }
+    let seat = seats
+        .iter()
+        .find(|seat| seat.worker.certificate_name() == certificate_name)
+        .ok_or_else(|| format!("{certificate_name} is no worker of this run"))?;
+    if seat.region_name != *region {
+        return Err(format!(
+            "its credentials are for region {}, but it stands for {region}",
+            seat.region_name
+        ));
+    }
+    if host_id != own_host_id {
+        return Err(
+            "it runs on another host or in another time namespace; all workers of a run have to share one clock"
+                .to_owned(),
+        );
+    }
+    Ok((seat.worker, *address, device.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bace_netem::RegionId;
+
+    use super::*;
+
+    fn hello(protocol: u32, region: &str, host: &str) -> FromWorker {
+        FromWorker::Hello {
+            protocol,
+            region: region.to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9)),
+            host_id: host.to_owned(),
+            pid: 1,
+            device: "cpu".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_the_expected_worker_of_this_host_may_join() {
+        let seats = [Seat {
+            worker: WorkerId(0),
+            region: RegionId::new(0),
+            region_name: "north".to_owned(),
+        }];
+        let check = |hello: FromWorker, name: &str| {
+            check(&hello, name, &seats, "host").map(|(worker, ..)| worker)
+        };
+        let good = || hello(PROTOCOL_VERSION, "north", "host");
+        assert_eq!(check(good(), "w0.run.local"), Ok(WorkerId(0)));
+        let refusals = [
+            check(good(), "w1.run.local"),
+            check(hello(PROTOCOL_VERSION + 1, "north", "host"), "w0.run.local"),
+            check(hello(PROTOCOL_VERSION, "south", "host"), "w0.run.local"),
+            check(hello(PROTOCOL_VERSION, "north", "other"), "w0.run.local"),
+            check(FromWorker::Ready { text_hash: None }, "w0.run.local"),
+        ];
+        let words = [
+            "no worker of this run",
+            "protocol",
+            "north, but it stands for south",
+            "another host",
+            "no hello",
+        ];
+        for (refusal, word) in refusals.into_iter().zip(words) {
+            let reason = refusal.unwrap_err();
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+}

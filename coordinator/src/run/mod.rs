@@ -1,0 +1,140 @@
+//! `bace run`: a scenario trained for real.
+
+mod driver;
+mod fleet;
+mod jobs;
+mod join;
+mod preflight;
+mod process;
+mod progress;
+mod recorder;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_engine::{Scenario, policy_by_name};
+use bace_ledger::RunFolder;
+
+use crate::cli::{DeviceChoice, RunArgs};
+use crate::report::print_summary;
+use crate::scenarios::{self, Loaded, RunKind};
+use crate::wrong_input::{OrWrongInput, WrongInput};
+
+use self::driver::{Driver, Interrupts};
+use self::fleet::{Fleet, FleetPlan};
+use self::recorder::Recorder;
+
+/// Where runs go that name no folder.
+const RUNS: &str = "runs";
+/// Fresh folders to try under one name.
+const MOST_RUNS: u32 = 100_000;
+
+/// Trains a scenario's jobs; whether all finished.
+pub fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
+    refuse_what_cannot_run(&loaded.scenario)?;
+    // Workers that people start bring their own device; what is asked of them here is the rung alone.
+    let devices = if args.await_workers {
+        Vec::new()
+    } else {
+        preflight::devices(&args, &loaded.scenario)?
+    };
+    let compute = args.compute.map_or_else(
+        || default_rung(&args.device, &devices, &loaded),
+        ComputeRung::from,
+    );
+    let dir = args
+        .out
+        .clone()
+        .map_or_else(|| fresh_folder(&loaded.scenario.name), Ok)?;
+    let (folder, ledger) = RunFolder::create(&dir, &loaded.text)?;
+    let header = loaded.header(RunKind {
+        policy: args.scenario.policy.clone(),
+        started: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
+        clock: ClockKind::Wall,
+        compute,
+        network: NetworkRung::Shaped,
+        iteration_model: None,
+    });
+    let mut recorder = Recorder::new(ledger, &header);
+    recorder.add(Record::Header(header))?;
+    let plan = FleetPlan {
+        scenario: loaded.scenario.clone(),
+        dir,
+        listen: args.listen,
+        await_workers: args.await_workers,
+        devices,
+        compute,
+        text: args.data.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the coordinator's runtime")?;
+    let ended = runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let fleet = Fleet::assemble(plan, &mut recorder, &mut interrupts).await?;
+        Driver::new(
+            loaded.scenario,
+            policy,
+            fleet,
+            compute,
+            (&mut recorder, &mut interrupts),
+        )
+        .run()
+        .await
+    });
+    let summary = recorder.finish();
+    folder.write_summary(&summary)?;
+    ended?;
+    print_summary(&summary, args.json);
+    Ok(summary.succeeded())
+}
+
+/// What a simulation can do and a real run cannot.
+fn refuse_what_cannot_run(scenario: &Scenario) -> anyhow::Result<()> {
+    if !scenario.gpu_changes.is_empty() {
+        return Err(WrongInput::new(
+            "run a scenario with [[gpu_change]]: training cannot go on from a checkpoint, so that it can only be simulated",
+        ));
+    }
+    Ok(())
+}
+
+/// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.
+fn default_rung(device: &DeviceChoice, devices: &[String], loaded: &Loaded) -> ComputeRung {
+    let workers: u64 = loaded
+        .scenario
+        .regions
+        .iter()
+        .map(|region| u64::from(region.gpus))
+        .sum();
+    match device {
+        DeviceChoice::Cuda(_) if workers <= devices.len() as u64 => ComputeRung::Native,
+        _ => ComputeRung::Paced,
+    }
+}
+
+/// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
+fn fresh_folder(scenario: &str) -> anyhow::Result<PathBuf> {
+    let name: String = scenario
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    (1..MOST_RUNS)
+        .map(|number| PathBuf::from(RUNS).join(format!("{name}-{number}")))
+        .find(|path| !path.exists())
+        .with_context(|| {
+            format!("find a fresh folder under {RUNS}: remove some, or name one with --out")
+        })
+}

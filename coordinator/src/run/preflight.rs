@@ -1,0 +1,105 @@
+//! What has to be right before anything is started: the worker's program, its libtorch, devices and text.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use bace_engine::Scenario;
+use serde_json::Value;
+
+use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
+use crate::wrong_input::WrongInput;
+
+/// The worker's program, beside this one.
+pub fn worker_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()
+        .context("find the program bace-worker: this program has no path")?;
+    let worker = own.with_file_name("bace-worker");
+    if !worker.is_file() {
+        bail!(
+            "find the program bace-worker at {}: build it with `cargo build{} -p worker`, after scripts/libtorch",
+            worker.display(),
+            if cfg!(debug_assertions) {
+                ""
+            } else {
+                " --release"
+            },
+        );
+    }
+    Ok(worker)
+}
+
+/// The devices that workers take turns to use, as `bace-worker --device` takes them.
+pub fn devices(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Vec<String>> {
+    let worker = worker_program()?;
+    if args.compute == Some(ComputeChoice::Modelled) {
+        return Ok(vec!["cpu".to_owned()]);
+    }
+    let devices = match &args.device {
+        DeviceChoice::Cpu => vec!["cpu".to_owned()],
+        DeviceChoice::Cuda(indices) if !indices.is_empty() => indices
+            .iter()
+            .map(|index| format!("cuda:{index}"))
+            .collect(),
+        DeviceChoice::Cuda(_) => {
+            let found = check(&worker, "cpu", args, scenario)?;
+            let count = found["cuda_devices"].as_u64().unwrap_or_default();
+            if count == 0 {
+                return Err(WrongInput::new(
+                    "use CUDA: libtorch sees no CUDA device here; use --device cpu",
+                ));
+            }
+            (0..count).map(|index| format!("cuda:{index}")).collect()
+        }
+    };
+    for device in &devices {
+        check(&worker, device, args, scenario)?;
+    }
+    Ok(devices)
+}
+
+/// Runs `bace-worker check`, which loads libtorch, the device and the text as a worker would.
+fn check(
+    worker: &std::path::Path,
+    device: &str,
+    args: &RunArgs,
+    scenario: &Scenario,
+) -> anyhow::Result<Value> {
+    let longest = scenario
+        .jobs
+        .iter()
+        .map(|job| job.shape.sequence)
+        .max()
+        .unwrap_or(1);
+    let mut command = Command::new(worker);
+    command.args([
+        "check",
+        "--device",
+        device,
+        "--sequence",
+        &longest.to_string(),
+    ]);
+    if let Some(data) = &args.data {
+        command.arg("--data").arg(data);
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .env("BACE_LOG", "error")
+        .output()
+        .with_context(|| format!("start {}", worker.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        let found = String::from_utf8_lossy(&output.stdout);
+        return serde_json::from_str(&found)
+            .with_context(|| format!("understand bace-worker, which said {found}"));
+    }
+    let said = said.trim();
+    if said.contains("error while loading shared libraries") {
+        bail!("load libtorch: {said}; run scripts/libtorch and build again");
+    }
+    let reason = said.strip_prefix("bace-worker: failed to ").unwrap_or(said);
+    if reason.is_empty() {
+        bail!("check libtorch: bace-worker ended with {}", output.status);
+    }
+    Err(WrongInput::new(reason))
+}

@@ -1,0 +1,180 @@
+//! One worker process: started, watched, killed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::{Child, Command};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+/// How long a process may outlive its connection: it is writing why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// What a worker puts before the reason of its end.
+const LAST_WORDS_PREFIX: &str = "bace-worker: ";
+
+/// Tells a supervisor that its process's connection has ended.
+pub type ConnectionEnded = Arc<Notify>;
+
+/// Kills all processes that were started with it.
+#[derive(Debug, Clone)]
+pub struct KillSwitch(watch::Sender<bool>);
+
+impl Default for KillSwitch {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl KillSwitch {
+    /// Kills them.
+    pub fn throw(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A worker to start.
+#[derive(Debug)]
+pub struct WorkerProcess<'a> {
+    /// The worker's program.
+    pub program: &'a Path,
+    /// Where it joins.
+    pub coordinator: SocketAddr,
+    /// The region it stands for.
+    pub region: &'a str,
+    /// What it computes on.
+    pub device: &'a str,
+    /// What it proves itself with, one line of JSON.
+    pub credentials: String,
+    /// Where it says what it has to say to people.
+    pub log: PathBuf,
+}
+
+impl WorkerProcess<'_> {
+    /// Starts the process. Its standard input stays open as long as this process lives: when it closes, the
+    /// worker ends, however this process ended.
+    pub fn start(self, kill: &KillSwitch) -> anyhow::Result<(ConnectionEnded, Supervisor)> {
+        let log =
+            File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
+        let mut child = Command::new(self.program)
+            .args([
+                "--join",
+                &self.coordinator.to_string(),
+                "--region",
+                self.region,
+            ])
+            .args(["--credentials", "-", "--device", self.device])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Ctrl-C is for the coordinator, which ends its workers in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", self.program.display()))?;
+        let input = child.stdin.take().expect("standard input is a pipe");
+        let connection_ended = ConnectionEnded::default();
+        let supervisor = Supervisor {
+            child,
+            input,
+            credentials: self.credentials,
+            connection_ended: Arc::clone(&connection_ended),
+            kill: kill.0.subscribe(),
+            log: self.log,
+        };
+        Ok((connection_ended, supervisor))
+    }
+}
+
+/// Watches a process to its end.
+#[derive(Debug)]
+pub struct Supervisor {
+    child: Child,
+    input: tokio::process::ChildStdin,
+    credentials: String,
+    connection_ended: ConnectionEnded,
+    kill: watch::Receiver<bool>,
+    log: PathBuf,
+}
+
+impl Supervisor {
+    /// Waits for the process; how it ended.
+    pub async fn watch(mut self) -> String {
+        use tokio::io::AsyncWriteExt;
+        let line = format!("{}\n", self.credentials);
+        // If it cannot read them it has ended, which the wait tells.
+        let _ = self.input.write_all(line.as_bytes()).await;
+        let ended = tokio::select! {
+            status = self.child.wait() => Some(status),
+            () = self.connection_ended.notified() => self.last_words_said().await,
+            () = thrown(&mut self.kill) => None,
+        };
+        let status = match ended {
+            Some(status) => status,
+            None => self.kill().await,
+        };
+        match status {
+            Ok(status) => self.describe(status),
+            Err(error) => format!("it cannot be waited for: {error}"),
+        }
+    }
+
+    /// How the process ended by itself after its connection had; absent if it has not.
+    async fn last_words_said(&mut self) -> Option<std::io::Result<ExitStatus>> {
+        tokio::select! {
+            status = self.child.wait() => Some(status),
+            () = sleep(LAST_WORDS) => None,
+            () = thrown(&mut self.kill) => None,
+        }
+    }
+
+    async fn kill(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.kill().await?;
+        self.child.wait().await
+    }
+
+    fn describe(&self, status: ExitStatus) -> String {
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("its process ended with status {code}"),
+            (None, Some(signal)) => format!("its process was killed by signal {signal}"),
+            (None, None) => format!("its process ended: {status}"),
+        };
+        match last_words(&self.log) {
+            Some(words) => format!("{end}; it said: {words}"),
+            None => end,
+        }
+    }
+}
+
+/// Waits until the switch is thrown, or its owner is gone.
+async fn thrown(kill: &mut watch::Receiver<bool>) {
+    let _ = kill.wait_for(|&kill| kill).await;
+}
+
+/// Why a worker said it ended, from its log.
+fn last_words(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let line = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix(LAST_WORDS_PREFIX))?;
+    Some(line.to_owned())
+}
+
+/// Writes a file that only its owner may read; it must not exist.
+pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("write {}", path.display()))
+}

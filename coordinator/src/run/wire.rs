@@ -1,0 +1,57 @@
+//! Messages between coordinator and one worker.
+
+use bace_api::{CONTROL_LIMIT, ToWorker, WorkerId, decode, encode};
+use bace_socket::{MessageReader, MessageWriter};
+use tokio::sync::mpsc;
+
+use super::fleet::Event;
+
+/// Commands that may wait for one worker; it gets a handful for each job.
+const COMMANDS: usize = 64;
+
+/// Hands up what a worker says until it says no more; why it does not.
+pub async fn read(
+    worker: WorkerId,
+    mut reader: MessageReader,
+    events: &mpsc::Sender<Event>,
+) -> String {
+    loop {
+        let message = match reader.receive().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return "it has ended its connection".to_owned(),
+            Err(error) => return format!("failed to {error}"),
+        };
+        match decode::<CONTROL_LIMIT, _>(&message) {
+            Ok(message) => {
+                if events.send(Event::Said(worker, message)).await.is_err() {
+                    return "the run is over".to_owned();
+                }
+            }
+            Err(error) => return format!("failed to {error}"),
+        }
+    }
+}
+
+/// A queue of commands for one worker.
+pub fn writer(worker: WorkerId, mut writer: MessageWriter) -> mpsc::Sender<ToWorker> {
+    let (commands, mut queue) = mpsc::channel::<ToWorker>(COMMANDS);
+    tokio::spawn(async move {
+        while let Some(command) = queue.recv().await {
+            let message = match encode::<CONTROL_LIMIT>(&command) {
+                Ok(message) => message,
+                Err(error) => {
+                    tracing::error!(
+                        "command for {}: failed to {error}",
+                        worker.certificate_name()
+                    );
+                    continue;
+                }
+            };
+            // A worker that is gone is told of by its reader.
+            if writer.send(&message).await.is_err() {
+                return;
+            }
+        }
+    });
+    commands
+}

@@ -1,0 +1,145 @@
+//! Scenarios by file or by name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bace_api::{ClockKind, ComputeRung, Header, HeaderLink, NetworkRung};
+use bace_engine::Scenario;
+
+use crate::wrong_input::{OrWrongInput, WrongInput};
+
+/// The scenarios that come with the program: name, text.
+pub const BUILT_IN: &[(&str, &str)] = &[(
+    "three-regions",
+    include_str!("../scenarios/three-regions.toml"),
+)];
+
+/// A scenario as read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The file's text, byte for byte.
+    pub text: String,
+    /// What it says; the seed may have been given on the command line.
+    pub scenario: Arc<Scenario>,
+}
+
+/// What a ledger's header says beyond its scenario.
+#[derive(Debug, Clone)]
+pub struct RunKind {
+    /// The policy that decides.
+    pub policy: String,
+    /// Start of the run, UTC, RFC 3339; absent in simulations.
+    pub started: Option<String>,
+    /// Whose seconds.
+    pub clock: ClockKind,
+    /// Who takes the time of compute.
+    pub compute: ComputeRung,
+    /// Who takes the time of transfers.
+    pub network: NetworkRung,
+    /// Iteration model of a simulation.
+    pub iteration_model: Option<String>,
+}
+
+impl Loaded {
+    /// blake3 of the file, hexadecimal.
+    pub fn hash(&self) -> String {
+        blake3::hash(self.text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The header of a run's ledger.
+    pub fn header(&self, kind: RunKind) -> Header {
+        let scenario = &self.scenario;
+        Header {
+            format: bace_api::FORMAT_VERSION,
+            scenario: scenario.name.clone(),
+            scenario_hash: self.hash(),
+            policy: kind.policy,
+            seed: scenario.seed,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: crate::machine::describe(),
+            started: kind.started,
+            clock: kind.clock,
+            compute: kind.compute,
+            network: kind.network,
+            iteration_model: kind.iteration_model,
+            regions: scenario
+                .regions
+                .iter()
+                .map(|region| region.name.clone())
+                .collect(),
+            gpus: scenario.regions.iter().map(|region| region.gpus).collect(),
+            links: scenario
+                .links
+                .iter()
+                .map(|(link, spec)| HeaderLink {
+                    from: scenario.regions[link.from.index()].name.clone(),
+                    to: scenario.regions[link.to.index()].name.clone(),
+                    bandwidth_bps: spec.rate.bps(),
+                })
+                .collect(),
+            jobs: scenario.jobs.iter().map(|job| job.name.clone()).collect(),
+        }
+    }
+}
+
+/// The text of a built-in scenario.
+pub fn built_in(name: &str) -> Option<&'static str> {
+    BUILT_IN
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+}
+
+/// Reads and checks a scenario: a built-in one by its name, else a file.
+pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
+    let (text, file_name, folder) = match built_in(name_or_path) {
+        Some(text) => (text.to_owned(), format!("built-in {name_or_path}"), None),
+        None => {
+            let path = Path::new(name_or_path);
+            (read(path)?, name_or_path.to_owned(), path.parent())
+        }
+    };
+    let read_source = |name: &str| {
+        let path = folder.unwrap_or(Path::new("")).join(name);
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut scenario = Scenario::parse(&text, &file_name, &read_source).or_wrong_input()?;
+    if let Some(seed) = seed {
+        scenario.seed = seed;
+    }
+    Ok(Loaded {
+        text,
+        scenario: Arc::new(scenario),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let size = std::fs::metadata(path).map(|metadata| metadata.len());
+    // Far above what the parser takes; it then says what a scenario may hold.
+    const MOST_READ: u64 = 64 << 20;
+    if size.as_ref().is_ok_and(|&size| size > MOST_READ) {
+        return Err(WrongInput::new(format!(
+            "read {}: it is larger than {} MiB and so no scenario",
+            path.display(),
+            MOST_READ >> 20
+        )));
+    }
+    let bytes = std::fs::read(path)
+        .with_context(|| {
+            let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            format!(
+                "read the scenario {}: neither a file nor a built-in scenario ({})",
+                path.display(),
+                names.join(", ")
+            )
+        })
+        .or_wrong_input()?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        WrongInput::new(format!(
+            "read {}: byte {at} is not UTF-8 text",
+            path.display()
+        ))
+    })
+}

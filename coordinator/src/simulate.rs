@@ -1,0 +1,60 @@
+//! `bace simulate`: a scenario under a virtual clock.
+
+use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_engine::policy_by_name;
+use bace_ledger::{Fold, RunFolder};
+
+use crate::cli::{IterationModelChoice, SimulateArgs};
+use crate::report::print_summary;
+use crate::scenarios::{self, RunKind};
+use crate::wrong_input::OrWrongInput;
+
+/// Simulates, prints the results and writes the ledger where one is asked for.
+pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
+    let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
+    let header = loaded.header(kind(&args.scenario.policy, args.iteration_model));
+    let mut folder = match &args.out {
+        Some(dir) => Some(RunFolder::create(dir, &loaded.text).or_wrong_input()?),
+        None => None,
+    };
+    let mut fold = Fold::new(&header);
+    let mut written = match &mut folder {
+        Some((_, ledger)) => ledger.append(&Record::Header(header)),
+        None => Ok(()),
+    };
+    bace_sim::simulate(
+        &loaded.scenario,
+        policy,
+        args.iteration_model.into(),
+        |record| {
+            fold.add(&record);
+            if let (Some((_, ledger)), Ok(())) = (&mut folder, &written) {
+                written = ledger.append(&record);
+            }
+        },
+    );
+    written?;
+    let mut summary = fold.finish();
+    if let Some((folder, ledger)) = &folder {
+        summary.ledger = Some(ledger.path().to_owned());
+        folder.write_summary(&summary)?;
+    }
+    print_summary(&summary, args.json);
+    Ok(summary.succeeded())
+}
+
+fn kind(policy: &str, model: IterationModelChoice) -> RunKind {
+    let model = match model {
+        IterationModelChoice::Analytic => "analytic",
+        IterationModelChoice::Event => "event",
+    };
+    RunKind {
+        policy: policy.to_owned(),
+        started: None,
+        clock: ClockKind::Virtual,
+        compute: ComputeRung::Modelled,
+        network: NetworkRung::Modelled,
+        iteration_model: Some(model.to_owned()),
+    }
+}
