@@ -2,6 +2,21 @@
 //!
 //! What belongs here: everything that follows from a scenario and from what happened so far. What does not:
 //! clocks, files, sockets, threads, and any question whether a run is simulated.
+//!
+//! SCHEDULING.md is the contract. Where it is silent:
+//! - K* and K° follow from the scenario as configured; later changes of links and GPUs make jobs wait, not refused.
+//! - At one instant finishes come first, then changes of links and GPUs, then arrivals, then placements. A step of a
+//!   price is no instant: nothing is placed for it alone.
+//! - A missing direction of a link has nothing left, and less than 1e-9 of a link's capacity left is rounding: both count
+//!   as 0.
+//! - Regions compare by the electricity price alone; PUE counts in a candidate's dollars and in accounts.
+//! - A boundary's delay counts twice that of the link its activations take, also where the way back has another one.
+//! - A candidate's T assumes the smaller of its demand and the least residual on its path; a running job's T uses its
+//!   max-min shares.
+//! - Joules of results are those at the GPU; PUE enters dollars and grams of CO2.
+//! - Where a region loses GPUs that are held, the jobs that started last lose theirs. They keep their arrival and the C of
+//!   the whole job, and go on behind their last whole iteration.
+//! - An input about a job that does not run is recorded and changes nothing.
 
 mod accounts;
 mod agenda;

@@ -183,8 +183,8 @@ impl fmt::Display for Shortfall {
             } => write!(
                 f,
                 "between {from} and {to} it needs {} and {} are left",
-                Mbps(*needs_bps),
-                Mbps(*has_bps)
+                Rate(*needs_bps),
+                Rate(*has_bps)
             ),
             Self::Behind { job } => write!(f, "{job} came earlier and cannot be placed"),
         }
@@ -231,11 +231,17 @@ impl fmt::Display for Refusal {
 }
 
 /// A rate for people.
-struct Mbps(f64);
+struct Rate(f64);
 
-impl fmt::Display for Mbps {
+impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} Mbit/s", self.0 / 1e6)
+        let (scale, unit) = match self.0 {
+            bps if bps >= 1e9 => (1e9, "Gbit/s"),
+            bps if bps >= 1e6 => (1e6, "Mbit/s"),
+            bps if bps >= 1e3 => (1e3, "kbit/s"),
+            _ => (1.0, "bit/s"),
+        };
+        write!(f, "{:.1} {unit}", self.0 / scale)
     }
 }
 
@@ -255,7 +261,7 @@ mod tests {
         assert!(!link("b", 1e6).same_cause(&link("c", 1e6)));
         assert_eq!(
             link("b", 0.5e6).to_string(),
-            "between a and b it needs 2.000 Mbit/s and 0.500 Mbit/s are left"
+            "between a and b it needs 2.0 Mbit/s and 500.0 kbit/s are left"
         );
     }
 }

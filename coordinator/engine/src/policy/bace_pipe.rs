@@ -11,7 +11,7 @@ use super::candidates::choose;
 use super::pathfinder::{Ways, Wish};
 use super::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
 use crate::estimate::TIE;
-use crate::{PlacementReason, PriorityTerms, ProfileId, Refusal};
+use crate::{PlacementReason, PriorityTerms, ProfileId, Refusal, Shortfall};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
@@ -71,50 +71,79 @@ impl BacePipe {
             extend: self.pathfinder,
         }
     }
-}
 
-impl Policy for BacePipe {
-    fn decide(&self, view: &ClusterView<'_>) -> Decision {
-        let mut ways = Ways::over(view.scenario, view.cluster, view.estimates);
-        let order = Order::of(view, self.priority);
+    /// The waiting job of highest priority that has a path; the earlier of equals.
+    fn first_possible(
+        &self,
+        view: &ClusterView<'_>,
+        order: &Order,
+        ways: &mut Ways<'_>,
+    ) -> Option<usize> {
+        // Jobs alike in what they need are possible alike.
         let mut possible: BTreeMap<(ProfileId, u32), bool> = BTreeMap::new();
         let mut best: Option<(usize, f64)> = None;
         for (position, waiting) in view.waiting.iter().enumerate() {
-            let priority = order.terms(waiting).priority;
+            let priority = order.priority(waiting);
             if best.is_some_and(|(_, known)| known >= priority) {
                 continue;
             }
             let wish = self.wish(view, waiting);
-            let can = possible
-                .entry((waiting.profile, wish.full))
-                .or_insert_with(|| ways.any(&wish));
-            if *can {
+            let alike = (waiting.profile, wish.full);
+            if *possible.entry(alike).or_insert_with(|| ways.any(&wish)) {
                 best = Some((position, priority));
                 if !self.priority {
                     break;
                 }
             }
         }
-        let ahead = |position: usize, waiting: &Waiting| match best {
-            Some((chosen, _)) if !self.priority => position < chosen,
-            Some((chosen, priority)) => {
-                let own = order.terms(waiting).priority;
-                own > priority || (own == priority && position < chosen)
-            }
-            None => true,
+        best.map(|(position, _)| position)
+    }
+
+    /// Jobs that would have come before `chosen` and have no path, with what they lack.
+    fn ahead(
+        &self,
+        view: &ClusterView<'_>,
+        order: &Order,
+        ways: &mut Ways<'_>,
+        chosen: Option<usize>,
+    ) -> Vec<PassedOver> {
+        let comes_before = |position: usize, waiting: &Waiting| {
+            let Some(chosen) = chosen else {
+                return true;
+            };
+            let (own, other) = (
+                order.priority(waiting),
+                order.priority(&view.waiting[chosen]),
+            );
+            own > other || (own == other && position < chosen)
         };
+        let mut causes: BTreeMap<(ProfileId, u32), Shortfall> = BTreeMap::new();
+        let waiting = view.waiting.iter().enumerate();
+        waiting
+            .filter(|&(position, waiting)| comes_before(position, waiting))
+            .map(|(_, waiting)| {
+                let wish = self.wish(view, waiting);
+                let alike = (waiting.profile, wish.full);
+                let cause = causes.entry(alike).or_insert_with(|| ways.shortfall(&wish));
+                PassedOver {
+                    job: waiting.job,
+                    cause: cause.clone(),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Policy for BacePipe {
+    fn decide(&self, view: &ClusterView<'_>) -> Decision {
+        let mut ways = Ways::over(view.scenario, view.cluster, view.estimates);
+        let order = Order::of(view, self.priority);
+        let best = self.first_possible(view, &order, &mut ways);
         let mut decision = Decision::default();
         if view.explain {
-            for (position, waiting) in view.waiting.iter().enumerate() {
-                if ahead(position, waiting) {
-                    decision.passed_over.push(PassedOver {
-                        job: waiting.job,
-                        cause: ways.shortfall(&self.wish(view, waiting)),
-                    });
-                }
-            }
+            decision.passed_over = self.ahead(view, &order, &mut ways, best);
         }
-        decision.placed = best.and_then(|(position, _)| {
+        decision.placed = best.and_then(|position| {
             let waiting = &view.waiting[position];
             let wish = self.wish(view, waiting);
             let (path, paths) = choose(view, &mut ways, waiting, &wish, self.cost_min)?;
@@ -192,6 +221,10 @@ impl Order {
             aging_per_hour: view.scenario.policy.aging_per_hour,
             by_priority,
         }
+    }
+
+    fn priority(&self, waiting: &Waiting) -> f64 {
+        self.terms(waiting).priority
     }
 
     fn terms(&self, waiting: &Waiting) -> PriorityTerms {

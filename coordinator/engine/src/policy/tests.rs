@@ -130,7 +130,7 @@ fn jobs_that_can_never_run_are_refused_with_the_reason() {
     assert_eq!(
         told(world(2, 340.0), "bace-pipe"),
         [
-            "j: no path over the idle cluster gives it the 3 GPUs it needs: between a and b it needs 0.000 Mbit/s and 0.000 Mbit/s are left"
+            "j: no path over the idle cluster gives it the 3 GPUs it needs: between a and b it needs 341.3 bit/s and 340.0 bit/s are left"
         ]
     );
     assert_eq!(
