@@ -173,7 +173,9 @@ impl EventModel {
             return;
         };
         run.wake(now.at_s());
+        let slept = std::mem::take(&mut run.ended);
         let mut held = std::mem::take(&mut self.held);
+        self.tell_ended(job, &slept, &mut held);
         while let Some(next_s) = self.runs.get(&job).map(Run::next_s)
             && now.includes(next_s)
         {
@@ -327,6 +329,8 @@ impl Executor for EventModel {
                 continue;
             };
             tell_usage(run, now.at_s(), reports);
+            // The iteration in progress is told in two parts, unlike those that may be repeated.
+            run.disturb();
             reports.inputs.push(Input::Progress {
                 job,
                 iterations: f64::from(run.first_iteration + run.done()),

@@ -17,6 +17,9 @@ use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
 /// Durations of iterations this close, relative, are the same.
 const SAME: f64 = 1e-11;
 
+/// Most iterations that are repeated at once where each becomes a record, so that records flow off before they pile up.
+const REPEATED_AT_ONCE: u32 = 1_000;
+
 /// A job between its start and its end.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -188,7 +191,7 @@ impl Run {
     /// When something happens next; infinite if nothing does.
     pub fn next_s(&self) -> f64 {
         match self.state {
-            State::Sleeping => self.end_s(),
+            State::Sleeping => self.sleeps_to_s(),
             State::Done => self.origin_s,
             _ => self.origin_s + self.next_event_s(),
         }
@@ -197,8 +200,10 @@ impl Run {
     /// Lets the next thing happen.
     pub fn step(&mut self) {
         if self.state == State::Sleeping {
-            self.repeat(self.left());
-            self.state = State::Done;
+            self.repeat(self.slept_at_once());
+            if self.left() == 0 {
+                self.state = State::Done;
+            }
             return;
         }
         let now_s = self.next_event_s();
@@ -334,9 +339,17 @@ impl Run {
         self.flows.iter().map(Flow::done_s).fold(event_s, f64::min)
     }
 
-    fn end_s(&self) -> f64 {
+    fn sleeps_to_s(&self) -> f64 {
         let duration_s = self.duration_s.unwrap_or(f64::INFINITY);
-        self.origin_s + f64::from(self.left()) * duration_s
+        self.origin_s + f64::from(self.slept_at_once()) * duration_s
+    }
+
+    fn slept_at_once(&self) -> u32 {
+        if self.keep_ended {
+            self.left().min(REPEATED_AT_ONCE)
+        } else {
+            self.left()
+        }
     }
 
     fn left(&self) -> u32 {

@@ -213,11 +213,23 @@ fn stage_times_fill_their_iterations() {
     assert_eq!(iterations, 2 * 6 * 3);
 }
 
+/// Arrival, layers, iterations, micro-batches, tokens of a sequence.
+type EventfulJob = (f64, u32, u32, u32, u32);
+
+fn eventful_jobs() -> impl Strategy<Value = Vec<EventfulJob>> {
+    let job = (0.0..2.0, 2u32..7, 1u32..150, 1u32..8, 8u32..64);
+    prop::collection::vec(job, 2..9)
+}
+
 /// A scenario whose jobs cross regions, with a link change and a loss of GPUs.
-fn eventful(jobs: &[(f64, u32, u32, u32)], change_s: f64) -> Arc<Scenario> {
-    let mut text = "name = \"eventful\"\n[gpu.g]\npeak_tflops = 0.001\nmfu = 1\nmemory_gb = 0.002\nbusy_w = 100\nidle_w = 10\n\
-         [model.m]\nlayers = 6\nhidden = 32\nheads = 2\nfeed_forward = 64\ngated = true\nvocabulary = 64\n"
+fn eventful(jobs: &[EventfulJob], change_s: f64) -> Arc<Scenario> {
+    let mut text = "name = \"eventful\"\n[gpu.g]\npeak_tflops = 0.001\nmfu = 1\nmemory_gb = 0.002\nbusy_w = 100\nidle_w = 10\n"
         .to_owned();
+    for layers in 2..7 {
+        text.push_str(&format!(
+            "[model.m{layers}]\nlayers = {layers}\nhidden = 32\nheads = 2\nfeed_forward = 64\ngated = true\nvocabulary = 64\n"
+        ));
+    }
     for (name, price) in [("a", 0.1), ("b", 0.3), ("c", 0.2)] {
         text.push_str(&format!(
             "[[region]]\nname = \"{name}\"\ngpus = 3\ngpu = \"g\"\nfabric_gbps = 0.1\n\
@@ -235,9 +247,10 @@ fn eventful(jobs: &[(f64, u32, u32, u32)], change_s: f64) -> Arc<Scenario> {
         1.7 * change_s,
         2.3 * change_s
     ));
-    for (index, (arrival_s, iterations, micro_batches, sequence)) in jobs.iter().enumerate() {
+    for (index, job) in jobs.iter().enumerate() {
+        let (arrival_s, layers, iterations, micro_batches, sequence) = job;
         text.push_str(&format!(
-            "[[job]]\nname = \"j{index}\"\nmodel = \"m\"\narrival_s = {arrival_s}\niterations = {iterations}\n\
+            "[[job]]\nname = \"j{index}\"\nmodel = \"m{layers}\"\narrival_s = {arrival_s}\niterations = {iterations}\n\
              micro_batches = {micro_batches}\nmicro_batch = 1\nsequence = {sequence}\n"
         ));
     }
@@ -358,8 +371,8 @@ proptest! {
 
     #[test]
     fn repeating_what_is_steady_changes_nothing(
-        jobs in prop::collection::vec((0.0..10.0, 1u32..60, 1u32..8, 8u32..64), 1..5),
-        change_s in 0.5..20.0,
+        jobs in eventful_jobs(),
+        change_s in 0.2..6.0,
         policy in prop::sample::select(&["bace-pipe", "cr-ldf", "cr-lcf", "ldf"][..]),
     ) {
         let scenario = eventful(&jobs, change_s);
@@ -379,7 +392,7 @@ proptest! {
 
     #[test]
     fn every_tensor_crosses_every_boundary(
-        jobs in prop::collection::vec((0.0..10.0, 1u32..30, 1u32..8, 8u32..64), 1..5),
+        jobs in eventful_jobs(),
     ) {
         // No GPU is lost, so that every job has one attempt.
         let scenario = eventful(&jobs, 1e6);
