@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::accounts::Accounts;
 use crate::estimate::{PipelineTimes, TIE, pipeline_slots, split};
-use crate::policy::{Choice, ClusterView, Decision, IdleView, Policy, Waiting};
+use crate::policy::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
 use crate::running::Running;
 use crate::{
     Cluster, Command, Estimates, Input, PlacementReason, ProfileId, Refusal, Scenario, Shortfall,
@@ -174,7 +174,7 @@ impl Engine {
             let input = InputRecord::Settle;
             self.records.push_back(Record::Input { at_s, input });
         }
-        let mut placed = Vec::new();
+        let (mut placed, mut passed_over) = (Vec::new(), Vec::new());
         if !self.waiting.is_empty() {
             for (price, region) in self.prices.iter_mut().zip(&self.scenario.regions) {
                 *price = region.price.at(at_s);
@@ -182,9 +182,7 @@ impl Engine {
         }
         while !self.waiting.is_empty() {
             let decision = self.decide(at_s);
-            for passed in decision.passed_over {
-                self.tell_passed_over(at_s, passed.job, passed.cause);
-            }
+            passed_over.extend(decision.passed_over);
             let Some(choice) = decision.placed else {
                 break;
             };
@@ -193,6 +191,9 @@ impl Engine {
         self.update_iteration_times(&placed);
         for (job, reason) in placed {
             self.tell_placed(at_s, job, reason);
+        }
+        for passed in passed_over {
+            self.tell_passed_over(at_s, passed);
         }
     }
 
@@ -372,9 +373,11 @@ impl Engine {
         self.commands.push_back(Command::Start(Box::new(start)));
     }
 
-    fn tell_passed_over(&mut self, at_s: f64, job: JobId, cause: Shortfall) {
+    fn tell_passed_over(&mut self, at_s: f64, passed: PassedOver) {
+        let PassedOver { job, cause } = passed;
         let told = &mut self.told[job.index()];
-        if self.detail != Detail::Full || told.as_ref().is_some_and(|old| old.same_cause(&cause)) {
+        let known = told.as_ref().is_some_and(|old| old.same_cause(&cause));
+        if known || self.detail != Detail::Full || self.running.contains_key(&job) {
             return;
         }
         *told = Some(cause.clone());

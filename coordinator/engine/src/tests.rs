@@ -3,8 +3,9 @@
 use bace_api::{Attempt, EnergyUse, JobId, Record, StageIndex};
 use bace_netem::{BitRate, LinkId, RegionId};
 
+use crate::golden::golden;
 use crate::testing::{World, records, start_commands, starts};
-use crate::{Command, Detail, Engine, Input, agenda, policy_by_name};
+use crate::{Command, Detail, Engine, Input, agenda, policies, policy_by_name};
 
 fn energy(engine: &mut Engine) -> Vec<EnergyUse> {
     let uses = records(engine)
@@ -294,4 +295,40 @@ fn an_agenda_is_in_order_of_time_and_changes_precede_arrivals() {
         (9.0, Input::Submitted(JobId(0))),
     ];
     assert_eq!(agenda, expected);
+}
+
+/// Every policy on a world where jobs wait, cross regions, meet narrow links and are refused.
+#[test]
+fn decisions_and_their_reasons() {
+    let world = World::new()
+        .region("east", 5, "unit", 0.3)
+        .region("north", 3, "small", 0.1)
+        .region("west", 2, "half", 0.2)
+        .link("east", "north", 300.0)
+        .link("east", "west", 200.0)
+        .link("north", "west", 300.0)
+        .and("[policy]\nmin_share = 0.6")
+        .job("long", 0.0, 30)
+        .job("short", 0.0, 3)
+        .job_of("thick", 0.0, 10, 9)
+        .job_of("thin", 0.0, 10, 1);
+    for policy in policies() {
+        let mut engine = world.settled(policy.name);
+        let (mut lines, mut at_s) = (String::new(), 0.0);
+        loop {
+            for record in records(&mut engine) {
+                if !matches!(record, Record::Input { .. } | Record::Energy(_)) {
+                    lines.push_str(&serde_json::to_string(&record).unwrap());
+                    lines.push('\n');
+                }
+            }
+            let Some(first) = engine.running().next() else {
+                break;
+            };
+            at_s += 100.0;
+            engine.handle(at_s, Input::Finished(first));
+            engine.settle(at_s);
+        }
+        golden(&format!("decisions/{}.jsonl", policy.name), &lines);
+    }
 }
