@@ -1,7 +1,10 @@
 //! How many forwards a stage runs before its first backward.
 
+use std::fmt;
+
 use bace_api::Schedule;
 use bace_models::StageMemory;
+use serde::Serialize;
 
 use super::plan::BoundaryTime;
 
@@ -19,7 +22,7 @@ pub struct Depths {
 }
 
 /// A depth that was cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DepthCut {
     /// The stage, from 0.
     pub stage: u32,
@@ -29,6 +32,17 @@ pub struct DepthCut {
     pub granted: u32,
     /// Micro-batches in flight that its GPU's memory holds; less than `granted` where plain 1F1B needs more.
     pub fits: u64,
+}
+
+impl fmt::Display for DepthCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "stage {} starts with {} forwards instead of {}: its GPU's memory, or that of a stage before it, holds no more \
+             (here {} micro-batches in flight)",
+            self.stage, self.granted, self.wanted, self.fits
+        )
+    }
 }
 
 /// A stage's memory and the GPU it is in.

@@ -150,6 +150,11 @@ fn memory_cuts_depths_down_to_plain_1f1b() {
     let found = depths(Schedule::Eager1F1B, 20, 1.0, &boundaries, &rooms(3, 4));
     assert_eq!(found.depths, [4, 4, 1]);
     assert_eq!(found.cuts, [cut(0, 9, 4, 4), cut(1, 5, 4, 4)]);
+    assert_eq!(
+        found.cuts[0].to_string(),
+        "stage 0 starts with 4 forwards instead of 9: its GPU's memory, or that of a stage before it, holds no more \
+         (here 4 micro-batches in flight)"
+    );
     let found = depths(Schedule::Eager1F1B, 20, 1.0, &boundaries, &rooms(3, 0));
     assert_eq!(found.depths, [3, 2, 1]);
     assert_eq!(found.cuts, [cut(0, 9, 3, 0), cut(1, 5, 2, 0)]);

@@ -5,8 +5,9 @@
 
 use std::ops::RangeInclusive;
 
-/// Largest file, in bytes: 100 000 jobs of ten lines each fit, a file that is no scenario is refused unread.
-pub(super) const FILE_BYTES: usize = 32 << 20;
+/// Largest file, in bytes: 100 000 jobs of eight lines each fit. Reading one takes up to forty times as much memory, and a larger
+/// file is refused unread.
+pub(super) const FILE_BYTES: usize = 16 << 20;
 /// Longest name, in characters: names stand in tables, certificates and file names.
 pub(super) const NAME_CHARS: usize = 64;
 /// Most regions: links grow with the square.
