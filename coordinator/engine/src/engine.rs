@@ -32,7 +32,7 @@ pub enum Detail {
 ///
 /// A driver hands in all inputs of one instant with [`Engine::handle`], calls [`Engine::settle`] once, and drains
 /// [`Engine::poll_command`] and [`Engine::poll_record`]. Times must not go back. An input about a job that does not run (any
-/// more) is recorded and otherwise ignored, since reports and cancellations cross on their way.
+/// more), or a second submission, is recorded and otherwise ignored: reports and cancellations cross on their way.
 pub struct Engine {
     scenario: Arc<Scenario>,
     policy: Box<dyn Policy + Send>,
@@ -43,6 +43,8 @@ pub struct Engine {
     /// In order of arrival, then id.
     waiting: Vec<Waiting>,
     running: BTreeMap<JobId, Running>,
+    /// By job: whether it has arrived.
+    submitted: Vec<bool>,
     /// By job: how often it was started, and iterations done before the next start.
     history: Vec<(u32, u32)>,
     /// By job: the last reason told for passing it over.
@@ -75,6 +77,7 @@ impl Engine {
             idle,
             waiting: Vec::new(),
             running: BTreeMap::new(),
+            submitted: vec![false; scenario.jobs.len()],
             history: vec![(0, 0); scenario.jobs.len()],
             told: vec![None; scenario.jobs.len()],
             shares: BTreeMap::new(),
@@ -220,6 +223,9 @@ impl Engine {
     }
 
     fn submit(&mut self, at_s: f64, job: JobId) {
+        if std::mem::replace(&mut self.submitted[job.index()], true) {
+            return;
+        }
         match self.shares_of(job) {
             Ok(shares) => self.enqueue(job, shares),
             Err(refusal) => {

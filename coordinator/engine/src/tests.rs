@@ -137,6 +137,8 @@ fn jobs_on_lost_gpus_wait_again_with_their_whole_iterations() {
         4,
         "the first start's accounts are closed"
     );
+    engine.handle(61.0, Input::Submitted(JobId(1)));
+    assert_eq!(engine.waiting().count(), 0, "a job arrives once");
     // What comes late of a job that ended is recorded and changes nothing.
     engine.handle(99.0, Input::Finished(JobId(0)));
     engine.handle(99.0, Input::Finished(JobId(0)));
