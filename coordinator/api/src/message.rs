@@ -220,9 +220,9 @@ pub struct TransferSummary {
     pub messages: u64,
     /// Payload bytes sent.
     pub bytes: u64,
-    /// Messages received from that neighbour after they should have been delivered.
+    /// Messages received from that neighbour more than 1 ms after they should have been delivered.
     pub late_arrivals: u64,
-    /// Worst such lateness, seconds.
+    /// Worst lateness, seconds; also where it is within that millisecond.
     pub worst_late_s: f64,
 }
 

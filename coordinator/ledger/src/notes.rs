@@ -103,8 +103,8 @@ fn missing(job: &JobSummary) -> Option<String> {
 fn late(job: &JobSummary) -> Option<String> {
     let late = *job.late_arrivals.known().filter(|late| **late > 0)?;
     Some(format!(
-        "Job {}: {late} message{} arrived later than the emulated link would have delivered {}, the \
-         worst by {}; this machine could not keep up there.",
+        "Job {}: {late} message{} arrived over 1 ms later than the emulated link would have delivered \
+         {}, the worst by {}; this machine could not keep up there.",
         job.name,
         if late == 1 { "" } else { "s" },
         if late == 1 { "it" } else { "them" },
