@@ -107,6 +107,9 @@ impl<'a> Driver<'a> {
     pub async fn run(mut self) -> anyhow::Result<()> {
         self.origin_ns = now_ns();
         let driven = self.drive().await;
+        if let Ok(Some(stopped)) = driven {
+            self.fail_running(stopped)?;
+        }
         let at_s = self.now_s();
         let name = |job: JobId| self.scenario.jobs[job.index()].name.clone();
         let stopped = match &driven {
@@ -126,6 +129,15 @@ impl<'a> Driver<'a> {
         self.fleet.shut_down().await;
         driven?;
         Ok(ended?)
+    }
+
+    /// Closes the accounts of all running jobs.
+    fn fail_running(&mut self, reason: &str) -> anyhow::Result<()> {
+        for job in self.engine.running().collect::<Vec<_>>() {
+            let reason = format!("the run was {reason}");
+            self.tell_engine(Input::Failed { job, reason })?;
+        }
+        Ok(())
     }
 
     /// Why it stopped before all jobs had ended, if it did.

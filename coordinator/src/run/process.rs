@@ -20,6 +20,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What a worker puts before the reason of its end.
 const LAST_WORDS_PREFIX: &str = "bace-worker: ";
 
+/// Bytes of freed memory that a worker's allocator keeps; set by hand, it also applies to large blocks.
+const KEEP_MEMORY: &str = "1073741824";
+
 /// Tells a supervisor that its process's connection has ended.
 pub type ConnectionEnded = Arc<Notify>;
 
@@ -71,6 +74,9 @@ impl WorkerProcess<'_> {
                 self.region,
             ])
             .args(["--credentials", "-", "--device", self.device])
+            // Activations come and go: memory given back to the system after each would be faulted in again.
+            .env("MALLOC_TRIM_THRESHOLD_", KEEP_MEMORY)
+            .env("MALLOC_MMAP_THRESHOLD_", KEEP_MEMORY)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
