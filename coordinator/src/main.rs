@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => {
-            eprintln!("bace: failed to {error:#}");
+            eprintln!("bace: failed to {}", bace_api::told(error.as_ref()));
             let wrong_input = error.downcast_ref::<WrongInput>().is_some();
             ExitCode::from(if wrong_input { WRONG_INPUT } else { FAILED })
         }

@@ -8,7 +8,7 @@ pub struct WrongInput(String);
 
 impl WrongInput {
     /// An error with this message, a fragment that fits after "failed to".
-    pub fn new(message: impl Into<String>) -> anyhow::Error {
+    pub fn error(message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self(message.into()))
     }
 }
@@ -29,6 +29,6 @@ pub trait OrWrongInput<T> {
 
 impl<T, E: Into<anyhow::Error>> OrWrongInput<T> for Result<T, E> {
     fn or_wrong_input(self) -> anyhow::Result<T> {
-        self.map_err(|error| WrongInput::new(format!("{:#}", error.into())))
+        self.map_err(|error| WrongInput::error(bace_api::told(error.into().as_ref())))
     }
 }

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bace-worker: failed to {error:#}");
+            eprintln!("bace-worker: failed to {}", bace_api::told(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -87,7 +87,7 @@ fn join(args: &JoinArgs) -> anyhow::Result<()> {
         match ended {
             Ok(()) => std::process::exit(0),
             Err(error) => {
-                eprintln!("bace-worker: failed to {error:#}");
+                eprintln!("bace-worker: failed to {}", bace_api::told(error.as_ref()));
                 std::process::exit(1);
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bace_api::{
     Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, PROTOCOL_VERSION,
-    PeerHello, Prepare, StageIndex, ToWorker, decode, encode,
+    PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
 };
 use bace_socket::{
     CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, Profile,
@@ -208,7 +208,9 @@ async fn accept_peers(endpoint: Arc<Endpoint>, peers: mpsc::Sender<Arrival>) {
             match arrival.await {
                 // A session that has ended needs no neighbours.
                 Ok(Ok(arrival)) => drop(peers.send(arrival).await),
-                Ok(Err(error)) => tracing::warn!("a peer was turned away: {error:#}"),
+                Ok(Err(error)) => {
+                    tracing::warn!("a peer was turned away: {}", told(error.as_ref()))
+                }
                 Err(_) => tracing::warn!("a peer was turned away: it did not say who it is"),
             }
         });
@@ -325,8 +327,9 @@ impl Session {
                 }
                 Err(error) => {
                     let reason = format!(
-                        "stage {} cannot reach its neighbours: {error:#}",
-                        prepare.stage
+                        "stage {} cannot reach its neighbours: {}",
+                        prepare.stage,
+                        told(error.as_ref())
                     );
                     let _ = failed
                         .send(FromWorker::Failed {

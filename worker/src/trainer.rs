@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context;
-use bace_api::{ComputeRung, FromWorker, Prepare};
+use bace_api::{ComputeRung, FromWorker, Prepare, told};
 use bace_torch::Device;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,6 +23,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<serde_json::Value> {
     text.warm_up(args.device)?;
     Ok(serde_json::json!({
         "device": device,
+        "cuda_devices": bace_torch::cuda_devices(),
         "text_hash": text.hash(),
         "text_bytes": text.bytes(),
     }))
@@ -49,7 +50,7 @@ pub fn run(device: Device, mut orders: mpsc::Receiver<Order>, outbox: &mpsc::Sen
                         .is_ok()
                 }
                 Err(error) => {
-                    let reason = format!("{error:#}");
+                    let reason = told(error.as_ref());
                     outbox.blocking_send(FromWorker::Unfit { reason }).is_ok()
                 }
             },

@@ -10,6 +10,7 @@ mod job;
 mod message;
 mod placement;
 mod record;
+mod told;
 mod walk;
 
 pub use action::{Action, Program, StageProgram};
@@ -26,4 +27,5 @@ pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
     IterationRecord, NetworkRung, PlacedRegion, Record,
 };
+pub use told::told;
 pub use walk::{StageWalk, TensorId};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bace_api::{CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerId, decode, encode};
+use bace_api::{
+    CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerId, decode, encode, told,
+};
 use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter};
 use std::net::SocketAddr;
 use tokio::sync::mpsc;
@@ -52,7 +54,10 @@ pub async fn admit(
                 // Once the run is over nobody waits for workers.
                 Ok(Ok(worker)) => drop(joined.send(worker).await),
                 Ok(Err(error)) => {
-                    tracing::warn!("a worker from {address} was refused: failed to {error:#}")
+                    tracing::warn!(
+                        "a worker from {address} was refused: failed to {}",
+                        told(error.as_ref())
+                    )
                 }
                 Err(_) => {
                     tracing::warn!("a worker from {address} was refused: it did not say who it is")

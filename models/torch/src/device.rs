@@ -26,13 +26,18 @@ pub fn use_threads(threads: u32) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
+/// CUDA GPUs that libtorch sees; 0 where it has no CUDA.
+pub fn cuda_devices() -> u32 {
+    u32::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
 impl Device {
     /// The device for tch, if libtorch has it.
     pub(crate) fn resolve(self) -> Result<tch::Device, Error> {
         match self {
             Device::Cpu => Ok(tch::Device::Cpu),
             Device::Cuda(index) => {
-                let available = u32::try_from(tch::Cuda::device_count()).unwrap_or(0);
+                let available = cuda_devices();
                 if index < available {
                     Ok(tch::Device::Cuda(index as usize))
                 } else {
