@@ -36,8 +36,6 @@ pub struct FleetPlan {
     pub scenario: Arc<Scenario>,
     /// The run's folder.
     pub dir: PathBuf,
-    /// Where workers join.
-    pub listen: SocketAddr,
     /// Whether people start the workers.
     pub await_workers: bool,
     /// Devices, used in turn.
@@ -46,6 +44,28 @@ pub struct FleetPlan {
     pub compute: ComputeRung,
     /// Training text; absent for the workers' default.
     pub text: Option<PathBuf>,
+}
+
+/// Where workers join.
+#[derive(Debug)]
+pub struct Door {
+    authority: RunAuthority,
+    /// Closing it turns late workers away.
+    endpoint: Arc<Endpoint>,
+}
+
+impl Door {
+    /// Listens at `address` for workers with this run's credentials. Within a tokio runtime only.
+    pub fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let authority = RunAuthority::new()?;
+        let credentials = authority.issue(COORDINATOR_NAME)?;
+        let endpoint = Endpoint::bind(address, &credentials, Profile::control())
+            .context("listen for workers")?;
+        Ok(Self {
+            authority,
+            endpoint: Arc::new(endpoint),
+        })
+    }
 }
 
 /// A place that one worker fills.
@@ -112,19 +132,15 @@ impl Fleet {
     /// Starts or awaits a worker for each emulated GPU until all are ready.
     pub async fn assemble(
         plan: FleetPlan,
+        door: Door,
         recorder: &mut Recorder,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Self> {
         let seats = seats(&plan.scenario);
-        let authority = RunAuthority::new()?;
-        let endpoint = Arc::new(
-            Endpoint::bind(
-                plan.listen,
-                &authority.issue(COORDINATOR_NAME)?,
-                Profile::control(),
-            )
-            .context("listen for workers")?,
-        );
+        let Door {
+            authority,
+            endpoint,
+        } = door;
         let (clocks, clocks_path, clock_of) = link_clocks(&plan.scenario)?;
         let (joined_tx, mut joined) = mpsc::channel(seats.len());
         tokio::spawn(admit(
@@ -184,13 +200,6 @@ impl Fleet {
                 Ok(fleet)
             }
             Err(error) => {
-                recorder.add(Record::RunEnded {
-                    at_s: 0.0,
-                    waiting: Vec::new(),
-                    stopped: Some(format!(
-                        "the workers did not get ready: failed to {error:#}"
-                    )),
-                })?;
                 fleet.shut_down().await;
                 Err(error)
             }
@@ -281,21 +290,20 @@ impl Fleet {
         for worker in &self.workers {
             worker.tell(ToWorker::Shutdown);
         }
-        if self.workers.is_empty()
-            || timeout(SHUTDOWN_TIMEOUT, all_ended(&mut self.supervisors))
-                .await
-                .is_err()
-        {
+        if self.workers.is_empty() || timeout(SHUTDOWN_TIMEOUT, self.all_gone()).await.is_err() {
             self.kill.throw();
-            all_ended(&mut self.supervisors).await;
+            // Nobody waits for a place in the queue any more.
+            self.events.close();
         }
+        while self.supervisors.join_next().await.is_some() {}
         // The others notice a silent coordinator by themselves.
         let _ = timeout(SHUTDOWN_TIMEOUT, self.endpoint.close("the run has ended")).await;
     }
-}
 
-async fn all_ended(supervisors: &mut JoinSet<()>) {
-    while supervisors.join_next().await.is_some() {}
+    /// Waits until all connections and processes have ended; what workers still say matters no more.
+    async fn all_gone(&mut self) {
+        while self.events.recv().await.is_some() {}
+    }
 }
 
 /// One seat for each emulated GPU, region by region.

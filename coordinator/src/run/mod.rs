@@ -24,7 +24,7 @@ use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
 use self::driver::{Driver, Interrupts};
-use self::fleet::{Fleet, FleetPlan};
+use self::fleet::{Door, Fleet, FleetPlan};
 use self::recorder::Recorder;
 
 /// Where runs go that name no folder.
@@ -47,11 +47,17 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
         || default_rung(&args.device, &devices, &loaded),
         ComputeRung::from,
     );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the coordinator's runtime")?;
+    // Before the folder, so that a port that is taken leaves nothing behind.
+    let door = runtime.block_on(async { Door::open(args.listen) })?;
     let dir = args
         .out
         .clone()
         .map_or_else(|| fresh_folder(&loaded.scenario.name), Ok)?;
-    let (folder, ledger) = RunFolder::create(&dir, &loaded.text)?;
+    let (folder, ledger) = RunFolder::create(&dir, &loaded.text).or_wrong_input()?;
     let header = loaded.header(RunKind {
         policy: args.scenario.policy.clone(),
         started: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
@@ -65,19 +71,14 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
     let plan = FleetPlan {
         scenario: loaded.scenario.clone(),
         dir,
-        listen: args.listen,
         await_workers: args.await_workers,
         devices,
         compute,
         text: args.data.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the coordinator's runtime")?;
     let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        let fleet = Fleet::assemble(plan, &mut recorder, &mut interrupts).await?;
+        let fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;
         Driver::new(
             loaded.scenario,
             policy,
@@ -88,6 +89,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
         .run()
         .await
     });
+    if let Err(error) = &ended {
+        recorder.stopped(error)?;
+    }
     let summary = recorder.finish();
     folder.write_summary(&summary)?;
     ended?;
@@ -98,7 +102,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
 /// What a simulation can do and a real run cannot.
 fn refuse_what_cannot_run(scenario: &Scenario) -> anyhow::Result<()> {
     if !scenario.gpu_changes.is_empty() {
-        return Err(WrongInput::new(
+        return Err(WrongInput::error(
             "run a scenario with [[gpu_change]]: training cannot go on from a checkpoint, so that it can only be simulated",
         ));
     }

@@ -1,6 +1,7 @@
 //! What has to be right before anything is started: the worker's program, its libtorch, devices and text.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -33,6 +34,8 @@ pub fn worker_program() -> anyhow::Result<PathBuf> {
 pub fn devices(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Vec<String>> {
     let worker = worker_program()?;
     if args.compute == Some(ComputeChoice::Modelled) {
+        // It computes nothing, but does not start without libtorch either.
+        ask(&worker, &["--version"])?;
         return Ok(vec!["cpu".to_owned()]);
     }
     let devices = match &args.device {
@@ -45,7 +48,7 @@ pub fn devices(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Vec<String
             let found = check(&worker, "cpu", args, scenario)?;
             let count = found["cuda_devices"].as_u64().unwrap_or_default();
             if count == 0 {
-                return Err(WrongInput::new(
+                return Err(WrongInput::error(
                     "use CUDA: libtorch sees no CUDA device here; use --device cpu",
                 ));
             }
@@ -60,7 +63,7 @@ pub fn devices(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Vec<String
 
 /// Runs `bace-worker check`, which loads libtorch, the device and the text as a worker would.
 fn check(
-    worker: &std::path::Path,
+    worker: &Path,
     device: &str,
     args: &RunArgs,
     scenario: &Scenario,
@@ -70,36 +73,41 @@ fn check(
         .iter()
         .map(|job| job.shape.sequence)
         .max()
-        .unwrap_or(1);
-    let mut command = Command::new(worker);
-    command.args([
-        "check",
-        "--device",
-        device,
-        "--sequence",
-        &longest.to_string(),
-    ]);
+        .unwrap_or(1)
+        .to_string();
+    let mut arguments = ["check", "--device", device, "--sequence", &longest]
+        .map(OsStr::new)
+        .to_vec();
     if let Some(data) = &args.data {
-        command.arg("--data").arg(data);
+        arguments.extend([OsStr::new("--data"), data.as_os_str()]);
     }
-    let output = command
+    let found = ask(worker, &arguments)?;
+    serde_json::from_str(&found)
+        .with_context(|| format!("understand bace-worker, which said {found}"))
+}
+
+/// Runs the worker's program to its end; what it printed.
+fn ask(worker: &Path, arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<String> {
+    let output = Command::new(worker)
+        .args(arguments)
         .stdin(Stdio::null())
         .env("BACE_LOG", "error")
         .output()
         .with_context(|| format!("start {}", worker.display()))?;
-    let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
-        let found = String::from_utf8_lossy(&output.stdout);
-        return serde_json::from_str(&found)
-            .with_context(|| format!("understand bace-worker, which said {found}"));
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
     if said.contains("error while loading shared libraries") {
         bail!("load libtorch: {said}; run scripts/libtorch and build again");
     }
-    let reason = said.strip_prefix("bace-worker: failed to ").unwrap_or(said);
-    if reason.is_empty() {
-        bail!("check libtorch: bace-worker ended with {}", output.status);
+    match said.strip_prefix("bace-worker: failed to ") {
+        Some(reason) => Err(WrongInput::error(reason)),
+        None => bail!(
+            "use {}: it ended with {} and said `{said}`",
+            worker.display(),
+            output.status
+        ),
     }
-    Err(WrongInput::new(reason))
 }
