@@ -1,4 +1,11 @@
 //! Tests over the whole.
 
+mod bad_days;
+mod bad_input;
+mod commands;
+mod harness;
+mod joining;
+mod parity;
+mod runs;
 mod scripts;
 mod walls;

@@ -1,0 +1,212 @@
+//! The commands that start no worker.
+
+use serde_json::Value;
+
+use crate::harness::{Place, of_kind, scenario};
+
+const POLICIES: [&str; 8] = [
+    "bace-pipe",
+    "lcf",
+    "ldf",
+    "cr-lcf",
+    "cr-ldf",
+    "no-priority",
+    "no-pathfinder",
+    "no-cost-min",
+];
+
+#[test]
+fn policies_are_listed() {
+    let ended = Place::new("").bace(&["policies"]).code(0);
+    let names: Vec<_> = ended
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(names, POLICIES);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn every_policy_simulates_the_built_in_scenario() {
+    let place = Place::new("");
+    for policy in POLICIES {
+        for model in ["analytic", "event"] {
+            let arguments = ["simulate", "three-regions", "--policy", policy];
+            let more = ["--iteration-model", model, "--json"];
+            let ended = place.bace(&[&arguments[..], &more[..]].concat()).code(0);
+            let results = ended.json();
+            assert_eq!(ended.stderr, "");
+            assert_eq!(results["policy"], policy);
+            assert_eq!(results["iteration_model"], model);
+            assert_eq!(results["finished_jobs"], 5, "{policy} {model}");
+            for key in ["mean_jct_s", "makespan_s", "energy_j", "cost_usd"] {
+                assert!(
+                    results[key].as_f64().is_some_and(|n| n > 0.0),
+                    "{key}: {results}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_simulation_is_the_same_whenever_it_runs() {
+    let place = Place::new(&scenario("two-regions"));
+    let ledgers = ["one", "other"].map(|out| {
+        place.bace(&["simulate", "s.toml", "--out", out]).code(0);
+        std::fs::read_to_string(place.path(out).join("ledger.jsonl")).expect("a ledger")
+    });
+    assert_eq!(ledgers[0], ledgers[1]);
+}
+
+#[test]
+fn a_simulation_leaves_what_a_run_leaves() {
+    let place = Place::new(&scenario("two-regions"));
+    let ended = place
+        .bace(&["simulate", "s.toml", "--out", "out", "--json"])
+        .code(0);
+    let ledger = place.ledger();
+    assert_eq!(ledger[0]["clock"], "virtual");
+    assert_eq!(ledger[0]["started"], Value::Null);
+    assert_eq!(of_kind(&ledger, "job_finished").len(), 3);
+    assert_eq!(ledger.last().expect("records")["kind"], "run_ended");
+    let report = place.bace(&["report", "out", "--json"]).code(0);
+    assert_eq!(report.json(), ended.json());
+    let table = place.bace(&["report", "out/ledger.jsonl"]).code(0);
+    assert!(table.stdout.contains("across"), "{}", table.stdout);
+    let again = place.bace(&["simulate", "s.toml", "--out", "out"]).code(2);
+    again.complains(&["already holds"]);
+}
+
+#[test]
+fn a_measured_run_is_near_its_prediction() {
+    let place = Place::new(&scenario("two-regions"));
+    let simulated = place.bace(&["simulate", "s.toml", "--json"]).code(0).json();
+    let measured = place
+        .start_run(&["--compute", "modelled", "--json"])
+        .end()
+        .code(0)
+        .json();
+    for (real, predicted) in jobs(&measured).iter().zip(jobs(&simulated)) {
+        assert_eq!(real["path"], predicted["path"]);
+        assert_eq!(real["k"], predicted["k"]);
+        assert_eq!(real["layers"], predicted["layers"]);
+        // A busy machine takes longer, no machine is faster.
+        let seconds =
+            |job: &Value| job["finish_s"].as_f64().unwrap() - job["start_s"].as_f64().unwrap();
+        assert!(
+            seconds(real) > 0.95 * seconds(predicted),
+            "{real} {predicted}"
+        );
+    }
+}
+
+fn jobs(results: &Value) -> &Vec<Value> {
+    results["jobs"].as_array().expect("jobs are a list")
+}
+
+#[test]
+fn a_plan_shows_placements_and_pipelines() {
+    let place = Place::new(&scenario("two-regions"));
+    let ended = place.bace(&["plan", "s.toml"]).code(0);
+    for word in [
+        "across: placed on east×2 → west×2",
+        "stage 3 ",
+        "later: finished",
+        "bubble",
+    ] {
+        assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
+    }
+    let one = place
+        .bace(&["plan", "s.toml", "--job", "beside", "--at", "0.2"])
+        .code(0);
+    assert!(one.stdout.contains("beside: placed"), "{}", one.stdout);
+    assert!(!one.stdout.contains("across: placed"), "{}", one.stdout);
+    place
+        .bace(&["plan", "s.toml", "--job", "nobody"])
+        .code(2)
+        .complains(&["nobody", "across"]);
+    place.bace(&["plan", "three-regions"]).code(0);
+}
+
+#[test]
+fn scenarios_are_listed_shown_and_checked() {
+    let place = Place::new(&scenario("two-regions"));
+    let list = place.bace(&["scenario", "list"]).code(0);
+    assert!(list.stdout.starts_with("three-regions "), "{}", list.stdout);
+    let shown = place.bace(&["scenario", "show", "three-regions"]).code(0);
+    std::fs::write(place.path("mine.toml"), &shown.stdout).expect("a file");
+    let checked = place.bace(&["scenario", "check", "mine.toml"]).code(0);
+    assert!(
+        checked.stdout.contains("three-regions: valid"),
+        "{}",
+        checked.stdout
+    );
+    let checked = place.bace(&["scenario", "check", "s.toml"]).code(0);
+    assert!(
+        checked
+            .stdout
+            .contains("2 regions, 5 GPUs, 2 directed links, 3 jobs"),
+        "{}",
+        checked.stdout
+    );
+    place
+        .bace(&["scenario", "show", "nothing"])
+        .code(2)
+        .complains(&["nothing", "three-regions"]);
+}
+
+#[test]
+fn a_report_of_no_run_is_told() {
+    let place = Place::new("");
+    place
+        .bace(&["report", "nowhere"])
+        .code(2)
+        .complains(&["nowhere"]);
+    place.bace(&["report", "tmp"]).code(2).complains(&["tmp"]);
+    std::fs::write(place.path("ledger.jsonl"), "{}\n").expect("a file");
+    place
+        .bace(&["report", "ledger.jsonl"])
+        .code(2)
+        .complains(&["ledger.jsonl", "line 1"]);
+}
+
+#[test]
+fn help_teaches_and_a_wrong_command_line_is_told() {
+    let place = Place::new("");
+    let help = place.bace(&["--help"]).code(0);
+    for word in ["bace run three-regions", "Exit status", "simulate", "bench"] {
+        assert!(help.stdout.contains(word), "no {word} in {}", help.stdout);
+    }
+    assert!(place.bace(&["fly"]).code(2).stderr.contains("fly"));
+    assert!(place.bace(&[]).code(2).stderr.contains("Usage"));
+}
+
+#[test]
+fn links_are_measured() {
+    let place = Place::new("");
+    let arguments = [
+        "--message-mib",
+        "1",
+        "--rates-mbps",
+        "200,1000",
+        "--delays-ms",
+        "0,5",
+        "--repeats",
+        "1",
+    ];
+    let ended = place.bace(&[&["bench", "link"][..], &arguments[..]].concat());
+    // Whether a link is true is the machine's affair, not this test's.
+    assert!(matches!(ended.status.code(), Some(0 | 1)), "{ended:#?}");
+    assert_eq!(ended.stderr, "");
+    let rows = ended
+        .stdout
+        .lines()
+        .filter(|line| line.trim_end().to_lowercase().ends_with(" true"));
+    assert_eq!(rows.count(), 4, "{}", ended.stdout);
+    place
+        .bace(&["bench", "link", "--rates-mbps", "0"])
+        .code(2)
+        .complains(&["rate 0"]);
+}
