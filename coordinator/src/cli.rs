@@ -24,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   bace simulate three-regions         the same run, predicted in virtual time
   bace scenario show three-regions    a commented scenario to start from
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
+  bace replay runs/three-regions-1    the same inputs, the same decisions
 
 Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.";
 
@@ -35,6 +36,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Print the tables of a run or a simulation from its ledger alone.
     Report(ReportArgs),
+    /// Feed a ledger's inputs back to the scheduler; fails at the first decision that differs.
+    Replay(ReplayArgs),
     /// Explain where jobs are placed and why, and print their pipelines as grids.
     Plan(PlanArgs),
     /// List the scheduling policies.
@@ -111,6 +114,15 @@ pub struct ReportArgs {
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A run's folder, or its ledger.
+    pub ledger: PathBuf,
+    /// The scenario of the run, where it is not the file `scenario.toml` beside the ledger.
+    #[arg(long, value_name = "SCENARIO")]
+    pub scenario: Option<String>,
 }
 
 #[derive(Debug, Args)]

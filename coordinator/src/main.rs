@@ -7,6 +7,7 @@ mod bench;
 mod cli;
 mod machine;
 mod plan;
+mod replay;
 mod report;
 mod run;
 mod scenario_command;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Report(args) => report::report(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),

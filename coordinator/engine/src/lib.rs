@@ -31,6 +31,7 @@ mod input;
 pub mod pipeline;
 pub mod policy;
 mod reason;
+mod replay;
 mod running;
 mod scenario;
 mod series;
@@ -48,6 +49,7 @@ pub use estimate::{Estimates, Profile, ProfileId};
 pub use input::{Input, Names, Told};
 pub use policy::{Policy, PolicyInfo, policies, policy_by_name};
 pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};
+pub use replay::{Difference, Replay, ReplayError, Replayed};
 pub use scenario::{
     GpuChange, LinkChange, PolicySettings, ReadSource, Region, Scenario, ScenarioError,
 };

@@ -145,6 +145,11 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
+    /// The last line read, from 1.
+    pub fn line(&self) -> u64 {
+        self.lines.number
+    }
+
     /// What has been left out so far.
     pub fn omissions(&self) -> &Omissions {
         &self.omissions
