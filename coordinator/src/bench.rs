@@ -72,11 +72,11 @@ fn specs(args: &BenchLinkArgs) -> anyhow::Result<Vec<LinkSpec>> {
         let rate = BitRate::from_bps(mbps * 1e6)
             .filter(|rate| rate.bps() > 0.0)
             .ok_or_else(|| {
-                WrongInput::new(format!("use the rate {mbps} Mbit/s: it has to be above 0"))
+                WrongInput::error(format!("use the rate {mbps} Mbit/s: it has to be above 0"))
             })?;
         for &ms in &args.delays_ms {
             let delay = Delay::from_seconds(ms / 1e3).ok_or_else(|| {
-                WrongInput::new(format!("use the delay {ms} ms: it must not be negative"))
+                WrongInput::error(format!("use the delay {ms} ms: it must not be negative"))
             })?;
             specs.push(LinkSpec::new(rate, delay));
         }

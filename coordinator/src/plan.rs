@@ -23,7 +23,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
         && !scenario.jobs.iter().any(|job| job.name == *name)
     {
         let names: Vec<_> = scenario.jobs.iter().map(|job| job.name.as_str()).collect();
-        return Err(WrongInput::new(format!(
+        return Err(WrongInput::error(format!(
             "find a job `{name}`: there are {}",
             names.join(", ")
         )));
@@ -190,14 +190,7 @@ fn describe(path: &PathReason) -> String {
 }
 
 fn print_pipeline(scenario: &Scenario, start: &Start) {
-    let job = &scenario.jobs[start.job.index()];
-    let plan = pipeline::plan(
-        scenario,
-        job,
-        &start.placement,
-        &start.stage_seconds,
-        &start.rates,
-    );
+    let plan = pipeline::plan(scenario, start);
     let timeline = pipeline::timeline(&plan.program, &start.stage_seconds, &plan.boundaries);
     println!(
         "              one iteration alone: {:.3} s, bubble {:.1} %, forwards before the first backward: {}",
@@ -206,10 +199,7 @@ fn print_pipeline(scenario: &Scenario, start: &Start) {
         joined(&plan.depths)
     );
     for cut in &plan.cuts {
-        println!(
-            "              stage {}: depth {} instead of {}, its memory holds {} micro-batches in flight",
-            cut.stage, cut.granted, cut.wanted, cut.fits
-        );
+        println!("              {cut}");
     }
     println!("\n{}", timeline.grid(COLUMNS));
 }

@@ -15,7 +15,7 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
         ScenarioCommand::Show { name } => {
             let text = scenarios::built_in(name).ok_or_else(|| {
                 let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-                WrongInput::new(format!(
+                WrongInput::error(format!(
                     "find a built-in scenario `{name}`: there are {}",
                     names.join(", ")
                 ))

@@ -119,7 +119,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     // Far above what the parser takes; it then says what a scenario may hold.
     const MOST_READ: u64 = 64 << 20;
     if size.as_ref().is_ok_and(|&size| size > MOST_READ) {
-        return Err(WrongInput::new(format!(
+        return Err(WrongInput::error(format!(
             "read {}: it is larger than {} MiB and so no scenario",
             path.display(),
             MOST_READ >> 20
@@ -137,7 +137,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
         .or_wrong_input()?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        WrongInput::new(format!(
+        WrongInput::error(format!(
             "read {}: byte {at} is not UTF-8 text",
             path.display()
         ))

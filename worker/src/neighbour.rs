@@ -1,6 +1,6 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
-use bace_api::{CodecError, Prepare, TransferSummary};
+use bace_api::{CodecError, Prepare, TensorId, TransferSummary};
 use bace_socket::{
     BufferPool, CellTable, Connection, LinkCell, LinkSender, OutgoingMessage, Received,
     ReceivedMessage, ReceiverConfig, ReceiverTask, SenderConfig, SocketError,
@@ -21,12 +21,12 @@ pub enum NeighbourError {
     #[error("read a tensor's header: {0}")]
     Header(CodecError),
     /// A tensor that is not the one the program receives next.
-    #[error("receive {expected}: the neighbour sent {received}")]
+    #[error("receive the {expected}: the neighbour sent the {received}")]
     OutOfOrder {
         /// What the program receives.
-        expected: String,
+        expected: TensorId,
         /// What came.
-        received: String,
+        received: TensorId,
     },
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bace_api::{
     Action, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare, StageFinished,
-    StageTimes, TensorHeader, TensorKind, decode, encode,
+    StageTimes, StageWalk, TensorHeader, TensorId, TensorKind, decode, encode,
 };
 use bytes::Bytes;
 
@@ -92,16 +92,20 @@ impl<'a> StageRun<'a> {
         mut self,
         mut report: impl FnMut(IterationReport) -> bool,
     ) -> Result<StageFinished, StageError> {
-        for iteration in (0..self.prepare.job.iterations).map(Iteration) {
-            let begin_ns = self.timeline.now_ns();
-            for &action in &self.prepare.program {
-                if self.cancelled.load(Ordering::Relaxed) {
-                    return Err(StageError::Cancelled);
-                }
-                self.act(iteration, action)?;
+        let mut walk = StageWalk::new(self.prepare.program.clone(), self.prepare.job.iterations);
+        let mut begin_ns = self.timeline.now_ns();
+        while let Some(action) = walk.action() {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(StageError::Cancelled);
             }
-            if !report(self.iteration_report(iteration, begin_ns)) {
-                return Err(StageError::CoordinatorGone);
+            let iteration = walk.iteration();
+            self.act(&walk, action)?;
+            walk.advance();
+            if walk.position() == 0 {
+                if !report(self.iteration_report(iteration, begin_ns)) {
+                    return Err(StageError::CoordinatorGone);
+                }
+                begin_ns = self.timeline.now_ns();
             }
         }
         Ok(StageFinished {
@@ -113,14 +117,17 @@ impl<'a> StageRun<'a> {
         })
     }
 
-    fn act(&mut self, iteration: Iteration, action: Action) -> Result<(), StageError> {
+    /// Does the action at which `walk` stands.
+    fn act(&mut self, walk: &StageWalk, action: Action) -> Result<(), StageError> {
         match action {
-            Action::Forward(m) => self.forward(iteration, m),
+            Action::Forward(m) => self.forward(walk.iteration(), m),
             Action::Backward(m) => self.backward(m),
-            Action::SendActivation(m) => self.send(iteration, m, TensorKind::Activation),
-            Action::SendGradient(m) => self.send(iteration, m, TensorKind::Gradient),
-            Action::ReceiveActivation(m) => self.receive(iteration, m, TensorKind::Activation),
-            Action::ReceiveGradient(m) => self.receive(iteration, m, TensorKind::Gradient),
+            Action::SendActivation(_) | Action::SendGradient(_) => {
+                self.send(walk.handed_over().expect("a send hands a tensor over"))
+            }
+            Action::ReceiveActivation(_) | Action::ReceiveGradient(_) => {
+                self.receive(walk.awaited().expect("a receive awaits a tensor"))
+            }
             Action::Step => {
                 let ((), step_s) = self.timeline.step(|| self.compute.step())?;
                 self.times.step_s += step_s;
@@ -160,27 +167,18 @@ impl<'a> StageRun<'a> {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        iteration: Iteration,
-        m: MicroBatch,
-        kind: TensorKind,
-    ) -> Result<(), StageError> {
-        let (slot, neighbour) = match kind {
+    fn send(&mut self, tensor: TensorId) -> Result<(), StageError> {
+        let (slot, neighbour) = match tensor.kind {
             TensorKind::Activation => (Slot::OutputActivation, &mut self.neighbours.next),
             TensorKind::Gradient => (Slot::InputGradient, &mut self.neighbours.previous),
         };
-        let payload = self
-            .held
-            .remove(&(slot, m))
-            .expect("a checked program sends what it has made");
+        let payload = self.held.remove(&(slot, tensor.micro_batch));
+        let payload = payload.expect("a checked program sends what it has made");
         let neighbour = neighbour
             .as_mut()
             .expect("a checked program sends to stages that exist");
         let header = TensorHeader {
-            kind,
-            iteration,
-            micro_batch: m,
+            tensor,
             shape: [
                 self.prepare.job.shape.sequences,
                 self.prepare.job.shape.sequence,
@@ -196,13 +194,8 @@ impl<'a> StageRun<'a> {
         Ok(())
     }
 
-    fn receive(
-        &mut self,
-        iteration: Iteration,
-        m: MicroBatch,
-        kind: TensorKind,
-    ) -> Result<(), StageError> {
-        let (slot, neighbour) = match kind {
+    fn receive(&mut self, tensor: TensorId) -> Result<(), StageError> {
+        let (slot, neighbour) = match tensor.kind {
             TensorKind::Activation => (Slot::InputActivation, &mut self.neighbours.previous),
             TensorKind::Gradient => (Slot::OutputGradient, &mut self.neighbours.next),
         };
@@ -215,13 +208,10 @@ impl<'a> StageRun<'a> {
         };
         let header: TensorHeader =
             decode::<HEADER_LIMIT, _>(&received.header).map_err(NeighbourError::Header)?;
-        if (header.kind, header.iteration, header.micro_batch) != (kind, iteration, m) {
+        if header.tensor != tensor {
             return Err(StageError::Neighbour(NeighbourError::OutOfOrder {
-                expected: format!("{kind:?} {m} of iteration {iteration}"),
-                received: format!(
-                    "{:?} {} of iteration {}",
-                    header.kind, header.micro_batch, header.iteration
-                ),
+                expected: tensor,
+                received: header.tensor,
             }));
         }
         // What came late could not have been used before it was here.
@@ -230,7 +220,8 @@ impl<'a> StageRun<'a> {
             .deliver_at_ns
             .max(received.timing.arrived_ns);
         self.times.stall_s += self.timeline.received(usable_ns);
-        self.held.insert((slot, m), received.payload);
+        self.held
+            .insert((slot, tensor.micro_batch), received.payload);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use bace_netem::LinkSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ComputeRung, Iteration, Job, JobId, MicroBatch, StageIndex, StageProgram, WorkerId,
+    Attempt, ComputeRung, Iteration, Job, JobId, StageIndex, StageProgram, TensorId, WorkerId,
 };
 
 /// Version of these messages; both sides refuse another one.
@@ -275,12 +275,8 @@ pub enum Element {
 /// Header of a tensor message; the payload follows raw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorHeader {
-    /// What it is.
-    pub kind: TensorKind,
-    /// The iteration it belongs to.
-    pub iteration: Iteration,
-    /// The micro-batch it belongs to.
-    pub micro_batch: MicroBatch,
+    /// Which tensor it is.
+    pub tensor: TensorId,
     /// Batch, tokens, hidden.
     pub shape: [u32; 3],
     /// Element type.

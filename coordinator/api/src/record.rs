@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Iteration, StageIndex, StageTimes, TransferSummary};
+use crate::{Attempt, Iteration, Schedule, StageIndex, StageTimes, TransferSummary};
 
 /// Version of the ledger's format.
 pub const FORMAT_VERSION: u32 = 1;
@@ -266,6 +266,22 @@ pub enum Record {
         iteration_s: f64,
         /// Why this job and this placement.
         reason: serde_json::Value,
+    },
+    /// What a placed job's stages will do in every iteration.
+    Pipeline {
+        /// When.
+        at_s: f64,
+        /// The job.
+        job: String,
+        /// Which start of the job.
+        attempt: Attempt,
+        /// Order of work within a stage.
+        schedule: Schedule,
+        /// Forwards of each stage before its first backward.
+        depths: Vec<u32>,
+        /// A sentence for each stage whose depth memory has cut.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cuts: Vec<String>,
     },
     /// A waiting job was looked at and not placed.
     PassedOver {

@@ -3,10 +3,14 @@
 //! A stage does its actions in order, one at a time, iteration after iteration. Only a receive waits, and only for
 //! its tensor; a send hands its tensor over and goes on.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::{Action, Iteration, MicroBatch, StageProgram, TensorKind};
 
 /// A tensor that crosses a stage boundary, as both ends name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorId {
     /// The iteration it belongs to.
     pub iteration: Iteration,
@@ -14,6 +18,20 @@ pub struct TensorId {
     pub kind: TensorKind,
     /// The micro-batch it belongs to.
     pub micro_batch: MicroBatch,
+}
+
+impl fmt::Display for TensorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            TensorKind::Activation => "activation",
+            TensorKind::Gradient => "gradient",
+        };
+        write!(
+            f,
+            "{kind} of micro-batch {} of iteration {}",
+            self.micro_batch, self.iteration
+        )
+    }
 }
 
 impl Action {

@@ -169,6 +169,7 @@ impl Fold {
             }
             Record::Header(_)
             | Record::PassedOver { .. }
+            | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
             | Record::Weights { .. } => {}
         }
@@ -518,6 +519,7 @@ fn time_of(record: &Record) -> f64 {
         Record::Input { at_s, .. }
         | Record::Refused { at_s, .. }
         | Record::Placed { at_s, .. }
+        | Record::Pipeline { at_s, .. }
         | Record::PassedOver { at_s, .. }
         | Record::WorkerJoined { at_s, .. }
         | Record::WorkerLost { at_s, .. }

@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
 /// Kinds of records that this program knows.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "header",
     "input",
     "refused",
     "placed",
+    "pipeline",
     "passed_over",
     "worker_joined",
     "worker_lost",

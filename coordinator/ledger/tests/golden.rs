@@ -49,6 +49,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::Refused { .. } => "refused",
             Record::Placed { .. } => "placed",
             Record::PassedOver { .. } => "passed_over",
+            Record::Pipeline { .. } => "pipeline",
             Record::WorkerJoined { .. } => "worker_joined",
             Record::WorkerLost { .. } => "worker_lost",
             Record::Training { .. } => "training",
@@ -61,7 +62,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::RunEnded { .. } => "run_ended",
         })
         .collect();
-    assert_eq!(kinds.len(), 21, "{kinds:?}");
+    assert_eq!(kinds.len(), 22, "{kinds:?}");
     assert_eq!(ledger.omissions, Default::default());
 }
 

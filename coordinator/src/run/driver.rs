@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use bace_api::{
     Attempt, ComputeRung, FromWorker, IterationReport, JobId, Record, StageFinished, StageIndex,
-    ToWorker, WorkerId,
+    ToWorker, WorkerId, told,
 };
-use bace_engine::{Command, Engine, Input, Policy, Scenario, Scheduled, Start, agenda};
+use bace_engine::{Command, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline};
 use bace_netem::RegionId;
 use bace_socket::now_ns;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -114,7 +114,7 @@ impl<'a> Driver<'a> {
         let name = |job: JobId| self.scenario.jobs[job.index()].name.clone();
         let stopped = match &driven {
             Ok(stopped) => stopped.map(str::to_owned),
-            Err(error) => Some(format!("failed to {error:#}")),
+            Err(error) => Some(format!("failed to {}", told(error.as_ref()))),
         };
         let ended = self.recorder.add(Record::RunEnded {
             at_s,
@@ -191,7 +191,9 @@ impl<'a> Driver<'a> {
     /// Hands in what the scenario says happens by now.
     fn take_due(&mut self) -> anyhow::Result<()> {
         let now_s = self.now_s();
-        while let Some(next) = self.agenda.pop_front_if(|next| next.at_s <= now_s) {
+        while self.agenda.front().is_some_and(|next| next.at_s <= now_s)
+            && let Some(next) = self.agenda.pop_front()
+        {
             if let Input::LinkChanged { link, rate } = next.input {
                 self.fleet.set_rate(link, rate)?;
             }
@@ -259,26 +261,27 @@ impl<'a> Driver<'a> {
 
     fn launch(&mut self, start: Box<Start>, workers: Vec<WorkerId>) -> anyhow::Result<()> {
         let job = start.job;
-        match prepare_all(&self.scenario, &self.fleet, self.compute, &start, &workers) {
-            Ok(commands) => {
-                for (&worker, command) in workers.iter().zip(commands) {
-                    let worker = &self.fleet.workers[worker.index()];
-                    if let Some(idle) = self.idle.get_mut(&worker.seat.region) {
-                        idle.remove(&worker.seat.worker);
-                    }
-                    worker.tell(command);
-                }
-                self.jobs.insert(job, ActiveJob::new(start, workers));
-                Ok(())
-            }
-            Err(error) => {
-                self.unsettled = true;
-                self.tell_engine(Input::Failed {
-                    job,
-                    reason: format!("failed to {error}"),
-                })
-            }
+        let plan = pipeline::plan(&self.scenario, &start);
+        self.recorder
+            .add(plan.record(&self.scenario, &start, self.now_s()))?;
+        if let Err(error) = pipeline::check(&plan.program) {
+            self.unsettled = true;
+            return self.tell_engine(Input::Failed {
+                job,
+                reason: format!("failed to {error}"),
+            });
         }
+        let stages = (plan.program, &workers[..]);
+        let commands = prepare_all(&self.scenario, &self.fleet, self.compute, &start, stages);
+        for (&worker, command) in workers.iter().zip(commands) {
+            let worker = &self.fleet.workers[worker.index()];
+            if let Some(idle) = self.idle.get_mut(&worker.seat.region) {
+                idle.remove(&worker.seat.worker);
+            }
+            worker.tell(command);
+        }
+        self.jobs.insert(job, ActiveJob::new(start, workers));
+        Ok(())
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {

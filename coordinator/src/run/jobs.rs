@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bace_api::{
-    ComputePlan, ComputeRung, IterationRecord, IterationReport, Neighbour, Prepare, Record,
-    StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
+    ComputePlan, ComputeRung, IterationRecord, IterationReport, Neighbour, Prepare, Program,
+    Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
 };
-use bace_engine::{Scenario, Start, pipeline};
+use bace_engine::{Scenario, Start};
 use bace_models::FORWARD_AND_BACKWARD;
 use bace_netem::LinkId;
 
@@ -123,23 +123,15 @@ impl ActiveJob {
     }
 }
 
-/// What every stage of a job is told to prepare.
+/// What every stage of a job is told to prepare, in stage order.
 pub fn prepare_all(
     scenario: &Scenario,
     fleet: &Fleet,
     compute: ComputeRung,
     start: &Start,
-    workers: &[WorkerId],
-) -> Result<Vec<ToWorker>, pipeline::ProgramError> {
+    (program, workers): (Program, &[WorkerId]),
+) -> Vec<ToWorker> {
     let job = &scenario.jobs[start.job.index()];
-    let plan = pipeline::plan(
-        scenario,
-        job,
-        &start.placement,
-        &start.stage_seconds,
-        &start.rates,
-    );
-    pipeline::check(&plan.program)?;
     let pipeline = Pipeline {
         scenario,
         fleet,
@@ -148,7 +140,7 @@ pub fn prepare_all(
     };
     let stages = (0..)
         .map(StageIndex)
-        .zip(plan.program.stages)
+        .zip(program.stages)
         .zip(&start.stage_seconds);
     let prepares = stages.map(|((stage, program), &stage_s)| {
         let forward_s = stage_s / FORWARD_AND_BACKWARD;
@@ -174,7 +166,7 @@ pub fn prepare_all(
             },
         }))
     });
-    Ok(prepares.collect())
+    prepares.collect()
 }
 
 struct Pipeline<'a> {

@@ -1,12 +1,12 @@
 //! The program of a placed job.
 
-use bace_api::{Boundary, Job, Placement, Program};
+use bace_api::{Boundary, Program, Record};
 use bace_models::StageMemory;
 use bace_netem::BitRate;
 
 use super::depth::{DepthCut, StageRoom, depths};
 use super::generate;
-use crate::Scenario;
+use crate::{Scenario, Start};
 
 /// What one tensor takes over a stage boundary, in either direction.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,20 +30,15 @@ pub struct PipelinePlan {
     pub boundaries: Vec<BoundaryTime>,
 }
 
-/// The program of `job` on `placement`, whose stages take `stage_seconds` (forward and backward of one micro-batch)
-/// and whose boundaries run at `rates` bit/s.
-pub fn plan(
-    scenario: &Scenario,
-    job: &Job,
-    placement: &Placement,
-    stage_seconds: &[f64],
-    rates: &[f64],
-) -> PipelinePlan {
+/// The program of a job that is about to start.
+pub fn plan(scenario: &Scenario, start: &Start) -> PipelinePlan {
+    let job = &scenario.jobs[start.job.index()];
+    let placement = &start.placement;
     let bytes = job.boundary_bytes();
     let boundaries: Vec<BoundaryTime> = placement
         .boundaries()
         .iter()
-        .zip(rates)
+        .zip(&start.rates)
         .map(|(&boundary, &rate)| BoundaryTime {
             transfer_s: BitRate::from_bps(rate)
                 .unwrap_or(BitRate::ZERO)
@@ -60,7 +55,7 @@ pub fn plan(
             memory_bytes: scenario.regions[region.index()].gpu.memory_bytes,
         })
         .collect();
-    let largest_s = stage_seconds.iter().copied().fold(0.0, f64::max);
+    let largest_s = start.stage_seconds.iter().copied().fold(0.0, f64::max);
     let found = depths(
         job.schedule,
         job.micro_batches,
@@ -73,6 +68,21 @@ pub fn plan(
         depths: found.depths,
         cuts: found.cuts,
         boundaries,
+    }
+}
+
+impl PipelinePlan {
+    /// The ledger's record of the plan for `start` at `at_s`.
+    pub fn record(&self, scenario: &Scenario, start: &Start, at_s: f64) -> Record {
+        let job = &scenario.jobs[start.job.index()];
+        Record::Pipeline {
+            at_s,
+            job: job.name.clone(),
+            attempt: start.attempt,
+            schedule: job.schedule,
+            depths: self.depths.clone(),
+            cuts: self.cuts.iter().map(DepthCut::to_string).collect(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bace_api::{Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
-use bace_engine::{Input, Rates, Scenario, Start};
+use bace_engine::{Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
@@ -268,8 +268,12 @@ fn tell_usage(run: &mut Run, at_s: f64, reports: &mut Reports) {
 
 impl Executor for EventModel {
     fn start(&mut self, now: Instant, start: &Start) {
+        let plan = pipeline::plan(&self.scenario, start);
+        let planned = plan.record(&self.scenario, start, now.at_s());
+        self.held.records.push(planned);
+        self.held_s = now.at_s();
         let records = self.settings.iteration_records;
-        let mut run = Run::new(&self.scenario, start, now.at_s(), records);
+        let mut run = Run::new(&self.scenario, start, plan.program, now.at_s(), records);
         for (index, flow) in run.flows.iter().enumerate() {
             self.disturb(flow.link, now);
             if let Some(link) = self.links.get_mut(&flow.link) {

@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use bace_api::{Attempt, Boundary, JobId, StageIndex, TensorKind, TransferSummary};
-use bace_engine::{Scenario, Start, pipeline};
+use bace_api::{Attempt, Boundary, JobId, Program, StageIndex, TensorKind, TransferSummary};
+use bace_engine::{Scenario, Start};
 use bace_netem::{LinkId, LinkSpec, RegionId};
 
 use super::flow::Flow;
@@ -111,18 +111,17 @@ pub(super) struct Transferred {
 }
 
 impl Run {
-    /// The run of `start` from `now_s` on; `keep_ended` asks for every stage's iterations.
-    pub fn new(scenario: &Scenario, start: &Start, now_s: f64, keep_ended: bool) -> Self {
+    /// The run of `start` by `program` from `now_s` on; `keep_ended` asks for every stage's iterations.
+    pub fn new(
+        scenario: &Scenario,
+        start: &Start,
+        program: Program,
+        now_s: f64,
+        keep_ended: bool,
+    ) -> Self {
         let job = &scenario.jobs[start.job.index()];
-        let plan = pipeline::plan(
-            scenario,
-            job,
-            &start.placement,
-            &start.stage_seconds,
-            &start.rates,
-        );
         let iterations = job.iterations.saturating_sub(start.first_iteration);
-        let stages = plan.program.stages.into_iter().zip(&start.stage_seconds);
+        let stages = program.stages.into_iter().zip(&start.stage_seconds);
         let stages: Vec<Stage> = stages
             .zip(0..)
             .map(|((program, &stage_s), index)| Stage::new(index, program, stage_s, iterations))
