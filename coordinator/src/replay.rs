@@ -39,17 +39,17 @@ fn scenario(args: &ReplayArgs, reader: &Reader) -> anyhow::Result<Loaded> {
     let name = match &args.scenario {
         Some(name) => name.clone(),
         None => beside.to_str().map(str::to_owned).ok_or_else(|| {
-            WrongInput::new(format!("read {}: its name is not UTF-8", beside.display()))
+            WrongInput::error(format!("read {}: its name is not UTF-8", beside.display()))
         })?,
     };
     if args.scenario.is_none() && !Path::new(&name).exists() {
-        return Err(WrongInput::new(format!(
+        return Err(WrongInput::error(format!(
             "find {name}: a replay needs the run's scenario; name it with --scenario"
         )));
     }
     let loaded = scenarios::load(&name, Some(header.seed))?;
     if loaded.hash() != header.scenario_hash {
-        return Err(WrongInput::new(format!(
+        return Err(WrongInput::error(format!(
             "replay {}: {name} is not the scenario of this run, its blake3 is {} and the header says {}",
             reader.path().display(),
             loaded.hash(),
