@@ -10,19 +10,26 @@ pub fn describe() -> String {
         |_| "unknown cores".to_owned(),
         |count| format!("{count} cores"),
     );
-    let memory = read("/proc/meminfo")
-        .as_deref()
-        .and_then(|text| field(text, "MemTotal"))
-        .and_then(|text| text.trim_end_matches(" kB").trim().parse::<u64>().ok())
-        .map_or_else(
-            || "unknown memory".to_owned(),
-            |kib| format!("{} GiB", kib >> 20),
-        );
+    let memory = memory_bytes().map_or_else(
+        || "unknown memory".to_owned(),
+        |bytes| format!("{} GiB", bytes >> 30),
+    );
     let kernel = read("/proc/sys/kernel/osrelease").map_or_else(
         || "unknown kernel".to_owned(),
         |text| format!("Linux {}", text.trim()),
     );
     format!("{processor}, {cores}, {memory}, {kernel}")
+}
+
+/// All of its memory, where the system tells.
+pub fn memory_bytes() -> Option<u64> {
+    let text = read("/proc/meminfo")?;
+    let kib: u64 = field(&text, "MemTotal")?
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .ok()?;
+    kib.checked_mul(1 << 10)
 }
 
 fn read(path: &str) -> Option<String> {

@@ -15,13 +15,13 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
-use bace_engine::{Scenario, policy_by_name};
+use bace_engine::policy_by_name;
 use bace_ledger::RunFolder;
 
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
-use crate::wrong_input::{OrWrongInput, WrongInput};
+use crate::wrong_input::OrWrongInput;
 
 use self::driver::{Driver, Interrupts};
 use self::fleet::{Door, Fleet, FleetPlan};
@@ -36,7 +36,7 @@ const MOST_RUNS: u32 = 100_000;
 pub fn run(args: RunArgs) -> anyhow::Result<bool> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    refuse_what_cannot_run(&loaded.scenario)?;
+    preflight::refuse_what_cannot_run(&args, &loaded.scenario)?;
     // Workers that people start bring their own device; what is asked of them here is the rung alone.
     let devices = if args.await_workers {
         Vec::new()
@@ -74,7 +74,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
         await_workers: args.await_workers,
         devices,
         compute,
-        text: args.data.clone(),
+        // Workers that people start may stand in another folder.
+        text: args.data.map(std::path::absolute).transpose()?,
     };
     let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
@@ -99,24 +100,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
     Ok(summary.succeeded())
 }
 
-/// What a simulation can do and a real run cannot.
-fn refuse_what_cannot_run(scenario: &Scenario) -> anyhow::Result<()> {
-    if !scenario.gpu_changes.is_empty() {
-        return Err(WrongInput::error(
-            "run a scenario with [[gpu_change]]: training cannot go on from a checkpoint, so that it can only be simulated",
-        ));
-    }
-    Ok(())
-}
-
 /// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.
 fn default_rung(device: &DeviceChoice, devices: &[String], loaded: &Loaded) -> ComputeRung {
-    let workers: u64 = loaded
-        .scenario
-        .regions
-        .iter()
-        .map(|region| u64::from(region.gpus))
-        .sum();
+    let workers = preflight::workers(&loaded.scenario);
     match device {
         DeviceChoice::Cuda(_) if workers <= devices.len() as u64 => ComputeRung::Native,
         _ => ComputeRung::Paced,

@@ -6,10 +6,62 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use bace_engine::Scenario;
+use bace_models::STATE_BYTES_PER_PARAMETER;
 use serde_json::Value;
 
 use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
+use crate::machine;
 use crate::wrong_input::WrongInput;
+
+/// Most emulated GPUs of a run: each is a process that holds libtorch.
+const MOST_WORKERS: u64 = 256;
+/// Token ids that bytes need.
+const BYTE_TOKENS: u32 = 256;
+const BYTES_PER_GB: f64 = 1e9;
+
+/// Refuses what can be simulated but not run.
+pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<()> {
+    if !scenario.gpu_changes.is_empty() {
+        return Err(WrongInput::error(
+            "run a scenario with [[gpu_change]]: training cannot go on from a checkpoint, so that it can only be simulated",
+        ));
+    }
+    let workers = workers(scenario);
+    if workers > MOST_WORKERS {
+        return Err(WrongInput::error(format!(
+            "run {workers} emulated GPUs: each is a process of its own, and a run has at most {MOST_WORKERS}; simulate it, or lower `gpus`"
+        )));
+    }
+    if args.compute == Some(ComputeChoice::Modelled) {
+        return Ok(());
+    }
+    for job in &scenario.jobs {
+        let (name, model) = (&job.name, &job.model_name);
+        if job.model.vocabulary < BYTE_TOKENS {
+            return Err(WrongInput::error(format!(
+                "train job `{name}`: `vocabulary` = {} of model `{model}` is too small; tokens are bytes and need at least {BYTE_TOKENS}",
+                job.model.vocabulary
+            )));
+        }
+        // Workers on CUDA bring their own memory.
+        let state_bytes = STATE_BYTES_PER_PARAMETER.saturating_mul(job.model.parameters());
+        let here = machine::memory_bytes().filter(|_| args.device == DeviceChoice::Cpu);
+        if let Some(bytes) = here.filter(|&bytes| state_bytes > bytes) {
+            return Err(WrongInput::error(format!(
+                "train job `{name}`: model `{model}` needs {:.0} GB of memory to train, and this machine has {:.0} GB; simulate it, use --compute modelled, or a smaller model",
+                state_bytes as f64 / BYTES_PER_GB,
+                bytes as f64 / BYTES_PER_GB
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many workers a scenario needs.
+pub fn workers(scenario: &Scenario) -> u64 {
+    let gpus = scenario.regions.iter().map(|region| region.gpus);
+    gpus.map(u64::from).sum()
+}
 
 /// The worker's program, beside this one.
 pub fn worker_program() -> anyhow::Result<PathBuf> {

@@ -122,11 +122,14 @@ impl Supervisor {
             () = self.connection_ended.notified() => self.last_words_said().await,
             () = thrown(&mut self.kill) => None,
         };
-        let status = match ended {
-            Some(status) => status,
-            None => self.kill().await,
+        let (status, is_own_end) = match ended {
+            Some(status) => (status, true),
+            None => (self.kill().await, false),
         };
         match status {
+            Ok(_) if !is_own_end => {
+                "it did not answer any more, and its process was killed".to_owned()
+            }
             Ok(status) => self.describe(status),
             Err(error) => format!("it cannot be waited for: {error}"),
         }
