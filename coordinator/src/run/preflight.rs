@@ -13,6 +13,9 @@ use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
 use crate::machine;
 use crate::wrong_input::WrongInput;
 
+/// Element sizes that can cross a boundary for real: bf16 and fp32.
+const ELEMENT_SIZES: [u32; 2] = [2, 4];
+
 /// Most emulated GPUs of a run: each is a process that holds libtorch.
 const MOST_WORKERS: u64 = 256;
 /// Token ids that bytes need.
@@ -51,6 +54,14 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
                 "train job `{name}`: model `{model}` needs {:.0} GB of memory to train, and this machine has {:.0} GB; simulate it, use --compute modelled, or a smaller model",
                 state_bytes as f64 / BYTES_PER_GB,
                 bytes as f64 / BYTES_PER_GB
+            )));
+        }
+    }
+    for job in &scenario.jobs {
+        if !ELEMENT_SIZES.contains(&job.shape.bytes_per_element) {
+            return Err(WrongInput::error(format!(
+                "run the job `{}`: `bytes_per_element` = {} can only be simulated; use 2 (bf16) or 4 (fp32)",
+                job.name, job.shape.bytes_per_element
             )));
         }
     }

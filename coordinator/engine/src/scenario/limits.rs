@@ -35,6 +35,8 @@ pub(super) const VOCABULARY: RangeInclusive<i64> = 1..=1 << 24;
 pub(super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
 /// Micro-batches of an iteration: each is listed six times in a stage's program, which travels in one control message.
 pub(super) const MICRO_BATCHES: RangeInclusive<i64> = 1..=1 << 16;
+/// Bytes of an element on the wire: up to an fp64. Training for real knows bf16 and fp32 alone.
+pub(super) const BYTES_PER_ELEMENT: RangeInclusive<i64> = 1..=8;
 /// Sequences of a micro-batch; with sequence and width, bytes over a boundary stay below 2^62.
 pub(super) const MICRO_BATCH: RangeInclusive<i64> = 1..=1 << 16;
 /// Tokens of a sequence.

@@ -19,9 +19,7 @@ const FABRIC_GBPS: f64 = 100.0;
 /// AdamW's step size of a job that names none.
 const LEARNING_RATE: f64 = 1e-3;
 /// Bytes of an element on the wire of a job that names none.
-const BYTES_PER_ELEMENT: i64 = 2;
-/// Element sizes that can cross a boundary: bf16 and fp32.
-const ELEMENT_SIZES: [i64; 2] = [2, 4];
+const BYTES_PER_ELEMENT: u32 = 2;
 
 const MBPS_PER_GBPS: f64 = 1e3;
 const FLOPS_PER_TFLOPS: f64 = 1e12;
@@ -194,14 +192,7 @@ fn jobs(file: &ScenarioFile, regions: &[Region]) -> Result<Vec<Job>, Fault> {
 fn job(file: &JobFile, model: ModelSpec) -> Result<Job, Fault> {
     let bytes_per_element = match &file.bytes_per_element {
         None => BYTES_PER_ELEMENT,
-        Some(bytes) if ELEMENT_SIZES.contains(bytes.get_ref()) => *bytes.get_ref(),
-        Some(bytes) => {
-            let message = format!(
-                "{} is no element size; it has to be 2 (bf16) or 4 (fp32)",
-                bytes.get_ref()
-            );
-            return Err(Fault::at(bytes.span(), message));
-        }
+        Some(bytes) => count(bytes, limits::BYTES_PER_ELEMENT)?,
     };
     Ok(Job {
         name: name(&file.name)?,
@@ -213,7 +204,7 @@ fn job(file: &JobFile, model: ModelSpec) -> Result<Job, Fault> {
         shape: MicroBatchShape {
             sequences: count(&file.micro_batch, limits::MICRO_BATCH)?,
             sequence: count(&file.sequence, limits::SEQUENCE)?,
-            bytes_per_element: bytes_per_element as u32,
+            bytes_per_element,
         },
         schedule: file.schedule,
         learning_rate: match &file.learning_rate {

@@ -210,7 +210,7 @@ fn errors_name_place_and_remedy() {
         ("name = \"b\"", "name = \"a\""),
         ("schedule = \"gpipe\"", "schedule = \"1f1bb\""),
         ("sequence = 1\n", "\n"),
-        ("bytes_per_element = 4", "bytes_per_element = 3"),
+        ("bytes_per_element = 4", "bytes_per_element = 9"),
         ("0.33, daily = true", "0.33"),
         ("from_s = 28800, usd", "from_s = 0, usd"),
         ("north.csv", "south.csv"),
