@@ -6,18 +6,19 @@ use bace_socket::measure_link;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use crate::cli::BenchLinkArgs;
+use crate::output::say;
 use crate::wrong_input::WrongInput;
 
 /// Sends messages over shaped links and compares their times with the ideal ones.
 pub fn link(args: &BenchLinkArgs) -> anyhow::Result<bool> {
     let bytes = usize::try_from(args.message_mib).context("count the message's bytes")? << 20;
     let specs = specs(args)?;
-    println!(
+    say!(
         "{} MiB messages on {}",
         args.message_mib,
         crate::machine::describe()
     );
-    println!("ideal = bytes/rate + delay; true = within 1 % or 1 ms of it, whichever is larger\n");
+    say!("ideal = bytes/rate + delay; true = within 1 % or 1 ms of it, whichever is larger\n");
     let mut table = Table::new();
     let style = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
     table.load_style(style).set_header([
@@ -62,7 +63,7 @@ pub fn link(args: &BenchLinkArgs) -> anyhow::Result<bool> {
             if is_true { "true" } else { "NOT TRUE" }.to_owned(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(all_true)
 }
 

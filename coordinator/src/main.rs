@@ -6,6 +6,7 @@
 mod bench;
 mod cli;
 mod machine;
+mod output;
 mod plan;
 mod replay;
 mod report;

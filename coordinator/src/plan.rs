@@ -9,6 +9,7 @@ use bace_netem::{BitRate, LinkId};
 use bace_sim::{Analytic, Executor, Instant, Reports, drive};
 
 use crate::cli::PlanArgs;
+use crate::output::say;
 use crate::scenarios;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -39,9 +40,10 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
         &mut watched,
         |record| records.push(record),
     );
-    println!(
+    say!(
         "{} under {}, iterations by formula\n",
-        scenario.name, args.scenario.policy
+        scenario.name,
+        args.scenario.policy
     );
     let mut starts = watched.starts.iter();
     for record in &records {
@@ -117,26 +119,26 @@ fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
             reason,
             ..
         } => {
-            println!(
+            say!(
                 "{at_s:>10.3} s  {job}: placed on {} (K = {k}, K* = {k_star}), T = {iteration_s:.3} s",
                 arrows(path)
             );
-            println!("              layers a stage: {}", joined(layers));
+            say!("              layers a stage: {}", joined(layers));
             match serde_json::from_value::<PlacementReason>(reason.clone()) {
                 Ok(reason) => print_reason(&reason),
-                Err(error) => println!("              its reason cannot be read: {error}"),
+                Err(error) => say!("              its reason cannot be read: {error}"),
             }
             if let Some(start) = start {
                 print_pipeline(scenario, start);
             }
         }
         Record::PassedOver { at_s, job, reason } => {
-            println!("{at_s:>10.3} s  {job}: waits; {}", passed_over(reason));
+            say!("{at_s:>10.3} s  {job}: waits; {}", passed_over(reason));
         }
         Record::Refused { at_s, job, reason } => {
-            println!("{at_s:>10.3} s  {job}: refused; {reason}")
+            say!("{at_s:>10.3} s  {job}: refused; {reason}")
         }
-        Record::JobFinished { at_s, job } => println!("{at_s:>10.3} s  {job}: finished"),
+        Record::JobFinished { at_s, job } => say!("{at_s:>10.3} s  {job}: finished"),
         _ => {}
     }
 }
@@ -148,13 +150,17 @@ fn passed_over(reason: &serde_json::Value) -> String {
 
 fn print_reason(reason: &PlacementReason) {
     if let Some(terms) = &reason.priority {
-        println!(
+        say!(
             "              priority {:.4}: alpha {:.3}, intensity {:.3}, sensitivity {:.3}, aging {:.3}",
-            terms.priority, terms.alpha, terms.intensity, terms.sensitivity, terms.aging
+            terms.priority,
+            terms.alpha,
+            terms.intensity,
+            terms.sensitivity,
+            terms.aging
         );
     }
     for path in &reason.paths {
-        println!("              {}", describe(path));
+        say!("              {}", describe(path));
     }
 }
 
@@ -192,16 +198,16 @@ fn describe(path: &PathReason) -> String {
 fn print_pipeline(scenario: &Scenario, start: &Start) {
     let plan = pipeline::plan(scenario, start);
     let timeline = pipeline::timeline(&plan.program, &start.stage_seconds, &plan.boundaries);
-    println!(
+    say!(
         "              one iteration alone: {:.3} s, bubble {:.1} %, forwards before the first backward: {}",
         timeline.duration_s,
         timeline.bubble() * 100.0,
         joined(&plan.depths)
     );
     for cut in &plan.cuts {
-        println!("              {cut}");
+        say!("              {cut}");
     }
-    println!("\n{}", timeline.grid(COLUMNS));
+    say!("\n{}", timeline.grid(COLUMNS));
 }
 
 fn arrows(path: &[PlacedRegion]) -> String {

@@ -8,6 +8,7 @@ use bace_engine::{Replay, Replayed, policy_by_name};
 use bace_ledger::{Reader, SCENARIO_FILE};
 
 use crate::cli::ReplayArgs;
+use crate::output::say;
 use crate::scenarios::{self, Loaded};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -61,19 +62,22 @@ fn scenario(args: &ReplayArgs, reader: &Reader) -> anyhow::Result<Loaded> {
 
 fn tell(reader: &Reader, ended: bool, replayed: Replayed) {
     let header = reader.header();
-    println!(
+    say!(
         "{}, policy {}: {} inputs bring about the same {} decisions and outcomes",
-        header.scenario, header.policy, replayed.inputs, replayed.records
+        header.scenario,
+        header.policy,
+        replayed.inputs,
+        replayed.records
     );
     let omissions = reader.omissions();
     if let Some(line) = omissions.torn_line {
-        println!("! Line {line} is torn and was left out.");
+        say!("! Line {line} is torn and was left out.");
     }
     if !ended {
-        println!("! The ledger ends before the run did; it agrees as far as it goes.");
+        say!("! The ledger ends before the run did; it agrees as far as it goes.");
     }
     if let Some(kind) = &omissions.first_unknown {
-        println!(
+        say!(
             "! {} records of unknown kinds, such as {kind}, were left out.",
             omissions.unknown_kinds
         );

@@ -1,6 +1,7 @@
 //! `bace report`: tables from a ledger alone.
 
 use crate::cli::ReportArgs;
+use crate::output::say;
 use crate::wrong_input::OrWrongInput;
 
 /// Prints a run's results.
@@ -13,8 +14,8 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
 /// Prints a summary as people or as programs read it.
 pub fn print_summary(summary: &bace_ledger::Summary, json: bool) {
     if json {
-        println!("{:#}", summary.to_json());
+        say!("{:#}", summary.to_json());
     } else {
-        print!("{}", bace_ledger::render(summary));
+        crate::output::print(format_args!("{}", bace_ledger::render(summary)));
     }
 }

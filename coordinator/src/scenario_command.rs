@@ -1,6 +1,7 @@
 //! `bace scenario` and `bace policies`.
 
 use crate::cli::ScenarioCommand;
+use crate::output::say;
 use crate::scenarios::{self, BUILT_IN};
 use crate::wrong_input::WrongInput;
 
@@ -9,7 +10,7 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
     match command {
         ScenarioCommand::List => {
             for (name, text) in BUILT_IN {
-                println!("{name:<16} {}", summary(text));
+                say!("{name:<16} {}", summary(text));
             }
         }
         ScenarioCommand::Show { name } => {
@@ -20,12 +21,12 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
                     names.join(", ")
                 ))
             })?;
-            print!("{text}");
+            crate::output::print(format_args!("{text}"));
         }
         ScenarioCommand::Check { scenario } => {
             let loaded = scenarios::load(scenario, None)?;
             let scenario = &loaded.scenario;
-            println!(
+            say!(
                 "{}: valid; {} regions, {} GPUs, {} directed links, {} jobs",
                 scenario.name,
                 scenario.regions.len(),
@@ -45,7 +46,7 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
 /// Lists the policies.
 pub fn policies() -> bool {
     for policy in bace_engine::policies() {
-        println!("{:<14} {}", policy.name, policy.summary);
+        say!("{:<14} {}", policy.name, policy.summary);
     }
     true
 }
