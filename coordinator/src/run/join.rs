@@ -1,5 +1,7 @@
 //! Workers' first words: who may join the run.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +10,15 @@ use bace_api::{
     CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerId, decode, encode, told,
 };
 use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter};
-use std::net::SocketAddr;
+use governor::{Quota, RateLimiter};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fleet::Seat;
 
+/// Handshakes a second that strangers can cost the coordinator, on top of a first one of every expected worker: each
+/// takes about a millisecond of the thread that also reads what workers report.
+const HANDSHAKES_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
 /// Longest wait for a worker that has connected to say who it is, and for a refusal to reach it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,7 +46,17 @@ pub async fn admit(
     host_id: Arc<str>,
     joined: mpsc::Sender<Joined>,
 ) {
+    let first_of_each = u32::try_from(seats.len()).unwrap_or(u32::MAX);
+    let burst = HANDSHAKES_PER_SECOND.saturating_add(first_of_each);
+    let limiter = RateLimiter::direct(Quota::per_second(HANDSHAKES_PER_SECOND).allow_burst(burst));
     while let Some(pending) = endpoint.accept().await {
+        if limiter.check().is_err() {
+            tracing::debug!(
+                "a handshake from {} was dropped: too many at once",
+                pending.address()
+            );
+            continue;
+        }
         let (seats, host_id, joined) = (Arc::clone(&seats), Arc::clone(&host_id), joined.clone());
         tokio::spawn(async move {
             let address = pending.address();
