@@ -106,7 +106,7 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
     };
     let mut scenario = Scenario::parse(&text, &file_name, &read_source).or_wrong_input()?;
     if let Some(seed) = seed {
-        scenario.seed = seed;
+        scenario = scenario.with_seed(seed);
     }
     Ok(Loaded {
         text,

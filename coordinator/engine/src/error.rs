@@ -11,6 +11,24 @@ pub enum EngineError {
         /// All names, separated by commas.
         known: String,
     },
+    /// No knob of this name.
+    #[error("find the sweep key `{name}`: {hint}")]
+    UnknownKnob {
+        /// What was asked for.
+        name: String,
+        /// The nearest name, or all of them.
+        hint: String,
+    },
+    /// A knob cannot be turned this far.
+    #[error("set {name} to {value}: it is a {summary}")]
+    KnobValue {
+        /// The knob.
+        name: &'static str,
+        /// What was asked for.
+        value: f64,
+        /// What its values mean.
+        summary: &'static str,
+    },
     /// A recorded input names a job that the scenario does not have.
     #[error("find the job `{0}` in the scenario")]
     UnknownJob(String),

@@ -26,6 +26,8 @@ pub(super) struct ScenarioFile {
     #[serde(default)]
     pub job: Vec<JobFile>,
     #[serde(default)]
+    pub draw: DrawFile,
+    #[serde(default)]
     pub policy: PolicyFile,
     #[serde(default)]
     pub link_change: Vec<Spanned<LinkChangeFile>>,
@@ -111,6 +113,13 @@ pub(super) struct JobFile {
     #[serde(default)]
     pub schedule: Schedule,
     pub learning_rate: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DrawFile {
+    pub arrival_gap_s: Option<Spanned<f64>>,
+    pub tokens: Option<Spanned<Vec<Spanned<i64>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

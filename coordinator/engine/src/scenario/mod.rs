@@ -3,6 +3,7 @@
 //! `file` holds the keys as they are written, `parse` makes a valid [`Scenario`] of them, `error` finds the line
 //! and the key of what is wrong.
 
+mod draw;
 mod error;
 mod file;
 mod limits;
@@ -12,7 +13,10 @@ mod parse;
 mod tests;
 mod types;
 mod values;
+mod vary;
 
+pub use draw::Draw;
 pub use error::ScenarioError;
 pub use types::{GpuChange, LinkChange, PolicySettings, Region, Scenario};
 pub use values::ReadSource;
+pub use vary::Knob;

@@ -7,8 +7,9 @@ use bace_models::{GpuType, MicroBatchShape, ModelSpec, STATE_BYTES_PER_PARAMETER
 use bace_netem::LinkSpec;
 use toml::Spanned;
 
+use super::draw::Draw;
 use super::error::{Fault, ScenarioError, suggestion};
-use super::file::{GpuFile, JobFile, ModelFile, PolicyFile, RegionFile, ScenarioFile};
+use super::file::{DrawFile, GpuFile, JobFile, ModelFile, PolicyFile, RegionFile, ScenarioFile};
 use super::limits;
 use super::network::{self, RegionNames, delay_ms, rate_mbps};
 use super::types::{PolicySettings, Region, Scenario};
@@ -69,16 +70,18 @@ fn validate(file: &ScenarioFile, sources: ReadSource<'_>) -> Result<Scenario, Fa
     let link_changes = network::link_changes(&file.link_change, &names, &links)?;
     let gpu_changes = network::gpu_changes(&file.gpu_change, &names)?;
     let jobs = jobs(file, &regions)?;
-    Ok(Scenario {
+    let scenario = Scenario {
         name: scenario_name,
         seed,
+        draw: draw(&file.draw)?,
         links,
         jobs,
         policy: policy(&file.policy)?,
         link_changes,
         gpu_changes,
         regions,
-    })
+    };
+    Ok(scenario.with_seed(seed))
 }
 
 fn regions(file: &ScenarioFile, sources: ReadSource<'_>) -> Result<Vec<Region>, Fault> {
@@ -292,6 +295,31 @@ fn fits_some_gpu(
             Err(Fault::at(wanted.span(), message))
         }
     }
+}
+
+fn draw(file: &DrawFile) -> Result<Draw, Fault> {
+    let mut drawn = Draw::default();
+    if let Some(gap_s) = &file.arrival_gap_s {
+        drawn.arrival_gap_s = Some(number(gap_s, limits::SECONDS)?);
+    }
+    if let Some(tokens) = &file.tokens {
+        if tokens.get_ref().is_empty() {
+            let message = "no number is given; leave the key out, or name numbers to draw from";
+            return Err(Fault::at(tokens.span(), message));
+        }
+        for count in tokens.get_ref() {
+            let known = u64::try_from(*count.get_ref()).ok();
+            let known = known.filter(|&tokens| (1..1 << 53).contains(&tokens));
+            drawn.tokens.push(known.ok_or_else(|| {
+                let message = format!(
+                    "{} is out of range; it has to be a whole number of tokens from 1",
+                    count.get_ref()
+                );
+                Fault::at(count.span(), message)
+            })?);
+        }
+    }
+    Ok(drawn)
 }
 
 fn policy(file: &PolicyFile) -> Result<PolicySettings, Fault> {

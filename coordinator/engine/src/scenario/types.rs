@@ -6,6 +6,7 @@ use bace_api::Job;
 use bace_models::GpuType;
 use bace_netem::{BitRate, LinkId, LinkSpec, RegionId};
 
+use super::draw::Draw;
 use crate::Series;
 
 /// A whole scenario; every name in it resolves and every number is in range.
@@ -15,6 +16,8 @@ pub struct Scenario {
     pub name: String,
     /// Seed of weights, batches and draws.
     pub seed: u64,
+    /// What the seed decides about jobs; `jobs` are as it has decided.
+    pub draw: Draw,
     /// Regions in file order; [`RegionId`] indexes them.
     pub regions: Vec<Region>,
     /// Directed inter-region links.
