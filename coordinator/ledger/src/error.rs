@@ -62,6 +62,9 @@ pub enum LedgerError {
         /// The latest version this program reads.
         known: u32,
     },
+    /// A picture could not be laid out.
+    #[error("draw the comparison: {0}")]
+    Undrawable(String),
     /// A line in the middle is damaged.
     #[error("read {}: line {line}: {problem}", path.display())]
     Damaged {

@@ -6,6 +6,9 @@
 //! A run's driver makes a [`RunFolder`], hands each record to [`LedgerWriter::append`] and [`Fold::add`], and
 //! at the end has the same [`Summary`] that [`summarise`] makes of the file. docs/ledger.md describes the format.
 
+mod chart;
+mod compare;
+mod compare_table;
 mod error;
 mod figure;
 mod fold;
@@ -18,6 +21,7 @@ mod table;
 mod totals;
 mod writer;
 
+pub use compare::{Case, Comparison, Outcome, Sample};
 pub use error::LedgerError;
 pub use figure::Figure;
 pub use fold::{Fold, summarise};
