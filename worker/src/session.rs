@@ -24,8 +24,9 @@ use crate::stage::{CancelFlag, Neighbours};
 const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a peer that has connected to say who it is.
 const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for a farewell to reach the others.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for a farewell to reach the others; with the control connection's idle timeout it stays below the
+/// 5 s in which a worker has to follow a coordinator that was killed.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
 /// Neighbours that may have connected before the coordinator's word about them arrived; a pipeline has one.
 const EARLY_PEERS: usize = 16;
 

@@ -53,8 +53,8 @@ impl Profile {
     /// For commands and records: a dead peer is noticed within 4 s.
     pub const fn control() -> Self {
         Self {
-            idle_timeout: Duration::from_secs(4),
-            keep_alive: Duration::from_secs(1),
+            idle_timeout: Duration::from_millis(3500),
+            keep_alive: Duration::from_millis(500),
             bulk: false,
         }
     }
