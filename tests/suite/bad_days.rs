@@ -77,6 +77,38 @@ fn a_killed_worker_fails_its_job_and_no_other() {
 }
 
 #[test]
+fn workers_that_die_idle_leave_a_job_waiting() {
+    let text = with(&scenario("one-job"), "arrival_s = 0", "arrival_s = 2");
+    let place = Place::new(&text);
+    let mut run = place.start_run(&["--compute", "modelled", "--json"]);
+    let workers = run.workers(2);
+    place.wait_for("workers", |record| {
+        record["kind"] == "worker_joined" && record["region"] == "west"
+    });
+    for &worker in &workers {
+        signal(worker, Signal::KILL);
+    }
+    let results = run.end().code(1).json();
+    assert_eq!(results["waiting"], serde_json::json!(["only"]));
+    assert_eq!(results["workers_lost"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_worker_that_stops_answering_fails_its_job() {
+    let place = Place::new(&endless_scenario());
+    let (run, workers) = endless(&place);
+    signal(worker_of_stage(&place, &workers, 2), Signal::STOP);
+    run.end().code(1);
+    let ledger = place.ledger();
+    let failed = of_kind(&ledger, "job_failed");
+    assert_eq!(failed.len(), 1);
+    let reason = failed[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("stage 2"), "{reason}");
+    assert_eq!(of_kind(&ledger, "job_finished").len(), 2);
+    assert!(!workers.iter().any(|&pid| is_left(pid)), "workers are left");
+}
+
+#[test]
 fn ctrl_c_ends_all_workers_and_leaves_a_readable_ledger() {
     let place = Place::new(&endless_scenario());
     let (run, workers) = endless(&place);

@@ -104,11 +104,6 @@ fn numbers_have_a_range() {
         "price_usd_per_kwh = \"cheap\"",
         &["region[0].price_usd_per_kwh"],
     );
-    changed(
-        "bytes_per_element = 4",
-        "bytes_per_element = 3",
-        &["job[0].bytes_per_element", "2 (bf16) or 4 (fp32)"],
-    );
 }
 
 #[test]
@@ -214,6 +209,33 @@ fn wrong_options_are_told() {
     run(&["--data", "binary"]).complains(&["binary"]);
     run(&["--data", "tmp"]).complains(&["tmp", "no text"]);
     place.assert_no_litter();
+}
+
+#[test]
+fn what_this_machine_cannot_run_is_told_before_anything_starts() {
+    let text = scenario("one-job");
+    let refused = |old: &str, new: &str, words: &[&str]| {
+        let place = Place::new(&with(&text, old, new));
+        place.start_run(&[]).end().code(2).complains(words);
+        assert!(!place.path("out").exists(), "it left a folder");
+    };
+    refused("gpus = 1", "gpus = 1000000", &["1000001 emulated GPUs"]);
+    refused(
+        "vocabulary = 256",
+        "vocabulary = 100",
+        &["`only`", "`vocabulary` = 100", "256"],
+    );
+    refused(
+        "bytes_per_element = 4",
+        "bytes_per_element = 3",
+        &["`only`", "`bytes_per_element` = 3", "2 (bf16) or 4 (fp32)"],
+    );
+    let huge = with(&text, "memory_gb = 0.01", "memory_gb = 2000");
+    let place = Place::new(&with(&huge, "model = \"four\"", "model = \"flm-101b\""));
+    let ended = place.start_run(&[]).end().code(2);
+    ended.complains(&["`flm-101b`", "GB of memory"]);
+    let change = "[[gpu_change]]\nat_s = 1\nregion = \"east\"\ngpus = 0\n[[job]]";
+    refused("[[job]]", change, &["[[gpu_change]]", "simulated"]);
 }
 
 #[test]

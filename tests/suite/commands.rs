@@ -158,6 +158,26 @@ fn scenarios_are_listed_shown_and_checked() {
 }
 
 #[test]
+fn output_that_nobody_reads_or_nothing_takes_is_no_panic() {
+    let place = Place::new("");
+    for arguments in [&["plan", "three-regions"][..], &["scenario", "list"]] {
+        let mut unread = place.command(arguments);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = unread.stdout(writer).output().expect("it starts");
+        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut full_disk = place.command(arguments);
+        full_disk.stdout(full.expect("Linux has this device"));
+        let ended = full_disk.output().expect("it starts");
+        assert_eq!(ended.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(said.contains("standard output: No space left"), "{said}");
+    }
+}
+
+#[test]
 fn a_report_of_no_run_is_told() {
     let place = Place::new("");
     place

@@ -2,27 +2,34 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Ended, Place, Running, scenario, start, until};
+use crate::harness::{Ended, Place, Running, scenario, start, until, with};
 
 /// A run that waits for its workers, and where they join it.
 fn waiting_run(place: &Place) -> (Running, String) {
+    waiting_run_of(place, "modelled", "w4")
+}
+
+/// The same for another rung; `last` is the last of its workers.
+fn waiting_run_of(place: &Place, compute: &str, last: &str) -> (Running, String) {
     // The address stands on standard error, which is read at the end: a port of our own choice is known before.
     let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address").to_string();
     drop(free);
     let run = place.start_run(&[
         "--compute",
-        "modelled",
+        compute,
         "--json",
         "--await-workers",
         "--listen",
         &address,
     ]);
     until("credentials", || {
-        place.path("out/credentials/w4.json").exists()
+        place.path(&format!("out/credentials/{last}.json")).exists()
     });
     (run, address)
 }
@@ -77,6 +84,70 @@ fn workers_join_by_hand_and_strangers_do_not() {
     }
 }
 
+/// A run that trains until somebody ends it, with workers started by hand.
+fn endless_by_hand(place: &Place) -> (Running, Vec<Running>) {
+    let (run, address) = waiting_run(place);
+    let workers = ["east", "east", "east", "west", "west"]
+        .into_iter()
+        .enumerate()
+        .map(|(number, region)| {
+            let file = format!("out/credentials/w{number}.json");
+            join(place, &address, region, &file)
+        })
+        .collect();
+    place.wait_for("an iteration", |record| record["kind"] == "iteration");
+    (run, workers)
+}
+
+fn endless_scenario() -> String {
+    let text = scenario("two-regions");
+    with(&text, "iterations = 12", "iterations = 1000000")
+}
+
+#[test]
+fn workers_of_a_killed_coordinator_end_by_themselves() {
+    let place = Place::new(&endless_scenario());
+    let (run, workers) = endless_by_hand(&place);
+    let killed = Instant::now();
+    run.signal(Signal::KILL);
+    run.end();
+    for worker in workers {
+        refused(worker);
+    }
+    // Five seconds, and what a busy machine adds.
+    assert!(
+        killed.elapsed().as_secs_f64() < 8.0,
+        "{:?}",
+        killed.elapsed()
+    );
+}
+
+#[test]
+fn workers_that_people_started_end_with_an_interrupted_run() {
+    let place = Place::new(&endless_scenario());
+    let (run, workers) = endless_by_hand(&place);
+    run.signal(Signal::INT);
+    run.end().code(1);
+    for worker in workers {
+        worker.end().code(0);
+    }
+    let ledger = place.ledger();
+    let last = ledger.last().expect("records");
+    assert_eq!(last["stopped"], "interrupted by Ctrl-C");
+}
+
+#[test]
+fn a_worker_without_text_ends_a_run_that_awaits_it() {
+    let place = Place::new(&scenario("one-job"));
+    fs::remove_file(place.path("text")).expect("it was there");
+    let (run, address) = waiting_run_of(&place, "native", "w1");
+    let worker = join(&place, &address, "west", "out/credentials/w1.json");
+    let ended = run.end().code(1);
+    assert!(ended.stderr.contains("w1.run.local"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("read text from"), "{}", ended.stderr);
+    refused(worker);
+}
+
 fn strangers(place: &Place, address: &str) {
     let other = refused(join(place, address, "west", "out/credentials/w0.json"));
     assert!(other.stderr.contains("region east"), "{}", other.stderr);
@@ -96,7 +167,7 @@ fn strangers(place: &Place, address: &str) {
         foreign.to_str().expect("a path is text"),
     ));
     assert!(foreign.stderr.contains("certificate"), "{}", foreign.stderr);
-    run.signal(rustix::process::Signal::INT);
+    run.signal(Signal::INT);
     run.end().code(1);
     let ledger = elsewhere.ledger();
     let last: &Value = ledger.last().expect("records");
