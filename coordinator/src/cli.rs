@@ -26,7 +26,10 @@ const EXAMPLES: &str = "Examples:
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
   bace replay runs/three-regions-1    the same inputs, the same decisions
 
-Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.";
+Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.
+
+Runs that name no --out go to runs/NAME-1, runs/NAME-2, … in the present folder. BACE_LOG=debug tells more on
+standard error (levels as in tracing's filters, such as bace=debug,warn).";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -71,7 +74,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
     /// Who takes the time of compute: `paced` gives every action the emulated GPU's time, `native` lets
-    /// libtorch take as long as it takes, `modelled` computes nothing. Default: paced on CPU, native on CUDA.
+    /// libtorch take as long as it takes, `modelled` computes nothing. Default: native where every worker has a
+    /// CUDA device of its own, else paced.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
@@ -87,7 +91,7 @@ pub struct RunArgs {
     /// Start no workers; write a credentials file for each emulated GPU and wait for `bace-worker --join`.
     #[arg(long)]
     pub await_workers: bool,
-    /// Where workers join; port 0 takes a free one.
+    /// Where workers join; port 0 takes a free one. Of interest with --await-workers.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 }
@@ -155,8 +159,9 @@ pub enum ScenarioCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Send a 16 MB message over shaped links of several rates and delays and compare its time with
-    /// bytes/rate + delay.
+    /// Send messages over shaped links of several rates and delays and compare their times with
+    /// bytes/rate + delay; a link is true if its worst message is within 1 % or 1 ms, whichever is larger. Takes as
+    /// long as the links do: 90 s by default.
     Link(BenchLinkArgs),
 }
 

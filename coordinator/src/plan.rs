@@ -199,7 +199,7 @@ fn print_pipeline(scenario: &Scenario, start: &Start) {
     let plan = pipeline::plan(scenario, start);
     let timeline = pipeline::timeline(&plan.program, &start.stage_seconds, &plan.boundaries);
     say!(
-        "              one iteration alone: {:.3} s, bubble {:.1} %, forwards before the first backward: {}",
+        "              one iteration at its share of the links: {:.3} s, bubble {:.1} %, forwards before the first backward: {}",
         timeline.duration_s,
         timeline.bubble() * 100.0,
         joined(&plan.depths)

@@ -1,4 +1,4 @@
-//! Regions, links, shares, delay, loss and traces; the text of tc commands.
+//! Regions, links, shares and the link clock.
 //!
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SCHEDULING.md in `analytic` mode, written a second time to check the first.
+"""docs/scheduling.md in `analytic` mode, written a second time to check the first.
 
 Reads a scenario as JSON on standard input and prints placements, times and costs as JSON. It is written for
 plainness: everything is recomputed from the formulas at every step, nothing is cached, and no code or structure is

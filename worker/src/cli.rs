@@ -11,7 +11,13 @@ use clap::{Args, Parser, Subcommand};
 /// `bace run` starts workers itself. Started by hand, a worker joins a coordinator that waits with
 /// `bace run --await-workers`, which also writes the credentials file.
 #[derive(Debug, Parser)]
-#[command(name = "bace-worker", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "bace-worker",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit status: 0 the run has ended; 1 it failed here, or its coordinator is gone; 2 the command line is \
+                  wrong.\nBACE_LOG=debug tells more on standard error."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -3,7 +3,7 @@
 //! What belongs here: joining a run, walking a stage's action list, timing it. What does not: any choice of
 //! what to run where; a worker does what its list says.
 //!
-//! Two threads: networking runs on its own, so that no chunk waits for compute, and tensors never leave the
+//! Two threads do the work (a third only watches whether the coordinator lives): networking runs on its own, so that no chunk waits for compute, and tensors never leave the
 //! compute thread; only bytes cross between them.
 
 mod cli;

@@ -60,6 +60,10 @@ impl Outcome {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is asked for by its argument"
+)]
 fn main() {
     let mut criterion = Criterion::default()
         .configure_from_args()

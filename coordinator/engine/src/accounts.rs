@@ -1,4 +1,4 @@
-//! Energy, money and carbon of a running job: SCHEDULING.md section 6.
+//! Energy, money and carbon of a running job: docs/scheduling.md section 6.
 //!
 //! Joules are counted at the GPU. Dollars and grams also pay for the region's PUE and follow its series exactly:
 //! `idle_w` over the whole hold, and busy_w − idle_w evenly over each span in which a stage reports busy seconds.

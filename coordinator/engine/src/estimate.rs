@@ -1,4 +1,4 @@
-//! The arithmetic of SCHEDULING.md sections 1 and 2: stage times, K_min, K*, iteration times, demands.
+//! The arithmetic of docs/scheduling.md sections 1 and 2: stage times, K_min, K*, iteration times, demands.
 //!
 //! Choices where the page is silent:
 //! - types and speeds are those of all regions, with or without GPUs;

@@ -3,7 +3,7 @@
 //! What belongs here: everything that follows from a scenario and from what happened so far. What does not:
 //! clocks, files, sockets, threads, and any question whether a run is simulated.
 //!
-//! SCHEDULING.md is the contract. Where it is silent:
+//! docs/scheduling.md is the contract. Where it is silent:
 //! - K* and K° follow from the scenario as configured; later changes of links and GPUs make jobs wait, not refused.
 //! - At one instant finishes come first, then changes of links and GPUs, then arrivals, then placements. A step of a
 //!   price is no instant: nothing is placed for it alone.

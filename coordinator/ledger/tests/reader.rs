@@ -252,6 +252,9 @@ fn a_loss_that_is_no_number_is_told() {
 enum Mutation {
     Truncate(usize),
     Overwrite(usize, u8),
+    FlipBit(usize, u8),
+    /// Copies what stands between two commas to another place.
+    RepeatToken(usize, usize),
     Insert(usize, Vec<u8>),
     Remove(usize, usize),
     SwapLines(usize, usize),
@@ -275,6 +278,11 @@ fn mutation() -> impl Strategy<Value = Mutation> {
             ]
         )
             .prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        (at.clone(), 0..8u8).prop_map(|(at, bit)| Mutation::FlipBit(at, bit)),
+        (at.clone(), at.clone()).prop_map(|(from, to)| Mutation::RepeatToken(from, to)),
+        (at.clone(), 1..300usize).prop_map(|(at, depth)| Mutation::Insert(at, b"[".repeat(depth))),
+        (at.clone(), 1..300usize)
+            .prop_map(|(at, depth)| Mutation::Insert(at, b"{\"a\":".repeat(depth))),
         (at, 0..40usize).prop_map(|(at, length)| Mutation::Remove(at, length)),
         (0..64usize, 0..64usize).prop_map(|(one, two)| Mutation::SwapLines(one, two)),
         (0..64usize).prop_map(Mutation::RepeatLine),
@@ -294,17 +302,27 @@ fn apply(bytes: &mut Vec<u8>, mutation: &Mutation) {
             let at = (*at).min(length);
             bytes.splice(at..at, extra.iter().copied());
         }
+        Mutation::FlipBit(at, bit) => {
+            if let Some(target) = bytes.get_mut(*at) {
+                *target ^= 1 << bit;
+            }
+        }
+        Mutation::RepeatToken(from, to) => rearrange(bytes, b',', |tokens| {
+            let count = tokens.len();
+            let token = tokens[from % count].clone();
+            tokens.insert(to % count, token);
+        }),
         Mutation::Remove(at, count) => {
             let at = (*at).min(length);
             bytes.drain(at..(at + count).min(length));
         }
-        Mutation::SwapLines(one, two) => rearrange(bytes, |lines| {
+        Mutation::SwapLines(one, two) => rearrange(bytes, b'\n', |lines| {
             // The header stays where it is, so that mutations reach what is behind it.
             if (*one).max(*two) + 1 < lines.len() {
                 lines.swap(one + 1, two + 1);
             }
         }),
-        Mutation::RepeatLine(line) => rearrange(bytes, |lines| {
+        Mutation::RepeatLine(line) => rearrange(bytes, b'\n', |lines| {
             if let Some(copy) = lines.get(line + 1).cloned() {
                 lines.push(copy);
             }
@@ -312,13 +330,13 @@ fn apply(bytes: &mut Vec<u8>, mutation: &Mutation) {
     }
 }
 
-fn rearrange(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
-    let mut lines: Vec<Vec<u8>> = bytes
-        .split(|byte| *byte == b'\n')
+fn rearrange(bytes: &mut Vec<u8>, separator: u8, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    let mut parts: Vec<Vec<u8>> = bytes
+        .split(|byte| *byte == separator)
         .map(<[u8]>::to_vec)
         .collect();
-    change(&mut lines);
-    *bytes = lines.join(&b'\n');
+    change(&mut parts);
+    *bytes = parts.join(&separator);
 }
 
 proptest! {

@@ -36,6 +36,10 @@ struct Tally {
     waited_s: f64,
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is asked for by its argument"
+)]
 fn main() {
     let mut criterion = Criterion::default()
         .configure_from_args()

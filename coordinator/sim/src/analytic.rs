@@ -1,4 +1,4 @@
-//! Jobs as fluids: every iteration takes the T of SCHEDULING.md section 1 at the present shares.
+//! Jobs as fluids: every iteration takes the T of docs/scheduling.md section 1 at the present shares.
 //!
 //! Progress is a real number of iterations. A change of T keeps the progress so far; a finish time is worked out when
 //! T changes and at no other time, so that undisturbed jobs end exactly at their start plus N·T.

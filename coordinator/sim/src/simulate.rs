@@ -9,7 +9,7 @@ use crate::analytic::Analytic;
 use crate::driver::drive;
 use crate::event::{EventModel, EventSettings};
 
-/// How the time of an iteration is predicted, SCHEDULING.md section 8.
+/// How the time of an iteration is predicted, docs/scheduling.md section 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IterationModel {
     /// By the formula.

@@ -142,7 +142,7 @@ impl Fleet {
             endpoint,
         } = door;
         let (clocks, clocks_path, clock_of) = link_clocks(&plan.scenario)?;
-        let (joined_tx, mut joined) = mpsc::channel(seats.len());
+        let (joined_tx, mut joined) = mpsc::channel(seats.len().max(1));
         tokio::spawn(admit(
             Arc::clone(&endpoint),
             seats.clone().into(),
@@ -306,6 +306,16 @@ impl Fleet {
     }
 }
 
+/// A word as a shell reads it.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 /// One seat for each emulated GPU, region by region.
 fn seats(scenario: &Scenario) -> Vec<Seat> {
     let regions = (0..).map(RegionId::new).zip(&scenario.regions);
@@ -404,9 +414,9 @@ impl Assembly {
             )?;
             writeln!(
                 commands,
-                "  bace-worker --join {address} --region {} --credentials {}",
-                seat.region_name,
-                path.display()
+                "  bace-worker --join {address} --region={} --credentials {}",
+                shell_word(&seat.region_name),
+                shell_word(&path.display().to_string())
             )
             .expect("a string takes all that is written");
         }

@@ -67,12 +67,9 @@ impl WorkerProcess<'_> {
         let log =
             File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
         let mut child = Command::new(self.program)
-            .args([
-                "--join",
-                &self.coordinator.to_string(),
-                "--region",
-                self.region,
-            ])
+            .args(["--join", &self.coordinator.to_string()])
+            // One word, since a name may begin like an option.
+            .arg(format!("--region={}", self.region))
             .args(["--credentials", "-", "--device", self.device])
             // Activations come and go: memory given back to the system after each would be faulted in again.
             .env("MALLOC_TRIM_THRESHOLD_", KEEP_MEMORY)
@@ -170,11 +167,13 @@ async fn thrown(kill: &mut watch::Receiver<bool>) {
 /// Why a worker said it ended, from its log.
 fn last_words(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let line = text
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix(LAST_WORDS_PREFIX))?;
-    Some(line.to_owned())
+    let words = |line: &str| line.strip_prefix(LAST_WORDS_PREFIX).map(str::to_owned);
+    // Before a worker speaks for itself, the loader and the reader of its command line do.
+    let others = |line: &&str| line.starts_with("error:") || line.contains(": error while ");
+    let mut lines = text.lines().rev();
+    lines
+        .find_map(words)
+        .or_else(|| text.lines().find(others).map(str::to_owned))
 }
 
 /// Writes a file that only its owner may read; it must not exist.

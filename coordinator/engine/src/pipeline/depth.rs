@@ -104,7 +104,7 @@ pub fn depths(
     }
 }
 
-/// SCHEDULING.md section 10: w_{K−1} = 1, w_i = w_{i+1} + 1 + ceil(max(0, 2·(8·A/β_i + d_i)/t − 0.05)), at most M.
+/// docs/scheduling.md section 10: w_{K−1} = 1, w_i = w_{i+1} + 1 + ceil(max(0, 2·(8·A/β_i + d_i)/t − 0.05)), at most M.
 fn eager(micro_batches: u32, stage_s: f64, boundaries: &[BoundaryTime]) -> Vec<u32> {
     let most = f64::from(micro_batches);
     let mut depth = 1.0_f64;

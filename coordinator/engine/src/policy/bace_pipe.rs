@@ -1,4 +1,4 @@
-//! BACE-Pipe, SCHEDULING.md section 3, and its ablations.
+//! BACE-Pipe, docs/scheduling.md section 3, and its ablations.
 //!
 //! Choices where the page is silent:
 //! - `min_share`·K° is rounded up with a relative slack of 1e-12, so that 0.55 of 20 is 11;

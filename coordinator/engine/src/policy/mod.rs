@@ -1,6 +1,6 @@
 //! Policies: who is placed next, and where.
 //!
-//! A policy is one file with one type that implements [`Policy`], and one line in `registry.rs`. It sees a [`ClusterView`]
+//! A policy is one file with one type that implements [`Policy`], named here and in one entry of `registry.rs`. It sees a [`ClusterView`]
 //! and answers with one placement or none; the engine applies it and asks again until there is none.
 
 mod bace_pipe;

@@ -53,7 +53,7 @@ pub struct Region {
     pub fabric: LinkSpec,
 }
 
-/// Knobs of the policies, SCHEDULING.md section 3.
+/// Knobs of the policies, docs/scheduling.md section 3.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PolicySettings {
     /// Share of K° from which a job may start, in (0, 1].

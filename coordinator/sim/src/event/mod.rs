@@ -1,4 +1,4 @@
-//! Jobs walked action by action, with contention on the links they share: SCHEDULING.md section 8.
+//! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
 //! `stage` walks a list, `flow` is a job's queue on a link, `run` is one job, and [`EventModel`] shares links among jobs.
 

@@ -155,7 +155,7 @@ fn an_idle_job_leaves_its_part_to_the_others() {
     assert!((220.0..=222.0).contains(&ends[&0]), "{ends:?}");
 }
 
-/// The example of SCHEDULING.md section 10: 4 stages of 3 s, 10 s of delay on two boundaries.
+/// The example of docs/scheduling.md section 10: 4 stages of 3 s, 10 s of delay on two boundaries.
 #[test]
 fn eager_hides_round_trips_that_stall_plain_1f1b() {
     let of = |schedule: &str| {
