@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bace_api::{
     Attempt, ComputeRung, FromWorker, IterationReport, JobId, Record, StageFinished, StageIndex,
     ToWorker, WorkerId, told,
@@ -142,6 +142,7 @@ impl<'a> Driver<'a> {
 
     /// Why it stopped before all jobs had ended, if it did.
     async fn drive(&mut self) -> anyhow::Result<Option<&'static str>> {
+        let mut are_all_gone = false;
         loop {
             self.take_due()?;
             self.settle()?;
@@ -152,9 +153,17 @@ impl<'a> Driver<'a> {
                 .agenda
                 .front()
                 .map(|next| (next.at_s - self.now_s()).max(0.0));
+            if are_all_gone && next_s.is_none() {
+                bail!("hear from the workers: all are gone");
+            }
             tokio::select! {
-                event = self.fleet.events.recv() => {
-                    self.event(event.context("hear from the workers: all are gone")?)?;
+                event = self.fleet.events.recv(), if !are_all_gone => {
+                    let Some(event) = event else {
+                        // Jobs still arrive, to wait in vain.
+                        are_all_gone = true;
+                        continue;
+                    };
+                    self.event(event)?;
                     // What has been said meanwhile belongs to the same instant.
                     while let Ok(event) = self.fleet.events.try_recv() {
                         self.event(event)?;
