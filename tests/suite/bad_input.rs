@@ -239,6 +239,24 @@ fn what_this_machine_cannot_run_is_told_before_anything_starts() {
 }
 
 #[test]
+fn odd_names_and_empty_regions_run() {
+    let odd = scenario("one-job").replace("\"east\"", "\"-east 'é\"");
+    let run = |text: &str| {
+        Place::new(text)
+            .start_run(&["--compute", "modelled", "--json"])
+            .end()
+    };
+    assert_eq!(run(&odd).code(0).json()["jobs"][0]["path"][0], "-east 'é");
+    // Without GPUs there is no worker to hear from until the job arrives.
+    let text = scenario("one-job").replace("gpus = 1", "gpus = 0");
+    let late = with(&text, "arrival_s = 0", "arrival_s = 0.5");
+    assert_eq!(
+        run(&late).code(1).json()["refused"],
+        serde_json::json!(["only"])
+    );
+}
+
+#[test]
 fn a_folder_that_cannot_take_a_run_is_told() {
     let place = Place::new(&scenario("two-regions"));
     let run = |out: &str| place.bace(&["run", "s.toml", "--compute", "modelled", "--out", out]);
