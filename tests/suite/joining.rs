@@ -76,7 +76,11 @@ fn workers_join_by_hand_and_strangers_do_not() {
         .collect();
     let ended = run.end().code(0);
     assert_eq!(ended.json()["finished_jobs"], 3);
-    for command in ["--region east --credentials", "w4.json"] {
+    for command in [
+        "--region=east --credentials",
+        "w4.json",
+        "are for region east",
+    ] {
         assert!(ended.stderr.contains(command), "{}", ended.stderr);
     }
     for worker in workers {

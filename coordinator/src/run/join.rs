@@ -104,12 +104,11 @@ async fn admit_one(
             reader,
         }),
         Err(reason) => {
-            writer
-                .send(&encode::<CONTROL_LIMIT>(&ToWorker::Refused(
-                    reason.clone(),
-                ))?)
-                .await?;
-            writer.finish().await?;
+            let refusal = encode::<CONTROL_LIMIT>(&ToWorker::Refused(reason.clone()))?;
+            // It may hang up as soon as it knows.
+            if writer.send(&refusal).await.is_ok() {
+                let _ = writer.finish().await;
+            }
             bail!("admit {}: {reason}", connection.peer_name())
         }
     }
