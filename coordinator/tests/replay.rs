@@ -39,8 +39,8 @@ fn simulated(dir: &TempDir, policy: &str, model: &str) -> PathBuf {
 
 fn change(run: &Path, change: impl FnOnce(String) -> String) {
     let ledger = run.join("ledger.jsonl");
-    let records = fs::read_to_string(&ledger).unwrap();
-    fs::write(ledger, change(records)).unwrap();
+    let records = fs::read_to_string(&ledger).expect("the run left a ledger");
+    fs::write(ledger, change(records)).expect("the ledger can be written");
 }
 
 #[test]

@@ -21,11 +21,11 @@ pub fn bace(args: &[&str]) -> Called {
         status,
         stdout,
         stderr,
-    } = called.unwrap();
+    } = called.expect("the program starts");
     Called {
-        status: status.code().unwrap(),
-        out: String::from_utf8(stdout).unwrap(),
-        err: String::from_utf8(stderr).unwrap(),
+        status: status.code().expect("no signal ended it"),
+        out: String::from_utf8(stdout).expect("it prints text"),
+        err: String::from_utf8(stderr).expect("it prints text"),
     }
 }
 
@@ -39,5 +39,5 @@ pub fn succeeds(args: &[&str]) -> String {
 
 /// A path as an argument.
 pub fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().expect("temporary paths are text")
 }
