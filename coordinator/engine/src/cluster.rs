@@ -1,5 +1,7 @@
 //! The cluster at an instant: free GPUs, and the flows on every directed link with their shares.
 
+use std::sync::OnceLock;
+
 use bace_api::{JobId, RegionGpus};
 use bace_netem::{LinkId, RegionId, max_min_shares};
 
@@ -21,6 +23,9 @@ pub struct Cluster {
     link_index: Vec<u32>,
     /// Smaller residual of both directions, by region · regions + region.
     pair_residual: Vec<f64>,
+    /// α, if asked for since a share or a capacity changed: many decisions fall between two changes, and there are
+    /// as many links as pairs of regions.
+    utilisation: OnceLock<f64>,
 }
 
 /// A directed link with its flows.
@@ -64,6 +69,7 @@ impl Cluster {
             links,
             link_index,
             pair_residual: vec![0.0; regions * regions],
+            utilisation: OnceLock::new(),
         };
         for position in 0..cluster.links.len() {
             cluster.update_pair(cluster.links[position].id);
@@ -97,6 +103,11 @@ impl Cluster {
             .map_or(f64::INFINITY, |position| self.links[position].delay_s)
     }
 
+    /// [`Cluster::residual`] of `region` and every region, by their index.
+    pub(crate) fn residuals(&self, region: RegionId) -> &[f64] {
+        &self.pair_residual[region.index() * self.regions()..][..self.regions()]
+    }
+
     /// Capacity of a directed link, bit/s; 0 where there is none.
     pub fn capacity_bps(&self, link: LinkId) -> f64 {
         self.position(link)
@@ -111,9 +122,11 @@ impl Cluster {
 
     /// α: sum of shares over sum of capacities of all links; 0 without capacity.
     pub fn link_utilisation(&self) -> f64 {
-        let used: f64 = self.links.iter().map(|link| link.used_bps).sum();
-        let capacity: f64 = self.links.iter().map(|link| link.capacity_bps).sum();
-        if capacity > 0.0 { used / capacity } else { 0.0 }
+        *self.utilisation.get_or_init(|| {
+            let used: f64 = self.links.iter().map(|link| link.used_bps).sum();
+            let capacity: f64 = self.links.iter().map(|link| link.capacity_bps).sum();
+            if capacity > 0.0 { used / capacity } else { 0.0 }
+        })
     }
 
     /// The smallest share of `job` on the links of `path`, both directions, bit/s; infinite within one region.
@@ -191,6 +204,7 @@ impl Cluster {
     }
 
     fn share_out(&mut self, position: usize, touched: &mut Vec<JobId>) {
+        self.utilisation = OnceLock::new();
         let link = &mut self.links[position];
         max_min_shares(link.capacity_bps, &link.demands, &mut link.shares);
         link.used_bps = link.shares.iter().sum();
