@@ -2,6 +2,9 @@
 
 use bace_api::{Attempt, JobId, Placement};
 
+/// Why a driver fails a job that can never get any further.
+pub const DEAD_LINK: &str = "a link on its path carries nothing any more";
+
 /// An order to whoever executes the stages.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {

@@ -42,7 +42,7 @@ mod tests;
 
 pub use agenda::{Scheduled, agenda};
 pub use cluster::Cluster;
-pub use command::{Command, Rates, Start};
+pub use command::{Command, DEAD_LINK, Rates, Start};
 pub use engine::{Detail, Engine};
 pub use error::EngineError;
 pub use estimate::{Estimates, Profile, ProfileId};

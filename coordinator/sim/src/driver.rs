@@ -6,7 +6,7 @@
 use std::iter::Peekable;
 
 use bace_api::{Attempt, JobId, Record};
-use bace_engine::{Command, Engine, Input, Rates, Scheduled, Start, agenda};
+use bace_engine::{Command, DEAD_LINK, Engine, Input, Rates, Scheduled, Start, agenda};
 use bace_netem::{BitRate, LinkId};
 
 /// Events this close (relative) are one instant.
@@ -187,7 +187,7 @@ fn fail_stuck(
         if let Some(attempt) = engine.attempt(job) {
             executor.cancel(now, job, attempt);
         }
-        let reason = "a link on its path carries nothing any more".to_owned();
+        let reason = DEAD_LINK.to_owned();
         engine.handle(now.at_s(), Input::Failed { job, reason });
     }
     true

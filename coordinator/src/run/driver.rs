@@ -9,16 +9,21 @@ use bace_api::{
     Attempt, ComputeRung, FromWorker, IterationReport, JobId, Record, StageFinished, StageIndex,
     ToWorker, WorkerId, told,
 };
-use bace_engine::{Command, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline};
+use bace_engine::{
+    Command, DEAD_LINK, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline,
+};
 use bace_netem::RegionId;
 use bace_socket::now_ns;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::fleet::{Event, Fleet};
-use super::jobs::{ActiveJob, iteration_record, prepare_all};
+use super::jobs::{ActiveJob, Launch, iteration_record};
 use super::progress::Progress;
 use super::recorder::Recorder;
+
+/// How long nothing may be heard of jobs whose links carry nothing any more: what was under way may still end them.
+const STUCK_GRACE: Duration = Duration::from_secs(5);
 
 /// Ctrl-C and a polite kill.
 pub struct Interrupts {
@@ -45,6 +50,17 @@ impl Interrupts {
     }
 }
 
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It waits for a stage.
+    Idle,
+    /// It holds a stage of this job, until it says that it has released it.
+    Holds(JobId),
+    /// Its process is gone.
+    Gone,
+}
+
 /// Feeds the engine what happens and does what it decides.
 pub struct Driver<'a> {
     scenario: Arc<Scenario>,
@@ -55,13 +71,13 @@ pub struct Driver<'a> {
     interrupts: &'a mut Interrupts,
     origin_ns: u64,
     agenda: VecDeque<Scheduled>,
-    /// Living workers without a stage, by region.
-    idle: BTreeMap<RegionId, BTreeSet<WorkerId>>,
-    /// Workers that live, by region.
-    alive: BTreeMap<RegionId, u32>,
+    /// By [`WorkerId`].
+    duties: Vec<Duty>,
     jobs: BTreeMap<JobId, ActiveJob>,
     /// Placed jobs whose workers are still being released by the job before.
     launches: VecDeque<Box<Start>>,
+    /// Jobs with a link on their path that carries nothing.
+    stuck: BTreeSet<JobId>,
     /// Something happened upon which a job might be placed.
     unsettled: bool,
     progress: Progress,
@@ -76,29 +92,20 @@ impl<'a> Driver<'a> {
         compute: ComputeRung,
         (recorder, interrupts): (&'a mut Recorder, &'a mut Interrupts),
     ) -> Self {
-        let mut idle: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for worker in &fleet.workers {
-            idle.entry(worker.seat.region)
-                .or_default()
-                .insert(worker.seat.worker);
-        }
         Self {
             progress: Progress::new(&scenario),
             engine: Engine::new(Arc::clone(&scenario), policy),
             agenda: agenda(&scenario).into(),
-            alive: idle
-                .iter()
-                .map(|(&region, workers)| (region, workers.len() as u32))
-                .collect(),
+            duties: vec![Duty::Idle; fleet.workers.len()],
             scenario,
             fleet,
             compute,
             recorder,
             interrupts,
             origin_ns: now_ns(),
-            idle,
             jobs: BTreeMap::new(),
             launches: VecDeque::new(),
+            stuck: BTreeSet::new(),
             unsettled: false,
         }
     }
@@ -107,9 +114,10 @@ impl<'a> Driver<'a> {
     pub async fn run(mut self) -> anyhow::Result<()> {
         self.origin_ns = now_ns();
         let driven = self.drive().await;
-        if let Ok(Some(stopped)) = driven {
-            self.fail_running(stopped)?;
-        }
+        let closed = match driven {
+            Ok(Some(stopped)) => self.fail_running(stopped),
+            _ => Ok(()),
+        };
         let at_s = self.now_s();
         let name = |job: JobId| self.scenario.jobs[job.index()].name.clone();
         let stopped = match &driven {
@@ -128,7 +136,22 @@ impl<'a> Driver<'a> {
         self.progress.end();
         self.fleet.shut_down().await;
         driven?;
+        closed?;
         Ok(ended?)
+    }
+
+    /// Whether no job gets any further and nothing is to come that could change that.
+    fn are_all_stuck(&self) -> bool {
+        self.agenda.is_empty()
+            && !self.jobs.is_empty()
+            && self.jobs.keys().all(|job| self.stuck.contains(job))
+    }
+
+    fn fail_stuck(&mut self) -> anyhow::Result<()> {
+        for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+            self.failed(job, DEAD_LINK.to_owned())?;
+        }
+        Ok(())
     }
 
     /// Closes the accounts of all running jobs.
@@ -170,6 +193,7 @@ impl<'a> Driver<'a> {
                     }
                 }
                 () = sleep(Duration::from_secs_f64(next_s.unwrap_or_default())), if next_s.is_some() => {}
+                () = sleep(STUCK_GRACE), if self.are_all_stuck() => self.fail_stuck()?,
                 signal = self.interrupts.next() => return Ok(Some(signal)),
             }
         }
@@ -228,20 +252,37 @@ impl<'a> Driver<'a> {
 
     /// Lets the engine place jobs, and does what it decides.
     fn settle(&mut self) -> anyhow::Result<()> {
-        if std::mem::take(&mut self.unsettled) {
-            let at_s = self.now_s();
-            self.engine.settle(at_s);
-            self.record_engine()?;
-        }
-        while let Some(command) = self.engine.poll_command() {
-            match command {
-                Command::Start(start) => self.launches.push_back(start),
-                // Real links share themselves out.
-                Command::Rates(_) => {}
-                Command::Cancel { job, .. } => self.take_down(job),
+        loop {
+            if std::mem::take(&mut self.unsettled) {
+                let at_s = self.now_s();
+                self.engine.settle(at_s);
+                self.record_engine()?;
+            }
+            while let Some(command) = self.engine.poll_command() {
+                self.obey(command);
+            }
+            self.launch_what_can()?;
+            // A launch that failed has left GPUs to others.
+            if !self.unsettled {
+                return Ok(());
             }
         }
-        self.launch_what_can()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(start) => self.launches.push_back(start),
+            // Real links share themselves out; what they can no longer do is of interest.
+            Command::Rates(rates) if rates.iteration_s.is_finite() => {
+                self.stuck.remove(&rates.job);
+            }
+            Command::Rates(rates) => {
+                self.stuck.insert(rates.job);
+            }
+            Command::Cancel { .. } => {
+                unreachable!("a lost GPU fails its job before the engine hears of the loss")
+            }
+        }
     }
 
     fn launch_what_can(&mut self) -> anyhow::Result<()> {
@@ -258,14 +299,32 @@ impl<'a> Driver<'a> {
     fn free_workers(&self, start: &Start) -> Option<Vec<WorkerId>> {
         let mut workers = Vec::new();
         for part in &start.placement.path {
-            let idle = self.idle.get(&part.region)?;
             let before = workers.len();
-            workers.extend(idle.iter().copied().take(part.gpus as usize));
+            workers.extend(self.idle_in(part.region).take(part.gpus as usize));
             if workers.len() - before < part.gpus as usize {
                 return None;
             }
         }
         Some(workers)
+    }
+
+    fn idle_in(&self, region: RegionId) -> impl Iterator<Item = WorkerId> + '_ {
+        self.workers_in(region)
+            .filter(|worker| self.duties[worker.index()] == Duty::Idle)
+    }
+
+    fn alive_in(&self, region: RegionId) -> u32 {
+        let alive = self
+            .workers_in(region)
+            .filter(|worker| self.duties[worker.index()] != Duty::Gone);
+        u32::try_from(alive.count()).expect("a region's GPUs are counted in 32 bits")
+    }
+
+    fn workers_in(&self, region: RegionId) -> impl Iterator<Item = WorkerId> + '_ {
+        let seats = self.fleet.workers.iter().map(|worker| &worker.seat);
+        seats
+            .filter(move |seat| seat.region == region)
+            .map(|seat| seat.worker)
     }
 
     fn launch(&mut self, start: Box<Start>, workers: Vec<WorkerId>) -> anyhow::Result<()> {
@@ -280,14 +339,16 @@ impl<'a> Driver<'a> {
                 reason: format!("failed to {error}"),
             });
         }
-        let stages = (plan.program, &workers[..]);
-        let commands = prepare_all(&self.scenario, &self.fleet, self.compute, &start, stages);
-        for (&worker, command) in workers.iter().zip(commands) {
-            let worker = &self.fleet.workers[worker.index()];
-            if let Some(idle) = self.idle.get_mut(&worker.seat.region) {
-                idle.remove(&worker.seat.worker);
-            }
-            worker.tell(command);
+        let launch = Launch {
+            scenario: &self.scenario,
+            fleet: &self.fleet,
+            compute: self.compute,
+            start: &start,
+            workers: &workers,
+        };
+        for (&worker, command) in workers.iter().zip(launch.prepares(plan.program)) {
+            self.duties[worker.index()] = Duty::Holds(job);
+            self.fleet.workers[worker.index()].tell(command);
         }
         self.jobs.insert(job, ActiveJob::new(start, workers));
         Ok(())
@@ -295,53 +356,69 @@ impl<'a> Driver<'a> {
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Said(worker, said) => match said {
-                FromWorker::Prepared {
-                    job,
-                    attempt,
-                    parameters,
-                } => self.prepared(worker, job, attempt, parameters),
-                FromWorker::Iteration(report) => self.iteration(&report),
-                FromWorker::Finished(finished) => self.stage_finished(finished),
-                FromWorker::Failed {
-                    job,
-                    attempt,
-                    reason,
-                } => self.failed(job, attempt, reason),
-                FromWorker::Released { job, weights, .. } => self.released(worker, job, weights),
-                other => {
-                    tracing::warn!("{} said {other:?} out of turn", worker.certificate_name());
-                    Ok(())
-                }
-            },
+            // What a worker said and its end reach the driver on different ways.
+            Event::Said(worker, _) if self.duties[worker.index()] == Duty::Gone => Ok(()),
+            Event::Said(worker, said) => self.said(worker, said),
             Event::Lost(worker, reason) => self.lost(worker, &reason),
         }
     }
 
-    /// The job if `attempt` is its present start and it is not being taken down.
-    fn active(&mut self, job: JobId, attempt: Attempt) -> Option<&mut ActiveJob> {
-        self.jobs
-            .get_mut(&job)
-            .filter(|active| active.start.attempt == attempt && !active.is_ending)
-    }
-
-    fn prepared(
-        &mut self,
-        worker: WorkerId,
-        job: JobId,
-        attempt: Attempt,
-        parameters: u64,
-    ) -> anyhow::Result<()> {
-        let Some(active) = self.active(job, attempt) else {
+    fn said(&mut self, worker: WorkerId, said: FromWorker) -> anyhow::Result<()> {
+        let held = match &said {
+            FromWorker::Prepared { job, attempt, .. }
+            | FromWorker::Failed { job, attempt, .. }
+            | FromWorker::Released { job, attempt, .. } => self.stage_held(worker, *job, *attempt),
+            FromWorker::Iteration(report) => self
+                .stage_held(worker, report.job, report.attempt)
+                .filter(|stage| *stage == report.stage),
+            FromWorker::Finished(finished) => self
+                .stage_held(worker, finished.job, finished.attempt)
+                .filter(|stage| *stage == finished.stage),
+            _ => None,
+        };
+        let Some(stage) = held else {
+            tracing::warn!("{} said {said:?} out of turn", worker.certificate_name());
             return Ok(());
         };
-        let Some(stage) = active.stage_of(worker) else {
+        match said {
+            FromWorker::Prepared {
+                job, parameters, ..
+            } => self.prepared(job, stage, parameters),
+            FromWorker::Iteration(report) => self.iteration(&report),
+            FromWorker::Finished(finished) => self.stage_finished(finished),
+            FromWorker::Failed { job, reason, .. } => self.failed(job, reason),
+            FromWorker::Released { job, weights, .. } => {
+                self.duties[worker.index()] = Duty::Idle;
+                self.stage_released(job, stage, weights)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The stage of this start of a job that a worker holds.
+    fn stage_held(&self, worker: WorkerId, job: JobId, attempt: Attempt) -> Option<StageIndex> {
+        if self.duties[worker.index()] != Duty::Holds(job) {
+            return None;
+        }
+        let active = self.jobs.get(&job)?;
+        active
+            .stage_of(worker)
+            .filter(|_| active.start.attempt == attempt)
+    }
+
+    /// A job that is not being taken down.
+    fn active(&mut self, job: JobId) -> Option<&mut ActiveJob> {
+        self.jobs.get_mut(&job).filter(|active| !active.is_ending)
+    }
+
+    fn prepared(&mut self, job: JobId, stage: StageIndex, parameters: u64) -> anyhow::Result<()> {
+        let Some(active) = self.active(job) else {
             return Ok(());
         };
         let Some(parameters) = active.prepared(stage, parameters) else {
             return Ok(());
         };
-        let workers = active.workers.clone();
+        let (attempt, workers) = (active.start.attempt, active.workers.clone());
         self.tell_all(&workers, &ToWorker::Start(job, attempt));
         let record = Record::Training {
             at_s: self.now_s(),
@@ -360,7 +437,7 @@ impl<'a> Driver<'a> {
 
     fn iteration(&mut self, report: &IterationReport) -> anyhow::Result<()> {
         let (job, stage) = (report.job, report.stage);
-        let Some(active) = self.active(job, report.attempt) else {
+        let Some(active) = self.active(job) else {
             return Ok(());
         };
         let done = active.iteration_ended(stage);
@@ -387,7 +464,7 @@ impl<'a> Driver<'a> {
 
     fn stage_finished(&mut self, finished: StageFinished) -> anyhow::Result<()> {
         let job = finished.job;
-        let Some(active) = self.active(job, finished.attempt) else {
+        let Some(active) = self.active(job) else {
             return Ok(());
         };
         if !active.stage_finished(finished) {
@@ -403,8 +480,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn failed(&mut self, job: JobId, attempt: Attempt, reason: String) -> anyhow::Result<()> {
-        if self.active(job, attempt).is_none() {
+    fn failed(&mut self, job: JobId, reason: String) -> anyhow::Result<()> {
+        if self.active(job).is_none() {
             return Ok(());
         }
         self.unsettled = true;
@@ -422,32 +499,19 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn released(
-        &mut self,
-        worker: WorkerId,
-        job: JobId,
-        weights: Vec<(String, String)>,
-    ) -> anyhow::Result<()> {
-        let region = self.fleet.workers[worker.index()].seat.region;
-        self.idle.entry(region).or_default().insert(worker);
-        self.stage_released(worker, job, weights)
-    }
-
     fn stage_released(
         &mut self,
-        worker: WorkerId,
         job: JobId,
+        stage: StageIndex,
         weights: Vec<(String, String)>,
     ) -> anyhow::Result<()> {
         let Some(active) = self.jobs.get_mut(&job) else {
             return Ok(());
         };
-        let Some(stage) = active.stage_of(worker) else {
-            return Ok(());
-        };
         if !active.stage_released(stage, weights) {
             return Ok(());
         }
+        self.stuck.remove(&job);
         let Some(active) = self.jobs.remove(&job) else {
             return Ok(());
         };
@@ -471,29 +535,54 @@ impl<'a> Driver<'a> {
             worker: name.clone(),
             reason: reason.to_owned(),
         })?;
-        if let Some(idle) = self.idle.get_mut(&seat.region) {
-            idle.remove(&worker);
+        let duty = std::mem::replace(&mut self.duties[worker.index()], Duty::Gone);
+        if let Duty::Holds(job) = duty
+            && let Some(stage) = self
+                .jobs
+                .get(&job)
+                .and_then(|active| active.stage_of(worker))
+        {
+            let region = &seat.region_name;
+            let reason = format!("worker {name} ({region}) of stage {stage} died: {reason}");
+            self.failed(job, reason)?;
+            self.stage_released(job, stage, Vec::new())?;
         }
-        let held = self
-            .jobs
-            .iter()
-            .find_map(|(&job, active)| Some((job, active.stage_of(worker)?)));
-        if let Some((job, StageIndex(stage))) = held {
-            let attempt = self.jobs[&job].start.attempt;
-            let reason = format!(
-                "worker {name} ({}) of stage {stage} died: {reason}",
-                seat.region_name
-            );
-            self.failed(job, attempt, reason)?;
-            self.stage_released(worker, job, Vec::new())?;
-        }
-        let alive = self.alive.entry(seat.region).or_default();
-        *alive = alive.saturating_sub(1);
-        let gpus = *alive;
+        self.fail_launch_without_worker(seat.region)?;
         self.unsettled = true;
         self.tell_engine(Input::GpusChanged {
             region: seat.region,
-            gpus,
+            gpus: self.alive_in(seat.region),
+        })
+    }
+
+    /// Fails the youngest job that was placed on more workers than `region` has left and has not begun: it waited for the
+    /// one that is gone.
+    fn fail_launch_without_worker(&mut self, region: RegionId) -> anyhow::Result<()> {
+        let gpus_of = |start: &Start| {
+            let parts = start.placement.path.iter();
+            parts
+                .filter(|part| part.region == region)
+                .map(|part| part.gpus)
+                .sum::<u32>()
+        };
+        let running = self.jobs.values().filter(|active| !active.is_ending);
+        let starts = running
+            .map(|active| &*active.start)
+            .chain(self.launches.iter().map(|start| &**start));
+        if starts.map(gpus_of).sum::<u32>() <= self.alive_in(region) {
+            return Ok(());
+        }
+        let Some(index) = self.launches.iter().rposition(|start| gpus_of(start) > 0) else {
+            return Ok(());
+        };
+        let Some(start) = self.launches.remove(index) else {
+            return Ok(());
+        };
+        let name = &self.scenario.regions[region.index()].name;
+        let reason = format!("a worker in {name} died that it was about to start on");
+        self.tell_engine(Input::Failed {
+            job: start.job,
+            reason,
         })
     }
 

@@ -80,9 +80,10 @@ impl ActiveJob {
         self.released.len() == self.workers.len()
     }
 
-    /// Hashes of the final weights in model order; none unless all stages finished.
+    /// Hashes of the final weights in model order; none unless all stages have told theirs.
     pub fn weights(self) -> Vec<(String, String)> {
-        if !self.succeeded {
+        // A worker that died after its last step has taken its hashes along.
+        if !self.succeeded || self.released.values().any(Vec::is_empty) {
             return Vec::new();
         }
         self.released.into_values().flatten().collect()
@@ -123,60 +124,62 @@ impl ActiveJob {
     }
 }
 
-/// What every stage of a job is told to prepare, in stage order.
-pub fn prepare_all(
-    scenario: &Scenario,
-    fleet: &Fleet,
-    compute: ComputeRung,
-    start: &Start,
-    (program, workers): (Program, &[WorkerId]),
-) -> Vec<ToWorker> {
-    let job = &scenario.jobs[start.job.index()];
-    let pipeline = Pipeline {
-        scenario,
-        fleet,
-        start,
-        workers,
-    };
-    let stages = (0..)
-        .map(StageIndex)
-        .zip(program.stages)
-        .zip(&start.stage_seconds);
-    let prepares = stages.map(|((stage, program), &stage_s)| {
-        let forward_s = stage_s / FORWARD_AND_BACKWARD;
-        ToWorker::Prepare(Box::new(Prepare {
-            id: start.job,
-            attempt: start.attempt,
-            job: job.clone(),
-            seed: scenario.seed,
-            stage,
-            stages: start.placement.stages(),
-            layers: start.placement.layers_of(stage),
-            program,
-            previous: stage
-                .0
-                .checked_sub(1)
-                .map(|to| pipeline.neighbour(stage, StageIndex(to))),
-            next: (stage.index() + 1 < workers.len())
-                .then(|| pipeline.neighbour(stage, StageIndex(stage.0 + 1))),
-            compute: ComputePlan {
-                rung: compute,
-                forward_s,
-                backward_s: stage_s - forward_s,
-            },
-        }))
-    });
-    prepares.collect()
+/// A job about to be loaded by its workers.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// All workers.
+    pub fleet: &'a Fleet,
+    /// Who takes the time of compute.
+    pub compute: ComputeRung,
+    /// The engine's order.
+    pub start: &'a Start,
+    /// The worker of each stage.
+    pub workers: &'a [WorkerId],
 }
 
-struct Pipeline<'a> {
-    scenario: &'a Scenario,
-    fleet: &'a Fleet,
-    start: &'a Start,
-    workers: &'a [WorkerId],
-}
+impl Launch<'_> {
+    /// What every stage is told to prepare, in stage order.
+    pub fn prepares(&self, program: Program) -> Vec<ToWorker> {
+        let Self {
+            scenario,
+            start,
+            workers,
+            ..
+        } = self;
+        let job = &scenario.jobs[start.job.index()];
+        let stages = (0..)
+            .map(StageIndex)
+            .zip(program.stages)
+            .zip(&start.stage_seconds);
+        let prepares = stages.map(|((stage, program), &stage_s)| {
+            let forward_s = stage_s / FORWARD_AND_BACKWARD;
+            ToWorker::Prepare(Box::new(Prepare {
+                id: start.job,
+                attempt: start.attempt,
+                job: job.clone(),
+                seed: scenario.seed,
+                stage,
+                stages: start.placement.stages(),
+                layers: start.placement.layers_of(stage),
+                program,
+                previous: stage
+                    .0
+                    .checked_sub(1)
+                    .map(|to| self.neighbour(stage, StageIndex(to))),
+                next: (stage.index() + 1 < workers.len())
+                    .then(|| self.neighbour(stage, StageIndex(stage.0 + 1))),
+                compute: ComputePlan {
+                    rung: self.compute,
+                    forward_s,
+                    backward_s: stage_s - forward_s,
+                },
+            }))
+        });
+        prepares.collect()
+    }
 
-impl Pipeline<'_> {
     /// The stage `to` and the directed link that leads there from `from`.
     fn neighbour(&self, from: StageIndex, to: StageIndex) -> Neighbour {
         let regions = self.start.placement.stage_regions();
