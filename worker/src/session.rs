@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -18,7 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::neighbour::Neighbour;
-use crate::stage::{CancelFlag, Neighbours};
+use crate::stage::Neighbours;
+
+/// Tells the meeting of a job's neighbours that the job was dropped.
+type CancelFlag = Arc<AtomicBool>;
 
 /// Longest wait for a neighbour that was told to connect: it may still be loading the job before.
 const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,8 +62,6 @@ pub struct StageOrder {
     pub start: oneshot::Receiver<()>,
     /// Closes when everything of the job is to be dropped.
     pub release: std::sync::mpsc::Receiver<Never>,
-    /// Set together with `release`.
-    pub cancelled: CancelFlag,
 }
 
 /// What is never sent: a channel of it only tells that its other end was dropped.
@@ -318,7 +319,6 @@ impl Session {
                         neighbours,
                         start,
                         release,
-                        cancelled,
                     }));
                     // Without a compute thread the process is about to end.
                     let _ = orders.send(order).await;

@@ -1,8 +1,7 @@
 //! Walks a stage's action list: computes, sends, receives, and reports every iteration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use bace_api::{
     Action, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare, StageFinished,
@@ -12,10 +11,8 @@ use bytes::Bytes;
 
 use crate::compute::{ComputeError, Forwarded, StageCompute, element_of};
 use crate::neighbour::{Neighbour, NeighbourError};
+use crate::session::Never;
 use crate::timeline::Timeline;
-
-/// Tells a stage on its compute thread that its job was cancelled.
-pub type CancelFlag = Arc<AtomicBool>;
 
 /// The links of a stage.
 #[derive(Debug, Default)]
@@ -35,6 +32,9 @@ pub enum StageError {
     /// It cannot be computed.
     #[error("compute: {0}")]
     Compute(#[from] ComputeError),
+    /// libtorch gave up, for one because memory is short.
+    #[error("compute: libtorch gave up: {0}")]
+    Libtorch(String),
     /// A neighbour is gone or talks nonsense.
     #[error("exchange tensors: {0}")]
     Neighbour(#[from] NeighbourError),
@@ -48,9 +48,10 @@ pub struct StageRun<'a> {
     prepare: &'a Prepare,
     compute: &'a mut dyn StageCompute,
     neighbours: Neighbours,
-    cancelled: CancelFlag,
+    /// Closes when the job is dropped.
+    release: &'a Receiver<Never>,
     element: Element,
-    timeline: Timeline,
+    timeline: Timeline<'a>,
     times: StageTimes,
     /// Sum and number of the iteration's losses.
     losses: (f64, u32),
@@ -72,15 +73,15 @@ impl<'a> StageRun<'a> {
         prepare: &'a Prepare,
         compute: &'a mut dyn StageCompute,
         neighbours: Neighbours,
-        cancelled: CancelFlag,
+        release: &'a Receiver<Never>,
     ) -> Result<Self, StageError> {
         Ok(Self {
             element: element_of(prepare)?,
-            timeline: Timeline::begin(prepare.compute),
+            timeline: Timeline::begin(prepare.compute, release),
             prepare,
             compute,
             neighbours,
-            cancelled,
+            release,
             times: StageTimes::default(),
             losses: (0.0, 0),
             held: BTreeMap::new(),
@@ -95,7 +96,7 @@ impl<'a> StageRun<'a> {
         let mut walk = StageWalk::new(self.prepare.program.clone(), self.prepare.job.iterations);
         let mut begin_ns = self.timeline.now_ns();
         while let Some(action) = walk.action() {
-            if self.cancelled.load(Ordering::Relaxed) {
+            if is_dropped(self.release) {
                 return Err(StageError::Cancelled);
             }
             let iteration = walk.iteration();
@@ -203,7 +204,7 @@ impl<'a> StageRun<'a> {
             .as_mut()
             .expect("a checked program receives from stages that exist");
         let received = match neighbour.receive() {
-            Err(_) if self.cancelled.load(Ordering::Relaxed) => return Err(StageError::Cancelled),
+            Err(_) if is_dropped(self.release) => return Err(StageError::Cancelled),
             received => received?,
         };
         let header: TensorHeader =
@@ -242,4 +243,9 @@ impl<'a> StageRun<'a> {
             worst_overrun_s: overruns.worst_s,
         }
     }
+}
+
+/// Whether the coordinator has ended the job.
+fn is_dropped(release: &Receiver<Never>) -> bool {
+    matches!(release.try_recv(), Err(TryRecvError::Disconnected))
 }

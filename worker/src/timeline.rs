@@ -5,10 +5,13 @@
 //! the slack of the next action instead of pushing everything behind it. Only an action whose real work is
 //! not done in time moves the timeline, and that is counted as an overrun.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bace_api::{ComputePlan, ComputeRung};
 use bace_socket::now_ns;
+
+use crate::session::Never;
 
 /// Real work may end this much after its modelled end before it counts as an overrun: the lateness of a
 /// timer on a busy machine.
@@ -27,17 +30,20 @@ pub struct Overruns {
 
 /// The timeline of one stage.
 #[derive(Debug)]
-pub struct Timeline {
+pub struct Timeline<'a> {
     plan: ComputePlan,
+    /// Closes when the job is dropped: no action is waited for any more.
+    release: &'a Receiver<Never>,
     cursor_ns: u64,
     overruns: Overruns,
 }
 
-impl Timeline {
+impl<'a> Timeline<'a> {
     /// A timeline that begins at this instant.
-    pub fn begin(plan: ComputePlan) -> Self {
+    pub fn begin(plan: ComputePlan, release: &'a Receiver<Never>) -> Self {
         Self {
             plan,
+            release,
             cursor_ns: now_ns(),
             overruns: Overruns::default(),
         }
@@ -88,7 +94,8 @@ impl Timeline {
         let begin_ns = self.now_ns();
         let done = work()?;
         if self.plan.rung != ComputeRung::Native {
-            let end_ns = begin_ns + (modelled_s * NANOS_PER_SECOND).round() as u64;
+            let modelled_ns = (modelled_s * NANOS_PER_SECOND).round() as u64;
+            let end_ns = begin_ns.saturating_add(modelled_ns);
             self.end_at(end_ns);
         }
         Ok((done, seconds(self.now_ns() - begin_ns)))
@@ -97,8 +104,12 @@ impl Timeline {
     fn end_at(&mut self, end_ns: u64) {
         let done_ns = now_ns();
         if done_ns <= end_ns {
-            std::thread::sleep(Duration::from_nanos(end_ns - done_ns));
-            self.cursor_ns = end_ns;
+            let left = Duration::from_nanos(end_ns - done_ns);
+            self.cursor_ns = match self.release.recv_timeout(left) {
+                Err(RecvTimeoutError::Timeout) => end_ns,
+                Err(RecvTimeoutError::Disconnected) => now_ns(),
+                Ok(never) => match never {},
+            };
         } else if done_ns - end_ns <= OVERRUN_TOLERANCE_NS {
             self.cursor_ns = end_ns;
         } else {
@@ -115,14 +126,16 @@ fn seconds(nanos: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
 
-    fn timeline(rung: ComputeRung) -> Timeline {
-        Timeline::begin(ComputePlan {
+    fn plan(rung: ComputeRung) -> ComputePlan {
+        ComputePlan {
             rung,
             forward_s: 0.004,
             backward_s: 0.008,
-        })
+        }
     }
 
     fn work(duration_ms: u64) -> impl FnOnce() -> Result<(), std::convert::Infallible> {
@@ -134,7 +147,8 @@ mod tests {
 
     #[test]
     fn paced_actions_follow_each_other_without_gaps() {
-        let mut line = timeline(ComputeRung::Modelled);
+        let (_held, release) = sync_channel(1);
+        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release);
         let begin_ns = line.now_ns();
         for _ in 0..5 {
             line.forward(work(0)).unwrap();
@@ -147,7 +161,8 @@ mod tests {
 
     #[test]
     fn slow_work_is_an_overrun_and_moves_the_timeline() {
-        let mut line = timeline(ComputeRung::Paced);
+        let (_held, release) = sync_channel(1);
+        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release);
         let (_, took_s) = line.forward(work(30)).unwrap();
         assert!(took_s >= 0.030);
         let overruns = line.take_overruns();
@@ -158,7 +173,8 @@ mod tests {
 
     #[test]
     fn native_takes_as_long_as_it_takes() {
-        let mut line = timeline(ComputeRung::Native);
+        let (_held, release) = sync_channel(1);
+        let mut line = Timeline::begin(plan(ComputeRung::Native), &release);
         let (_, took_s) = line.backward(work(1)).unwrap();
         assert!(took_s >= 0.001);
         assert_eq!(line.take_overruns(), Overruns::default());
@@ -166,10 +182,27 @@ mod tests {
 
     #[test]
     fn waiting_counts_from_the_end_of_the_last_action() {
-        let mut line = timeline(ComputeRung::Modelled);
+        let (_held, release) = sync_channel(1);
+        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release);
         let begin_ns = line.now_ns();
         assert_eq!(line.received(begin_ns - 5), 0.0);
         assert_eq!(line.received(begin_ns + 2_000_000), 0.002);
         assert_eq!(line.now_ns(), begin_ns + 2_000_000);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_action_of_a_dropped_job() {
+        let (held, release) = sync_channel(1);
+        let mut line = Timeline::begin(
+            ComputePlan {
+                forward_s: 3600.0,
+                ..plan(ComputeRung::Modelled)
+            },
+            &release,
+        );
+        drop(held);
+        let (_, took_s) = line.forward(work(0)).unwrap();
+        assert!(took_s < 60.0, "{took_s}");
+        assert_eq!(line.take_overruns(), Overruns::default());
     }
 }

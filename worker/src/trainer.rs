@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cli::CheckArgs;
 use crate::compute::{self, Text};
 use crate::session::{Begin, Never, Order, StageOrder};
-use crate::stage::{CancelFlag, Neighbours, StageError, StageRun};
+use crate::stage::{Neighbours, StageError, StageRun};
 
 /// Checks device and text for `bace-worker check` and says what was found, as JSON.
 pub fn check(args: &CheckArgs) -> anyhow::Result<serde_json::Value> {
@@ -95,45 +95,25 @@ fn train(
         prepare: order.prepare,
         neighbours: order.neighbours,
         start: order.start,
-        cancelled: order.cancelled,
     };
     // libtorch's binding panics where libtorch throws, for one when memory is short.
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run(&release, outbox)));
+    let outcome = outcome.unwrap_or_else(|panic| Err(StageError::Libtorch(panic_message(&*panic))));
     let weights = match outcome {
-        Ok(Ok(weights)) => weights,
-        Ok(Err(StageError::CoordinatorGone)) => return false,
-        Ok(Err(StageError::Cancelled)) => Vec::new(),
-        Ok(Err(error)) => {
-            let reason = format!("stage {stage} failed to {error}");
-            if !fail_and_wait(
-                outbox,
-                FromWorker::Failed {
-                    job,
-                    attempt,
-                    reason,
-                },
-                &release,
-            ) {
+        Ok(weights) => weights,
+        Err(StageError::CoordinatorGone) => return false,
+        Err(StageError::Cancelled) => Vec::new(),
+        Err(error) => {
+            let failed = FromWorker::Failed {
+                job,
+                attempt,
+                reason: format!("stage {stage} failed to {error}"),
+            };
+            if outbox.blocking_send(failed).is_err() {
                 return false;
             }
-            Vec::new()
-        }
-        Err(panic) => {
-            let reason = format!(
-                "stage {stage} failed in libtorch: {}",
-                panic_message(&*panic)
-            );
-            if !fail_and_wait(
-                outbox,
-                FromWorker::Failed {
-                    job,
-                    attempt,
-                    reason,
-                },
-                &release,
-            ) {
-                return false;
-            }
+            // Nothing is ever sent: the error is the release, which follows once all stages have been told.
+            let _ = release.recv();
             Vec::new()
         }
     };
@@ -146,18 +126,6 @@ fn train(
         .is_ok()
 }
 
-/// Tells of a failure; the release comes once the coordinator has told all stages.
-fn fail_and_wait(
-    outbox: &mpsc::Sender<FromWorker>,
-    failed: FromWorker,
-    release: &Receiver<Never>,
-) -> bool {
-    let said = outbox.blocking_send(failed).is_ok();
-    // Nothing is ever sent: the error is the release.
-    let _ = release.recv();
-    said
-}
-
 /// A stage from loading to release.
 struct StageOrderRun<'a> {
     device: Device,
@@ -165,7 +133,6 @@ struct StageOrderRun<'a> {
     prepare: Prepare,
     neighbours: Neighbours,
     start: oneshot::Receiver<()>,
-    cancelled: CancelFlag,
 }
 
 impl StageOrderRun<'_> {
@@ -189,12 +156,7 @@ impl StageOrderRun<'_> {
         if self.start.blocking_recv().is_err() {
             return Err(StageError::Cancelled);
         }
-        let stage = StageRun::begin(
-            &self.prepare,
-            &mut *compute,
-            self.neighbours,
-            self.cancelled,
-        )?;
+        let stage = StageRun::begin(&self.prepare, &mut *compute, self.neighbours, release)?;
         let finished = stage.train(|report| tell(FromWorker::Iteration(report)).is_ok())?;
         tell(FromWorker::Finished(finished))?;
         // Until then a neighbour may still need what this stage has sent.
@@ -203,12 +165,12 @@ impl StageOrderRun<'_> {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     // libtorch appends its own stack; the first line says what happened.
-    text.and_then(|text| text.lines().next())
-        .unwrap_or("it did not say why")
+    let first = text.and_then(|text| text.lines().next());
+    first.unwrap_or("it did not say why").to_owned()
 }

@@ -48,6 +48,16 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Waits until the device has done all it was given, so that time read afterwards includes it. Nothing to wait for on
+    /// a CPU.
+    pub fn synchronize(self) {
+        if let Device::Cuda(index) = self {
+            tch::Cuda::synchronize(index.into());
+        }
+    }
+}
+
 impl FromStr for Device {
     type Err = Error;
 

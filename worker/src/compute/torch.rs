@@ -161,10 +161,12 @@ impl StageCompute for Torch<'_> {
             (None, Some(batch)) => StageInput::Tokens(batch.tokens.shallow_clone()),
             (None, None) => unreachable!("a stage without input derives its batch"),
         };
-        Ok(match self.stage.forward(micro_batch.0, input, targets)? {
+        let output = match self.stage.forward(micro_batch.0, input, targets)? {
             StageOutput::Activation(tensor) => Forwarded::Activation(self.bytes(&tensor)),
             StageOutput::Loss(loss) => Forwarded::Loss(Some(loss)),
-        })
+        };
+        self.device.synchronize();
+        Ok(output)
     }
 
     fn backward(
@@ -174,11 +176,15 @@ impl StageCompute for Torch<'_> {
     ) -> Result<Option<Bytes>, ComputeError> {
         let gradient = gradient.map(|bytes| self.tensor(&bytes)).transpose()?;
         let input = self.stage.backward(micro_batch.0, gradient)?;
-        Ok(input.map(|tensor| self.bytes(&tensor)))
+        let input = input.map(|tensor| self.bytes(&tensor));
+        self.device.synchronize();
+        Ok(input)
     }
 
     fn step(&mut self) -> Result<(), ComputeError> {
-        Ok(self.stage.step()?)
+        self.stage.step()?;
+        self.device.synchronize();
+        Ok(())
     }
 
     fn parameters(&self) -> u64 {
