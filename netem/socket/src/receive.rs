@@ -58,7 +58,7 @@ pub struct Timing {
 pub enum Received {
     /// A whole message, due now.
     Message(ReceivedMessage),
-    /// A message that never became whole; others may follow.
+    /// A message that never became whole, told at once; others may follow.
     Failed {
         /// The sender's certificate name.
         peer: Arc<str>,
@@ -116,9 +116,9 @@ pub struct ReceiverTask {
 
 impl ReceiverTask {
     /// Starts to receive all messages of `connection` within the current tokio runtime and hands
-    /// them up through `out`, in the order in which the link delivers them; messages that arrive
-    /// late may overtake each other. Several receivers may share one `out`, and `T` may be what else
-    /// its reader waits for.
+    /// them up through `out`, in the order in which the peer began to send them: a message that is
+    /// late makes those behind it late too, whole as they may be, until it is whole or has failed.
+    /// Several receivers may share one `out`, and `T` may be what else its reader waits for.
     ///
     /// The capacity of `out` bounds the messages that are due and not yet taken: it must hold what
     /// the peers may send while the reader computes, else reading stops and later messages are late.
@@ -198,8 +198,6 @@ impl Counters {
 struct Arrived {
     decoded: Decoded,
     arrived_ns: u64,
-    /// Its stream's place among those of the connection.
-    order: u64,
 }
 
 impl Arrived {
@@ -208,8 +206,8 @@ impl Arrived {
     }
 }
 
-/// The end of a reading task.
-type Joined = Result<Result<Arrived, SocketError>, tokio::task::JoinError>;
+/// What a reading task has come to: a message's place among those sent, and the message.
+type Read = (u64, Result<Arrived, SocketError>);
 
 struct Receiver<T> {
     connection: Connection,
@@ -219,7 +217,7 @@ struct Receiver<T> {
     out: mpsc::Sender<T>,
     counters: Arc<Counters>,
     timer: DeadlineTimer,
-    reading: JoinSet<Result<Arrived, SocketError>>,
+    reading: JoinSet<Read>,
     hold: HoldQueue<Arrived>,
 }
 
@@ -248,7 +246,9 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 self.end(error).await;
                 return;
             }
-            let room = self.hold.len() + self.reading.len() < MAX_MESSAGES_HELD;
+            // Streams are accepted in the order of their opening, so that the message which holds
+            // back all others is always among those being read.
+            let room = self.hold.len() < MAX_MESSAGES_HELD;
             tokio::select! {
                 accepted = self.connection.quinn().accept_uni(), if ended.is_none() && room => {
                     match accepted {
@@ -275,12 +275,15 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     fn start_reading(&mut self, stream: RecvStream) {
         let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
         let connection = self.connection.clone();
-        self.reading.spawn(read(connection, stream, decoder));
+        let place = self.hold.next_place();
+        self.reading
+            .spawn(async move { (place, read(connection, stream, decoder).await) });
     }
 
     /// Holds a message that was read, or reports why it was not; an error when nobody listens.
-    async fn take(&mut self, read: Joined) -> Result<(), ()> {
-        match read.unwrap_or(Err(SocketError::TaskEnded)) {
+    async fn take(&mut self, read: Result<Read, tokio::task::JoinError>) -> Result<(), ()> {
+        let (place, read) = read.expect("a reading task neither panics nor is aborted");
+        match read {
             Ok(message) => {
                 self.counters.count(&message);
                 if let Some(cell) = &self.config.cell
@@ -289,10 +292,11 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                     cell.count_late(message.late_ns());
                 }
                 let due_ns = message.decoded.deliver_at_ns;
-                self.hold.push(due_ns, message.order, message);
+                self.hold.fill(place, due_ns, message);
                 Ok(())
             }
             Err(error) => {
+                self.hold.give_up(place);
                 let peer = Arc::clone(&self.peer);
                 self.pass_on(Received::Failed { peer, error }).await
             }
@@ -346,7 +350,6 @@ async fn read(
             return Ok(Arrived {
                 arrived_ns: now_ns(),
                 decoded: decoder.finish().map_err(malformed)?,
-                order: stream.id().index(),
             });
         };
         if let Err(error) = decoder.push(&chunk.bytes) {

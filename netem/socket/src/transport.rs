@@ -71,7 +71,10 @@ impl Profile {
             config
                 .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
                 .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-                .send_window(SEND_WINDOW_BYTES);
+                .send_window(SEND_WINDOW_BYTES)
+                // Messages are handed up in the order of their sending: what is sent of a later one
+                // before the first is whole only delays both.
+                .send_fairness(false);
         }
         if self.bulk && peer.ip().to_canonical().is_loopback() {
             config

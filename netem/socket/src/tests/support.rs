@@ -62,13 +62,21 @@ pub(super) async fn pair(profile: Profile) -> Pair {
 }
 
 pub(super) fn receive(connection: &Connection, max_message_bytes: u64) -> mpsc::Receiver<Received> {
+    receiver(connection, max_message_bytes).1
+}
+
+/// A receiver's task and what it hands up.
+pub(super) fn receiver(
+    connection: &Connection,
+    max_message_bytes: u64,
+) -> (ReceiverTask, mpsc::Receiver<Received>) {
     let (out, received) = mpsc::channel(64);
     let config = ReceiverConfig {
         max_message_bytes,
         cell: None,
     };
-    ReceiverTask::spawn(connection, &BufferPool::default(), config, out).unwrap();
-    received
+    let task = ReceiverTask::spawn(connection, &BufferPool::default(), config, out).unwrap();
+    (task, received)
 }
 
 pub(super) fn send(
