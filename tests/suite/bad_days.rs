@@ -179,3 +179,35 @@ fn no_worker_survives_a_killed_coordinator() {
     assert_eq!(report["jobs"][0]["name"], "across");
     place.assert_no_litter();
 }
+
+#[test]
+fn a_link_that_is_down_for_good_fails_its_job() {
+    let endless = with(
+        &scenario("two-regions"),
+        "iterations = 12",
+        "iterations = 1000000",
+    );
+    let regions = regions_of_first_link(&endless);
+    let down =
+        format!("{endless}\n[[link_change]]\nat_s = 3\nbetween = {regions}\nbandwidth_mbps = 0\n");
+    let place = Place::new(&down);
+    place.start_run(&["--compute", "modelled"]).end().code(1);
+    let ledger = place.ledger();
+    let failed = of_kind(&ledger, "job_failed");
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["job"], "across");
+    assert_eq!(
+        failed[0]["reason"],
+        "a link on its path carries nothing any more"
+    );
+    assert_eq!(of_kind(&ledger, "job_finished").len(), 2);
+    place.assert_no_litter();
+}
+
+/// The value of the first `between` of a scenario.
+fn regions_of_first_link(scenario: &str) -> &str {
+    let line = scenario
+        .lines()
+        .find_map(|line| line.strip_prefix("between = "));
+    line.expect("the scenario has a link")
+}
