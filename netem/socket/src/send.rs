@@ -237,11 +237,7 @@ impl Worker {
         let mut payload = message.payload;
         loop {
             let size = payload.len().min(chunk_bytes(self.cell.rate()) as usize);
-            self.wait_for_room(size as u64).await?;
-            let slot = self.reserve(size as u64, message.ready_ns).await?;
-            self.timer
-                .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
-                .await?;
+            let slot = self.await_slot(size as u64, message.ready_ns).await?;
             let deliver_at_ns = slot.end_ns.saturating_add(self.delay.nanos());
             self.in_flight.add(deliver_at_ns, size as u64);
             frame::put_chunk_frame(&mut head, size as u32, deliver_at_ns);
@@ -286,6 +282,25 @@ impl Worker {
         self.report.messages += 1;
         self.report.bytes += bytes;
         Ok(())
+    }
+
+    /// Waits until the next chunk may be written: in its slot, or a little before. Ends with the
+    /// connection, which a link that is down or slow may outlast by hours.
+    async fn await_slot(&mut self, bytes: u64, ready_ns: u64) -> Result<Slot, SocketError> {
+        let connection = self.connection.clone();
+        let slot = async {
+            self.wait_for_room(bytes).await?;
+            let slot = self.reserve(bytes, ready_ns).await?;
+            self.timer
+                .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
+                .await?;
+            Ok(slot)
+        };
+        tokio::select! {
+            biased;
+            slot = slot => slot,
+            error = connection.closed() => Err(error),
+        }
     }
 
     /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would

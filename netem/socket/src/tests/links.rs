@@ -205,6 +205,31 @@ async fn a_link_that_is_down_keeps_its_messages_until_it_is_up() {
 }
 
 #[tokio::test]
+async fn a_sender_ends_with_its_connection_though_its_link_carries_nothing() {
+    // Down; taken by others for hours; slow, so that a second chunk has hours to wait.
+    for (bps, taken_bytes) in [(0.0, 0), (1.0, 10_000), (10.0, 0)] {
+        let pair = pair(Profile::data()).await;
+        let spec = spec(bps / 1e6, 0.0);
+        let cell = LinkCell::private(spec.rate);
+        if taken_bytes > 0 {
+            cell.reserve(taken_bytes, now_ns()).unwrap();
+        }
+        let (sender, task) = send(&pair.client, cell, &spec);
+        sender.send(message(pattern(100_000))).await.unwrap();
+        let queued = pattern(10);
+        sender.send(message(queued.clone())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        pair.client.close("the job has ended");
+        let ended = tokio::time::timeout(Duration::from_secs(10), task.finish()).await;
+        let error = ended.expect("the sender noticed").unwrap_err().to_string();
+        assert!(error.starts_with("keep the connection"), "{error}");
+        assert!(queued.is_unique());
+        let refused = sender.send(message(Bytes::new())).await;
+        assert!(matches!(refused, Err(SocketError::TaskEnded)));
+    }
+}
+
+#[tokio::test]
 async fn late_messages_are_counted() {
     let pair = pair(Profile::data()).await;
     let spec = spec(1_000.0, 0.0);
