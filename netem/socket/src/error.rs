@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::frame::FrameError;
 
+const BYTES_PER_GB: f64 = 1e9;
+
 /// Why bytes were not carried; each message fits after "failed to ...:".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,6 +105,24 @@ pub enum SocketError {
         bytes: u64,
         /// What is allowed.
         limit: u64,
+    },
+    /// A link whose rate x delay keeps more bytes in flight than may be held.
+    #[error(
+        "carry {rate_mbps} Mbit/s at a one-way delay of {delay_ms} ms: {:.2} GB could be in flight, the limit is {:.2} GB; at this delay use at most {most_mbps} Mbit/s",
+        *.bytes as f64 / BYTES_PER_GB,
+        *.limit as f64 / BYTES_PER_GB
+    )]
+    TooMuchInFlight {
+        /// The link's rate.
+        rate_mbps: f64,
+        /// Its one-way delay.
+        delay_ms: f64,
+        /// Bytes that could be in flight.
+        bytes: u64,
+        /// What is allowed.
+        limit: u64,
+        /// The highest rate allowed with this delay, rounded down to three digits.
+        most_mbps: f64,
     },
     /// A link of rate 0 where one that carries something is needed.
     #[error("measure a link that is down")]

@@ -26,6 +26,10 @@ const ABANDONED: VarInt = VarInt::from_u32(1);
 const DOWN_POLL_NS: u64 = 2_000_000;
 /// Chunks that may always be in flight, however slow the link.
 const MIN_CHUNKS_IN_FLIGHT: u64 = 4;
+/// Bytes that may be in flight, as a multiple of those that the link itself holds.
+const IN_FLIGHT_SHARE: f64 = 2.0;
+const BITS_PER_BYTE: f64 = 8.0;
+const BITS_PER_MEGABIT: f64 = 1e6;
 
 /// A message to send.
 #[derive(Debug, Clone)]
@@ -61,6 +65,29 @@ impl Default for SenderConfig {
     }
 }
 
+impl SenderConfig {
+    /// Whether a sender can carry what `spec` gives; for all who want to know before there is one.
+    ///
+    /// # Errors
+    /// When the link needs more bytes in flight than `max_in_flight_bytes`.
+    pub fn admit(&self, spec: &LinkSpec) -> Result<(), SocketError> {
+        let bytes = bytes_in_flight(spec, spec.delay, self.lookahead);
+        let limit = self.max_in_flight_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let seconds = spec.delay.seconds() + self.lookahead.as_secs_f64();
+        let most_mbps = limit as f64 * BITS_PER_BYTE / IN_FLIGHT_SHARE / seconds / BITS_PER_MEGABIT;
+        Err(SocketError::TooMuchInFlight {
+            rate_mbps: spec.rate.bps() / BITS_PER_MEGABIT,
+            delay_ms: spec.delay.seconds() * 1e3,
+            bytes,
+            limit,
+            most_mbps: three_digits_down(most_mbps),
+        })
+    }
+}
+
 /// The queue of one job's messages on one directed link; clones feed the same queue. The task ends
 /// once the last clone is dropped and everything was sent.
 #[derive(Debug, Clone)]
@@ -88,7 +115,7 @@ impl LinkSender {
     /// whatever it changes to; delay and the bound on bytes in flight are `spec`'s.
     ///
     /// # Errors
-    /// When the link needs more bytes in flight than `config` allows, or no timer is left.
+    /// When `config` does not [`admit`](SenderConfig::admit) the link, or no timer is left.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -99,14 +126,7 @@ impl LinkSender {
         config: SenderConfig,
     ) -> Result<(Self, SenderTask), SocketError> {
         let lookahead_ns = u64::try_from(config.lookahead.as_nanos()).unwrap_or(u64::MAX);
-        let needed = bytes_in_flight(spec, spec.delay, config.lookahead);
-        if needed > config.max_in_flight_bytes {
-            return Err(SocketError::TooLarge {
-                what: "over a link with a rate x delay",
-                bytes: needed,
-                limit: config.max_in_flight_bytes,
-            });
-        }
+        config.admit(spec)?;
         let (queue, waiting) = mpsc::channel(config.queue_messages.max(1));
         let worker = Worker {
             connection: connection.clone(),
@@ -189,11 +209,23 @@ fn check_header(message: &OutgoingMessage) -> Result<(), SocketError> {
     Ok(())
 }
 
-/// Bytes written and not yet due at the receiver, at most: twice what the link itself holds.
+/// Bytes written and not yet due at the receiver, at most.
 fn bytes_in_flight(spec: &LinkSpec, delay: Delay, lookahead: Duration) -> u64 {
     let least = MIN_CHUNKS_IN_FLIGHT * u64::from(chunk_bytes(spec.rate));
     let seconds = delay.seconds() + lookahead.as_secs_f64();
-    least.max((2.0 * spec.rate.bps() / 8.0 * seconds) as u64)
+    least.max((IN_FLIGHT_SHARE * spec.rate.bps() / BITS_PER_BYTE * seconds) as u64)
+}
+
+/// A positive number of which no digit but the first three is left, so that it is no larger.
+fn three_digits_down(number: f64) -> f64 {
+    let unit = 10f64.powi(number.log10().floor() as i32 - 2);
+    let units = (number / unit).floor();
+    // A division by a whole number prints without the noise of a product with a fraction.
+    if unit < 1.0 {
+        units / (1.0 / unit).round()
+    } else {
+        units * unit
+    }
 }
 
 struct Worker {
@@ -399,6 +431,31 @@ mod tests {
         assert_eq!(in_flight(10e6, 0.0), 65_536);
         assert_eq!(in_flight(1e9, 0.038), 10_000_000);
         assert_eq!(in_flight(10e9, 0.298), 750_000_000);
+    }
+
+    #[test]
+    fn a_link_too_long_for_its_rate_is_told_what_would_do() {
+        let config = SenderConfig::default();
+        let link = |mbps: f64, delay_ms: f64| {
+            LinkSpec::new(
+                BitRate::from_bps(mbps * 1e6).unwrap(),
+                Delay::from_seconds(delay_ms / 1e3).unwrap(),
+            )
+        };
+        assert_eq!(
+            config.admit(&link(100e3, 120.0)).unwrap_err().to_string(),
+            "carry 100000 Mbit/s at a one-way delay of 120 ms: 3.05 GB could be in flight, the limit is 2.15 GB; at this delay use at most 70400 Mbit/s"
+        );
+        for delay_ms in [0.0, 0.5, 120.0, 2_345.6, 86_400_000.0] {
+            let Err(SocketError::TooMuchInFlight { most_mbps, .. }) =
+                config.admit(&link(1e9, delay_ms))
+            else {
+                panic!("a petabit a second was admitted");
+            };
+            config.admit(&link(most_mbps, delay_ms)).unwrap();
+            config.admit(&link(most_mbps * 1.02, delay_ms)).unwrap_err();
+            assert!(format!("{most_mbps}").len() <= 9, "{most_mbps}");
+        }
     }
 
     #[test]

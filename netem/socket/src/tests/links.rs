@@ -384,7 +384,7 @@ async fn limits_hold_before_anything_is_sent() {
         &vast,
         SenderConfig::default(),
     );
-    assert!(matches!(refused, Err(SocketError::TooLarge { .. })));
+    assert!(matches!(refused, Err(SocketError::TooMuchInFlight { .. })));
 
     let config = SenderConfig {
         queue_messages: 2,
