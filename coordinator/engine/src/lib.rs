@@ -13,6 +13,9 @@
 //! - A boundary's delay counts twice that of the link its activations take, also where the way back has another one.
 //! - A candidate's T assumes the smaller of its demand and the least residual on its path; a running job's T uses its
 //!   max-min shares.
+//! - Where GPU types differ, paths are searched with the slowest type's time, and the placement's own stages may be faster
+//!   and so demand more than was found free. Such a job takes its max-min share, as section 4 says, and can slow others;
+//!   among equal GPUs BACE-Pipe never does.
 //! - Joules of results are those at the GPU; PUE enters dollars and grams of CO2.
 //! - Where a region loses GPUs that are held, the jobs that started last lose theirs. They keep their arrival and the C of
 //!   the whole job, and go on behind their last whole iteration.
