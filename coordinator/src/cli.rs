@@ -24,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   bace simulate three-regions         the same run, predicted in virtual time
   bace scenario show three-regions    a commented scenario to start from
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
+  bace compare paper --seeds 20       all policies over twenty draws of the paper's setting
   bace replay runs/three-regions-1    the same inputs, the same decisions
 
 Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.
@@ -43,6 +44,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Explain where jobs are placed and why, and print their pipelines as grids.
     Plan(PlanArgs),
+    /// Compare policies in a table, over seeds and changed quantities.
+    Compare(CompareArgs),
     /// List the scheduling policies.
     Policies,
     /// List, print or check scenarios.
@@ -141,6 +144,66 @@ pub struct PlanArgs {
     pub job: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A scenario file, or the name of a built-in one (`bace scenario list`).
+    pub scenario: String,
+    /// Policies to compare, or `all` (`bace policies` lists them).
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    pub policies: Vec<String>,
+    /// First seed, instead of the scenario's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Seeds to average over, one after another.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub seeds: u32,
+    /// Change a quantity of the scenario: factors on bandwidth, delay, gpus, memory or gaps (between arrivals),
+    /// a number of jobs or tokens, or a value of min_share, time_slack or aging_per_hour. Several combine.
+    #[arg(long, value_name = "KEY=A,B,…")]
+    pub sweep: Vec<String>,
+    /// How an iteration's time comes about: `analytic` by formula, `event` by walking the pipeline.
+    #[arg(long, value_enum, default_value = "event")]
+    pub iteration_model: IterationModelChoice,
+    /// Print the comparison as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Draw mean JCT and cost as bars into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Also train for real, one run after another, and show measured beside simulated.
+    #[arg(long)]
+    pub real: bool,
+    /// What workers of real runs compute on: `cpu`, `cuda` or `cuda:0,2`.
+    #[arg(long, default_value = "cpu", requires = "real")]
+    pub device: DeviceChoice,
+    /// Who takes the time of compute in real runs.
+    #[arg(long, requires = "real")]
+    pub compute: Option<ComputeChoice>,
+    /// Folder for the folders of real runs, POLICY-SEED. Default: fresh folders under `runs`.
+    #[arg(long, value_name = "DIR", requires = "real")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Jobs.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub jobs: u32,
+    /// Regions.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=300))]
+    pub regions: u32,
+    /// GPU time that the jobs would hold, each alone with its best number of stages, over all GPUs' time until the last
+    /// arrival.
+    #[arg(long, default_value_t = 0.9)]
+    pub load: f64,
+    /// Seed of all draws.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// GPUs of every region. Default: 16, 32, 64 or 128, drawn.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub gpus: Option<u32>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ScenarioCommand {
     /// List the built-in scenarios.
@@ -150,6 +213,8 @@ pub enum ScenarioCommand {
         /// Its name.
         name: String,
     },
+    /// Print a random scenario: jobs arrive as a Poisson process and have heavy-tailed sizes.
+    Generate(GenerateArgs),
     /// Check a scenario file without running it.
     Check {
         /// A scenario file, or the name of a built-in one.
@@ -229,6 +294,16 @@ impl From<ComputeChoice> for ComputeRung {
 pub enum IterationModelChoice {
     Analytic,
     Event,
+}
+
+impl IterationModelChoice {
+    /// As ledgers write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Analytic => "analytic",
+            Self::Event => "event",
+        }
+    }
 }
 
 impl From<IterationModelChoice> for IterationModel {

@@ -5,6 +5,8 @@
 
 mod bench;
 mod cli;
+mod compare;
+mod generate;
 mod machine;
 mod output;
 mod plan;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),

@@ -1,6 +1,7 @@
 //! `bace scenario` and `bace policies`.
 
 use crate::cli::ScenarioCommand;
+use crate::generate;
 use crate::output::say;
 use crate::scenarios::{self, BUILT_IN};
 use crate::wrong_input::WrongInput;
@@ -23,6 +24,7 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
             })?;
             crate::output::print(format_args!("{text}"));
         }
+        ScenarioCommand::Generate(args) => print!("{}", generate::generate(args)?),
         ScenarioCommand::Check { scenario } => {
             let loaded = scenarios::load(scenario, None)?;
             let scenario = &loaded.scenario;

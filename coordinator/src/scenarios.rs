@@ -10,10 +10,13 @@ use bace_engine::Scenario;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
 /// The scenarios that come with the program: name, text.
-pub const BUILT_IN: &[(&str, &str)] = &[(
-    "three-regions",
-    include_str!("../scenarios/three-regions.toml"),
-)];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "three-regions",
+        include_str!("../scenarios/three-regions.toml"),
+    ),
+    ("paper", include_str!("../scenarios/paper.toml")),
+];
 
 /// A scenario as read.
 #[derive(Debug, Clone)]

@@ -45,16 +45,12 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
 }
 
 fn kind(policy: &str, model: IterationModelChoice) -> RunKind {
-    let model = match model {
-        IterationModelChoice::Analytic => "analytic",
-        IterationModelChoice::Event => "event",
-    };
     RunKind {
         policy: policy.to_owned(),
         started: None,
         clock: ClockKind::Virtual,
         compute: ComputeRung::Modelled,
         network: NetworkRung::Modelled,
-        iteration_model: Some(model.to_owned()),
+        iteration_model: Some(model.word().to_owned()),
     }
 }

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
 use bace_engine::policy_by_name;
-use bace_ledger::RunFolder;
+use bace_ledger::{RunFolder, Summary};
 
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::report::print_summary;
@@ -32,8 +32,16 @@ const RUNS: &str = "runs";
 /// Fresh folders to try under one name.
 const MOST_RUNS: u32 = 100_000;
 
-/// Trains a scenario's jobs; whether all finished.
+/// Trains a scenario's jobs and prints what came of it; whether all finished.
 pub fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let json = args.json;
+    let summary = summary(args)?;
+    print_summary(&summary, json);
+    Ok(summary.succeeded())
+}
+
+/// Trains a scenario's jobs.
+pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
     preflight::refuse_what_cannot_run(&args, &loaded.scenario)?;
@@ -96,8 +104,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
     let summary = recorder.finish();
     folder.write_summary(&summary)?;
     ended?;
-    print_summary(&summary, args.json);
-    Ok(summary.succeeded())
+    Ok(summary)
 }
 
 /// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.

@@ -104,7 +104,8 @@ impl Scenario {
 }
 
 /// Random numbers that depend on a seed alone.
-pub(super) struct Dice(ChaCha12Rng);
+#[derive(Debug, Clone)]
+pub struct Dice(ChaCha12Rng);
 
 impl Dice {
     /// Dice of one stream of `seed`.

@@ -15,7 +15,7 @@ mod types;
 mod values;
 mod vary;
 
-pub use draw::Draw;
+pub use draw::{Dice, Draw};
 pub use error::ScenarioError;
 pub use types::{GpuChange, LinkChange, PolicySettings, Region, Scenario};
 pub use values::ReadSource;

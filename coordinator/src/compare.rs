@@ -1,0 +1,300 @@
+//! `bace compare`: policies side by side, over seeds and sweeps.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_engine::{Detail, Engine, Knob, Scenario, agenda, policies, policy_by_name};
+use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
+use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
+use rayon::prelude::*;
+
+use crate::cli::{CompareArgs, IterationModelChoice, RunArgs, ScenarioArgs};
+use crate::run;
+use crate::scenarios::{self, Loaded, RunKind};
+use crate::wrong_input::{OrWrongInput, WrongInput};
+
+/// Most runs of a comparison: far more than a table can show, and a slip of the pen beyond.
+const MOST_CASES: usize = 1_000_000;
+
+/// Compares policies; whether every job of every run finished.
+pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
+    let loaded = scenarios::load(&args.scenario, args.seed)?;
+    let chosen = chosen_policies(&args.policies)?;
+    let sweeps = args.sweep.iter().map(|text| sweep(text));
+    let points = points(
+        &loaded.scenario,
+        &sweeps.collect::<anyhow::Result<Vec<_>>>()?,
+    )?;
+    if args.real && !args.sweep.is_empty() {
+        return Err(WrongInput::error(
+            "run a sweep for real: a run trains a scenario as its file says; change the file instead",
+        ));
+    }
+    let varies = points.iter().any(|point| {
+        point
+            .scenario
+            .draw
+            .depends_on_seed(loaded.scenario.jobs.len())
+    });
+    let first = loaded.scenario.seed;
+    let seeds = first..first.saturating_add(u64::from(args.seeds));
+    let count = points.len() * chosen.len() * args.seeds as usize;
+    if count > MOST_CASES {
+        return Err(WrongInput::error(format!(
+            "compare {count} runs: {MOST_CASES} are the most"
+        )));
+    }
+    // What no seed changes is simulated once.
+    let simulated = if varies {
+        seeds.clone()
+    } else {
+        first..first + 1
+    };
+    let mut cases = simulate_all(&loaded, args, (&points, &chosen, simulated));
+    if args.real {
+        cases.extend(run_all(args, &chosen, seeds)?);
+        // A measured row stands below the simulated one.
+        let rank = |case: &Case| chosen.iter().position(|name| *name == case.policy);
+        cases.sort_by_key(|case| (rank(case), case.measured, case.seed));
+    }
+    let comparison = Comparison {
+        scenario: loaded.scenario.name.clone(),
+        iteration_model: args.iteration_model.word().to_owned(),
+        varies,
+        cases,
+    };
+    if let Some(path) = &args.svg {
+        let written = std::fs::write(path, comparison.svg()?);
+        written.with_context(|| format!("write {}", path.display()))?;
+    }
+    if args.json {
+        println!("{:#}", comparison.to_json());
+    } else {
+        print!("{}", comparison.render());
+    }
+    Ok(comparison.succeeded())
+}
+
+/// A point of the sweep.
+struct Point {
+    /// Such as `gpus = 0.5`; empty without a sweep.
+    label: String,
+    scenario: Scenario,
+}
+
+/// The policies asked for, each once; all of them for `all`.
+fn chosen_policies(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
+    let mut chosen = Vec::new();
+    for name in names {
+        if name == "all" {
+            chosen.extend(policies().iter().map(|policy| policy.name));
+            continue;
+        }
+        policy_by_name(name).or_wrong_input()?;
+        let known = policies().iter().find(|policy| policy.name == name);
+        chosen.extend(known.map(|policy| policy.name));
+    }
+    let mut seen = Vec::new();
+    chosen.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(*name);
+            true
+        }
+    });
+    Ok(chosen)
+}
+
+/// `KEY=a,b,c`.
+fn sweep(text: &str) -> anyhow::Result<(Knob, Vec<f64>)> {
+    let wrong = |problem: String| WrongInput::error(format!("sweep `{text}`: {problem}"));
+    let (key, list) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("it has to be KEY=VALUE,VALUE,…".to_owned()))?;
+    let knob = Knob::by_name(key.trim()).or_wrong_input()?;
+    let value = |value: &str| {
+        let parsed = value.trim().parse::<f64>();
+        parsed.map_err(|_| wrong(format!("`{value}` is no number")))
+    };
+    let values = list.split(',').map(value);
+    Ok((knob, values.collect::<anyhow::Result<_>>()?))
+}
+
+/// Every combination of the sweeps' values.
+fn points(base: &Scenario, sweeps: &[(Knob, Vec<f64>)]) -> anyhow::Result<Vec<Point>> {
+    let mut points = vec![Point {
+        label: String::new(),
+        scenario: base.clone(),
+    }];
+    for (knob, values) in sweeps {
+        let mut next = Vec::new();
+        for point in &points {
+            for &value in values {
+                let comma = if point.label.is_empty() { "" } else { ", " };
+                next.push(Point {
+                    label: format!("{}{comma}{} = {value}", point.label, knob.name),
+                    scenario: knob.turned(&point.scenario, value).or_wrong_input()?,
+                });
+            }
+            if next.len() > MOST_CASES {
+                return Err(WrongInput::error(format!(
+                    "compare at more than {MOST_CASES} points"
+                )));
+            }
+        }
+        points = next;
+    }
+    Ok(points)
+}
+
+fn simulate_all(
+    loaded: &Loaded,
+    args: &CompareArgs,
+    (points, chosen, seeds): (&[Point], &[&'static str], std::ops::Range<u64>),
+) -> Vec<Case> {
+    let mut tasks = Vec::new();
+    for point in points {
+        for &policy in chosen {
+            tasks.extend(seeds.clone().map(|seed| (point, policy, seed)));
+        }
+    }
+    let simulate = |&(point, policy, seed): &(&Point, &'static str, u64)| {
+        let scenario = Arc::new(point.scenario.clone().with_seed(seed));
+        let summary = simulate(loaded, scenario, policy, args.iteration_model);
+        Case {
+            point: point.label.clone(),
+            policy: policy.to_owned(),
+            seed,
+            measured: false,
+            outcome: Outcome::of(&summary),
+        }
+    };
+    tasks.par_iter().map(simulate).collect()
+}
+
+/// One simulation, with no more detail than a summary needs.
+fn simulate(
+    loaded: &Loaded,
+    scenario: Arc<Scenario>,
+    policy: &str,
+    model: IterationModelChoice,
+) -> Summary {
+    let varied = Loaded {
+        text: loaded.text.clone(),
+        scenario: scenario.clone(),
+    };
+    let mut fold = Fold::new(&varied.header(RunKind {
+        policy: policy.to_owned(),
+        started: None,
+        clock: ClockKind::Virtual,
+        compute: ComputeRung::Modelled,
+        network: NetworkRung::Modelled,
+        iteration_model: Some(model.word().to_owned()),
+    }));
+    // An engine that tells outcomes alone does not repeat what it is told.
+    for scheduled in agenda(&scenario) {
+        fold.add(&Record::Input {
+            at_s: scheduled.at_s,
+            input: scheduled.input.to_record(&scenario),
+        });
+    }
+    let decides = policy_by_name(policy).expect("the name has been looked up before");
+    let engine = Engine::new(scenario.clone(), decides).with_detail(Detail::Outcomes);
+    let sink = |record| fold.add(&record);
+    match model {
+        IterationModelChoice::Analytic => simulate_engine(engine, IterationModel::Analytic, sink),
+        IterationModelChoice::Event => {
+            let settings = EventSettings {
+                iteration_records: false,
+                ..EventSettings::default()
+            };
+            drive(engine, &mut EventModel::new(scenario, settings), sink);
+        }
+    }
+    fold.finish()
+}
+
+/// Trains the scenario for real, one run after another.
+fn run_all(
+    args: &CompareArgs,
+    chosen: &[&'static str],
+    seeds: std::ops::Range<u64>,
+) -> anyhow::Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for &policy in chosen {
+        for seed in seeds.clone() {
+            let folder = |dir: &PathBuf| dir.join(format!("{policy}-{seed}"));
+            let summary = run::summary(RunArgs {
+                scenario: ScenarioArgs {
+                    scenario: args.scenario.clone(),
+                    policy: policy.to_owned(),
+                    seed: Some(seed),
+                },
+                device: args.device.clone(),
+                compute: args.compute,
+                data: None,
+                out: args.out.as_ref().map(folder),
+                json: args.json,
+                await_workers: false,
+                listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            })?;
+            cases.push(Case {
+                point: String::new(),
+                policy: policy.to_owned(),
+                seed,
+                measured: true,
+                outcome: Outcome::of(&summary),
+            });
+        }
+    }
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_combine() {
+        let loaded = scenarios::load("three-regions", None).unwrap();
+        let sweeps = [sweep("gpus=0.5,1").unwrap(), sweep("jobs=1,2,3").unwrap()];
+        let points = points(&loaded.scenario, &sweeps).unwrap();
+        let labels: Vec<&str> = points.iter().map(|point| point.label.as_str()).collect();
+        assert_eq!(labels.len(), 6);
+        assert_eq!(
+            (labels[0], labels[5]),
+            ("gpus = 0.5, jobs = 1", "gpus = 1, jobs = 3")
+        );
+    }
+
+    #[test]
+    fn policies_are_chosen_once_and_by_name() {
+        let names = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            chosen_policies(&names)
+        };
+        assert_eq!(names(&["lcf", "ldf", "lcf"]).unwrap(), ["lcf", "ldf"]);
+        assert_eq!(names(&["all", "lcf"]).unwrap().len(), policies().len());
+        let error = names(&["fifo"]).unwrap_err();
+        assert!(
+            error.to_string().contains("there are bace-pipe, lcf"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn less_detail_changes_no_number() {
+        let loaded = scenarios::load("three-regions", None).unwrap();
+        for (choice, model) in [
+            (IterationModelChoice::Analytic, IterationModel::Analytic),
+            (IterationModelChoice::Event, IterationModel::Event),
+        ] {
+            let brief = simulate(&loaded, loaded.scenario.clone(), "bace-pipe", choice);
+            let mut fold = Fold::new(&brief.header);
+            let policy = policy_by_name("bace-pipe").unwrap();
+            bace_sim::simulate(&loaded.scenario, policy, model, |record| fold.add(&record));
+            assert_eq!(brief.totals, fold.finish().totals);
+        }
+    }
+}
