@@ -9,6 +9,7 @@
 mod cli;
 mod compute;
 mod neighbour;
+mod peers;
 mod session;
 mod stage;
 mod timeline;

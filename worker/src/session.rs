@@ -1,6 +1,5 @@
 //! The worker's side of the run: joins the coordinator, finds neighbours, hands stages to the compute thread.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +10,12 @@ use bace_api::{
     Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, PROTOCOL_VERSION,
     PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
 };
-use bace_socket::{
-    CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, Profile,
-};
+use bace_socket::{CellTable, Credentials, Endpoint, MessageReader, MessageWriter, Profile};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::neighbour::Neighbour;
+use crate::peers::{Arrival, EarlyPeers, PeerKey, accept_peers};
 use crate::stage::Neighbours;
 
 /// Tells the meeting of a job's neighbours that the job was dropped.
@@ -25,12 +23,10 @@ type CancelFlag = Arc<AtomicBool>;
 
 /// Longest wait for a neighbour that was told to connect: it may still be loading the job before.
 const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for a peer that has connected to say who it is.
-const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a farewell to reach the others; with the control connection's idle timeout it stays below the
 /// 5 s in which a worker has to follow a coordinator that was killed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
-/// Neighbours that may have connected before the coordinator's word about them arrived; a pipeline has one.
+/// Members of the run that may have connected before the coordinator's word about them arrived; a pipeline has one.
 const EARLY_PEERS: usize = 16;
 
 /// What the compute thread is told.
@@ -129,7 +125,7 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         clocks,
         orders: channels.orders,
         job: None,
-        early: BTreeMap::new(),
+        early: EarlyPeers::new(EARLY_PEERS),
     };
     let ended = session.run(reader, channels.outbox, arrivals).await;
     // The others see a silent peer as lost after some seconds anyway.
@@ -180,52 +176,13 @@ fn local_ip_towards(coordinator: SocketAddr) -> anyhow::Result<std::net::IpAddr>
         .ip())
 }
 
-type PeerKey = (JobId, Attempt, StageIndex);
-
-/// A neighbour that has connected and said who it is.
-struct Arrival {
-    connection: Connection,
-    hello: PeerHello,
-    writer: MessageWriter,
-}
-
-async fn accept_peers(endpoint: Arc<Endpoint>, peers: mpsc::Sender<Arrival>) {
-    while let Some(pending) = endpoint.accept().await {
-        let peers = peers.clone();
-        tokio::spawn(async move {
-            let arrival = timeout(PEER_HELLO_TIMEOUT, async {
-                let connection = pending.establish().await?;
-                let (writer, mut reader) = connection.accept_messages(HEADER_LIMIT as u32).await?;
-                let hello = reader
-                    .receive()
-                    .await?
-                    .context("read a peer's hello: it said nothing")?;
-                let hello: PeerHello = decode::<HEADER_LIMIT, _>(&hello)?;
-                anyhow::Ok(Arrival {
-                    connection,
-                    hello,
-                    writer,
-                })
-            });
-            match arrival.await {
-                // A session that has ended needs no neighbours.
-                Ok(Ok(arrival)) => drop(peers.send(arrival).await),
-                Ok(Err(error)) => {
-                    tracing::warn!("a peer was turned away: {}", told(error.as_ref()))
-                }
-                Err(_) => tracing::warn!("a peer was turned away: it did not say who it is"),
-            }
-        });
-    }
-}
-
 struct Session {
     writer: MessageWriter,
     data: Arc<Endpoint>,
     clocks: Option<CellTable>,
     orders: mpsc::Sender<Order>,
     job: Option<CurrentJob>,
-    early: BTreeMap<PeerKey, Arrival>,
+    early: EarlyPeers<Arrival>,
 }
 
 /// The network's hold on the stage that is being prepared or trained.
@@ -239,7 +196,15 @@ struct CurrentJob {
     /// Dropped to close the connections to both neighbours.
     _connections: oneshot::Sender<Never>,
     /// Where the stage before is handed over once it has arrived.
-    previous: Option<(PeerKey, oneshot::Sender<Arrival>)>,
+    previous: Option<Awaited>,
+}
+
+/// The stage before while it has not arrived.
+struct Awaited {
+    key: PeerKey,
+    /// Its worker's certificate name: any member of the run can connect and say `key`.
+    name: String,
+    found: oneshot::Sender<Arrival>,
 }
 
 impl Session {
@@ -283,11 +248,19 @@ impl Session {
         let (release_tx, release) = std::sync::mpsc::sync_channel(1);
         let (connections, mut closed) = oneshot::channel();
         let cancelled = CancelFlag::default();
-        let (previous_tx, previous) = oneshot::channel();
-        let previous_key = prepare
-            .previous
+        let (found, previous) = oneshot::channel();
+        let awaited = prepare.previous.as_ref().map(|neighbour| Awaited {
+            key: PeerKey {
+                job: id,
+                attempt,
+                stage: StageIndex(prepare.stage.0 - 1),
+            },
+            name: neighbour.worker.certificate_name(),
+            found,
+        });
+        let early = awaited
             .as_ref()
-            .map(|_| (id, attempt, StageIndex(prepare.stage.0 - 1)));
+            .and_then(|awaited| self.early.take(&awaited.name, awaited.key));
         self.job = Some(CurrentJob {
             id,
             attempt,
@@ -295,9 +268,9 @@ impl Session {
             start: Some(start_tx),
             _release: release_tx,
             _connections: connections,
-            previous: previous_key.map(|key| (key, previous_tx)),
+            previous: awaited,
         });
-        if let Some(arrival) = previous_key.and_then(|key| self.early.remove(&key)) {
+        if let Some(arrival) = early {
             self.arrived(arrival);
         }
         let (data, clocks, orders) = (
@@ -348,21 +321,17 @@ impl Session {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        let key = (
-            arrival.hello.job,
-            arrival.hello.attempt,
-            arrival.hello.stage,
-        );
+        let key = arrival.key();
+        let name = arrival.connection.peer_name().to_owned();
+        let expected = |awaited: &mut Awaited| awaited.key == key && awaited.name == name;
         let job = self.job.as_mut();
-        if let Some((_, waiting)) =
-            job.and_then(|job| job.previous.take_if(|(wanted, _)| *wanted == key))
-        {
+        if let Some(awaited) = job.and_then(|job| job.previous.take_if(expected)) {
             // The meeting may have been given up meanwhile.
-            let _ = waiting.send(arrival);
-        } else if self.early.len() < EARLY_PEERS {
-            self.early.insert(key, arrival);
-        } else {
-            tracing::warn!("a peer was turned away: {EARLY_PEERS} others are early already");
+            let _ = awaited.found.send(arrival);
+        } else if let Some(oldest) = self.early.keep(&name, key, arrival) {
+            tracing::warn!(
+                "{oldest} was turned away: {EARLY_PEERS} others have connected early since"
+            );
         }
     }
 
@@ -384,8 +353,7 @@ impl Session {
         {
             job.cancelled.store(true, Ordering::Relaxed);
         }
-        self.early
-            .retain(|&(job, of, _), _| (job, of) != (id, attempt));
+        self.early.forget(id, attempt);
     }
 }
 
@@ -476,13 +444,6 @@ impl Meeting<'_> {
             .await
             .map_err(|_| anyhow!("stage {stage} did not connect"))?
             .context("the job was dropped")?;
-        let name = previous.worker.certificate_name();
-        if arrival.connection.peer_name() != name {
-            bail!(
-                "stage {stage} has to be {name}, but {} connected",
-                arrival.connection.peer_name()
-            );
-        }
         self.check(arrival.hello, stage)?;
         arrival
             .writer
