@@ -28,6 +28,9 @@ const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
 /// Members of the run that may have connected before the coordinator's word about them arrived; a pipeline has one.
 const EARLY_PEERS: usize = 16;
+/// What stages that never began have to say and the coordinator was not yet told: a failure and a release of the
+/// job given up and of the one after it. A stage that finds it full waits; nothing else waits for that stage.
+const NEVER_BEGUN: usize = 4;
 
 /// What the compute thread is told.
 #[derive(Debug)]
@@ -214,7 +217,7 @@ impl Session {
         mut outbox: mpsc::Receiver<FromWorker>,
         mut arrivals: mpsc::Receiver<Arrival>,
     ) -> anyhow::Result<()> {
-        let (failed_tx, mut failed) = mpsc::channel::<FromWorker>(4);
+        let (failed_tx, mut failed) = mpsc::channel::<FromWorker>(NEVER_BEGUN);
         loop {
             tokio::select! {
                 message = reader.receive() => {
