@@ -5,6 +5,7 @@ use bace_engine::{
     Engine, PathOutcome, PathReason, PlacementReason, Rates, Scenario, Start, pipeline,
     policy_by_name,
 };
+use bace_ledger::path_text;
 use bace_netem::{BitRate, LinkId};
 use bace_sim::{Analytic, Executor, Instant, Reports, drive};
 
@@ -166,18 +167,8 @@ fn print_reason(reason: &PlacementReason) {
 
 /// One path that was looked at and what became of it.
 fn describe(path: &PathReason) -> String {
-    let regions: Vec<_> = path
-        .regions
-        .iter()
-        .map(|(name, gpus)| {
-            if *gpus == 0 {
-                name.clone()
-            } else {
-                format!("{name}×{gpus}")
-            }
-        })
-        .collect();
-    let mut text = regions.join(" → ");
+    let regions = path.regions.iter();
+    let mut text = path_text(regions.map(|(name, gpus)| (name.as_str(), *gpus)));
     if let Some(bps) = path.bottleneck_bps {
         text.push_str(&format!(", {:.1} Mbit/s free", bps / 1e6));
     }
@@ -211,11 +202,7 @@ fn print_pipeline(scenario: &Scenario, start: &Start) {
 }
 
 fn arrows(path: &[PlacedRegion]) -> String {
-    let parts: Vec<_> = path
-        .iter()
-        .map(|part| format!("{}×{}", part.region, part.gpus))
-        .collect();
-    parts.join(" → ")
+    path_text(path.iter().map(|part| (part.region.as_str(), part.gpus)))
 }
 
 fn joined(numbers: &[u32]) -> String {

@@ -15,6 +15,7 @@ mod fold;
 mod json;
 mod limits;
 mod notes;
+mod path;
 mod reader;
 mod summary;
 mod table;
@@ -26,6 +27,7 @@ pub use error::LedgerError;
 pub use figure::Figure;
 pub use fold::{Fold, summarise};
 pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, SCENARIO_FILE, SUMMARY_FILE};
+pub use path::path_text;
 pub use reader::{Ledger, Omissions, Reader, read};
 pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,

@@ -8,6 +8,7 @@ use comfy_table::{
 };
 
 use crate::notes::notes;
+use crate::path::path_text;
 use crate::{Figure, JobSummary, Summary, Totals};
 
 /// Width of reports in columns, on a terminal and in a pipe alike.
@@ -151,13 +152,10 @@ fn path(job: &JobSummary) -> String {
     let Some(placed) = &job.placed else {
         return UNKNOWN.to_owned();
     };
-    let parts: Vec<String> = placed
-        .path
-        .iter()
-        .map(|part| glued(&format!("{}×{}", part.region, part.gpus)))
-        .collect();
+    let path = placed.path.iter();
+    let text = path_text(path.map(|part| (part.region.as_str(), part.gpus)));
     // Lines break behind an arrow, never before one or within a name.
-    parts.join(&format!("{GLUE}→ "))
+    glued(&text).replace(&format!("→{GLUE}"), "→ ")
 }
 
 fn totals(summary: &Summary) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bace_api::{InputRecord, Record};
 use bace_engine::Scenario;
+use bace_ledger::path_text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How often the clock of a line is drawn.
@@ -53,15 +54,12 @@ impl Progress {
             } => self.say(job, "waiting".to_owned()),
             Record::Refused { job, reason, .. } => self.stop(job, format!("refused: {reason}")),
             Record::Placed { job, path, .. } => {
-                let path: Vec<_> = path
-                    .iter()
-                    .map(|part| format!("{}×{}", part.region, part.gpus))
-                    .collect();
+                let path = path_text(path.iter().map(|part| (part.region.as_str(), part.gpus)));
                 if let Some(line) = self.lines.get(job) {
                     line.reset_elapsed();
                     line.enable_steady_tick(TICK);
                 }
-                self.say(job, format!("loading on {}", path.join(" → ")));
+                self.say(job, format!("loading on {}", path));
             }
             Record::Training { job, .. } => self.say(job, "training".to_owned()),
             Record::Iteration(iteration) => {
