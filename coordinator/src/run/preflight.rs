@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
+use bace_netem::LinkSpec;
+use bace_socket::SenderConfig;
 use serde_json::Value;
 
 use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
@@ -35,6 +37,7 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
             "run {workers} emulated GPUs: each is a process of its own, and a run has at most {MOST_WORKERS}; simulate it, or lower `gpus`"
         )));
     }
+    refuse_links_that_cannot_be_carried(scenario)?;
     if args.compute == Some(ComputeChoice::Modelled) {
         return Ok(());
     }
@@ -63,6 +66,38 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
                 "run the job `{}`: `bytes_per_element` = {} can only be simulated; use 2 (bf16) or 4 (fp32)",
                 job.name, job.shape.bytes_per_element
             )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses links on which a job's tensors could travel and whose rate x delay no sender holds.
+fn refuse_links_that_cannot_be_carried(scenario: &Scenario) -> anyhow::Result<()> {
+    let sender = SenderConfig::default();
+    for region in scenario.regions.iter().filter(|region| region.gpus > 1) {
+        sender.admit(&region.fabric).map_err(|error| {
+            WrongInput::error(format!(
+                "use the fabric inside region `{}`: {error}",
+                region.name
+            ))
+        })?;
+    }
+    for (&id, link) in &scenario.links {
+        let [from, to] = [id.from, id.to].map(|region| &scenario.regions[region.index()]);
+        if from.gpus == 0 || to.gpus == 0 {
+            continue;
+        }
+        let changes = scenario.link_changes.iter();
+        let changed = changes.filter(|change| change.link == id);
+        for rate in changed.map(|change| change.rate).chain([link.rate]) {
+            sender
+                .admit(&LinkSpec::new(rate, link.delay))
+                .map_err(|error| {
+                    WrongInput::error(format!(
+                        "use the link from `{}` to `{}`: {error}",
+                        from.name, to.name
+                    ))
+                })?;
         }
     }
     Ok(())
@@ -172,5 +207,80 @@ fn ask(worker: &Path, arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<String>
             worker.display(),
             output.status
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(changes: &[(&str, &str)]) -> Option<String> {
+        let text = r#"
+name = "fat"
+seed = 1
+[[region]]
+name = "east"
+gpus = 2
+gpu = "a6000"
+price_usd_per_kwh = 0.1
+fabric_gbps = 100
+fabric_delay_ms = 1
+[[region]]
+name = "west"
+gpus = 1
+gpu = "a6000"
+price_usd_per_kwh = 0.1
+[[link]]
+from = "east"
+to = "west"
+bandwidth_mbps = 10_000
+one_way_delay_ms = 120
+[[link_change]]
+at_s = 5
+from = "east"
+to = "west"
+bandwidth_mbps = 20_000
+[[job]]
+name = "only"
+model = "gpt2"
+arrival_s = 0
+iterations = 1
+micro_batches = 2
+micro_batch = 1
+sequence = 32
+"#;
+        let text = changes.iter().fold(text.to_owned(), |text, (old, with)| {
+            assert!(text.contains(old), "{old}");
+            text.replacen(old, with, 1)
+        });
+        let scenario = Scenario::parse(&text, "fat", &|_| unreachable!("no file named")).unwrap();
+        let error = refuse_links_that_cannot_be_carried(&scenario).err()?;
+        assert!(error.is::<WrongInput>());
+        Some(error.to_string())
+    }
+
+    #[test]
+    fn links_that_cannot_be_carried_are_refused_by_name() {
+        assert_eq!(refused(&[]), None);
+        assert_eq!(
+            refused(&[("bandwidth_mbps = 10_000", "bandwidth_mbps = 100_000")]).unwrap(),
+            "use the link from `east` to `west`: carry 100000 Mbit/s at a one-way delay of 120 ms: 3.05 GB could be in flight, the limit is 2.15 GB; at this delay use at most 70400 Mbit/s"
+        );
+        let changed = refused(&[("bandwidth_mbps = 20_000", "bandwidth_mbps = 71_000")]).unwrap();
+        assert!(changed.contains("carry 71000 Mbit/s"), "{changed}");
+        let fabric = ("fabric_delay_ms = 1", "fabric_delay_ms = 120");
+        let told = refused(&[fabric]).unwrap();
+        assert!(
+            told.starts_with("use the fabric inside region `east`: carry 100000"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn links_that_no_job_can_use_may_be_anything() {
+        let fat = ("bandwidth_mbps = 10_000", "bandwidth_mbps = 100_000");
+        let fabric = ("fabric_delay_ms = 1", "fabric_delay_ms = 120");
+        assert_eq!(refused(&[fat, ("gpus = 1", "gpus = 0")]), None);
+        assert_eq!(refused(&[fabric, ("gpus = 2", "gpus = 1")]), None);
     }
 }
