@@ -204,7 +204,7 @@ impl fmt::Display for Refusal {
                 memory_bytes,
             } => write!(
                 f,
-                "its weights, gradients and optimizer state need {needs} GPUs of {:.1} GB, and its {layers} layers \
+                "its weights, gradients and optimizer state need {needs} GPUs of {} GB, and its {layers} layers \
                  cannot be cut into that many stages",
                 *memory_bytes as f64 / 1e9
             ),
