@@ -82,9 +82,9 @@ impl Progress {
         }
     }
 
-    /// Leaves the lines as they are.
+    /// Leaves the lines as they are; those of ended jobs have stopped their clocks already.
     pub fn end(&self) {
-        for line in self.lines.values() {
+        for line in self.lines.values().filter(|line| !line.is_finished()) {
             line.abandon();
         }
     }
