@@ -210,6 +210,22 @@ struct Awaited {
     found: oneshot::Sender<Arrival>,
 }
 
+impl Awaited {
+    /// The stage before the one that is prepared, if there is one.
+    fn before(prepare: &Prepare, found: oneshot::Sender<Arrival>) -> Option<Self> {
+        let neighbour = prepare.previous.as_ref()?;
+        Some(Self {
+            key: PeerKey {
+                job: prepare.id,
+                attempt: prepare.attempt,
+                stage: StageIndex(prepare.stage.0 - 1),
+            },
+            name: neighbour.worker.certificate_name(),
+            found,
+        })
+    }
+}
+
 impl Session {
     async fn run(
         mut self,
@@ -252,15 +268,7 @@ impl Session {
         let (connections, mut closed) = oneshot::channel();
         let cancelled = CancelFlag::default();
         let (found, previous) = oneshot::channel();
-        let awaited = prepare.previous.as_ref().map(|neighbour| Awaited {
-            key: PeerKey {
-                job: id,
-                attempt,
-                stage: StageIndex(prepare.stage.0 - 1),
-            },
-            name: neighbour.worker.certificate_name(),
-            found,
-        });
+        let awaited = Awaited::before(&prepare, found);
         let early = awaited
             .as_ref()
             .and_then(|awaited| self.early.take(&awaited.name, awaited.key));
