@@ -1,10 +1,5 @@
 //! `bace compare` and `bace scenario generate` as people call them.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
-
 mod common;
 
 use std::fs;

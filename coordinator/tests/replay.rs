@@ -1,10 +1,5 @@
 //! `bace replay`: the same inputs bring about the same decisions, and any other is found.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
-
 mod common;
 
 use std::fs;
