@@ -116,8 +116,8 @@ fn overruns(job: &JobSummary) -> Option<String> {
     let overruns = job.overruns;
     (overruns > 0).then(|| {
         format!(
-            "Job {}: {overruns} paced action{} took longer than on the emulated GPU, the worst by {}; \
-             the measured times are too long by that.",
+            "Job {}: {overruns} action{} took longer here than on the emulated GPU, the worst by {}; \
+             the measured times are too long by at least that.",
             job.name,
             if overruns == 1 { "" } else { "s" },
             duration(job.worst_overrun_s)
