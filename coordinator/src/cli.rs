@@ -73,12 +73,13 @@ pub struct ScenarioArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
-    /// What workers compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these).
-    #[arg(long, default_value = "cpu")]
+    /// What workers compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these). Workers that people start
+    /// are told their own.
+    #[arg(long, default_value = "cpu", conflicts_with = "await_workers")]
     pub device: DeviceChoice,
     /// Who takes the time of compute: `paced` gives every action the emulated GPU's time, `native` lets
-    /// libtorch take as long as it takes, `modelled` computes nothing. Default: native where every worker has a
-    /// CUDA device of its own, else paced.
+    /// libtorch take as long as it takes, `modelled` computes nothing. Default: native with --device
+    /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
