@@ -1,5 +1,7 @@
 //! Scenarios by file or by name.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,7 +107,9 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
     };
     let read_source = |name: &str| {
         let path = folder.unwrap_or(Path::new("")).join(name);
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        let told = |reason: String| format!("{}: {reason}", path.display());
+        let bytes = read_bounded(&path).map_err(|error| told(error.to_string()))?;
+        text_of(bytes).map_err(told)
     };
     let mut scenario = Scenario::parse(&text, &file_name, &read_source).or_wrong_input()?;
     if let Some(seed) = seed {
@@ -118,17 +122,7 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    let size = std::fs::metadata(path).map(|metadata| metadata.len());
-    // Far above what the parser takes; it then says what a scenario may hold.
-    const MOST_READ: u64 = 64 << 20;
-    if size.as_ref().is_ok_and(|&size| size > MOST_READ) {
-        return Err(WrongInput::error(format!(
-            "read {}: it is larger than {} MiB and so no scenario",
-            path.display(),
-            MOST_READ >> 20
-        )));
-    }
-    let bytes = std::fs::read(path)
+    let bytes = read_bounded(path)
         .with_context(|| {
             let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             format!(
@@ -138,11 +132,28 @@ fn read(path: &Path) -> anyhow::Result<String> {
             )
         })
         .or_wrong_input()?;
+    text_of(bytes).map_err(|reason| WrongInput::error(format!("read {}: {reason}", path.display())))
+}
+
+/// Reads a file up to one byte beyond what the parser takes: a device's size says nothing of what it holds.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = Scenario::FILE_BYTES as u64;
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a file that was read to its end; else what is wrong with it.
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    // Before anything else, since the cut may go through a character.
+    if bytes.len() > Scenario::FILE_BYTES {
+        let most = Scenario::FILE_BYTES >> 20;
+        return Err(format!(
+            "it is larger than the {most} MiB that a scenario or a series may have"
+        ));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        WrongInput::error(format!(
-            "read {}: byte {at} is not UTF-8 text",
-            path.display()
-        ))
+        format!("byte {at} is not UTF-8 text")
     })
 }

@@ -137,6 +137,26 @@ fn bytes_that_are_no_text_are_told() {
 }
 
 #[test]
+fn what_never_ends_is_not_read_to_its_end() {
+    let place = Place::new("");
+    place
+        .bace(&["scenario", "check", "/dev/zero"])
+        .code(2)
+        .complains(&["/dev/zero", "larger than"]);
+    let text = scenario("one-job");
+    let endless = with(
+        &text,
+        "price_usd_per_kwh = 0.30",
+        "price_usd_per_kwh = { csv = \"/dev/zero\" }",
+    );
+    fs::write(place.path("s.toml"), endless).expect("a scenario is written");
+    place
+        .bace(&["scenario", "check", "s.toml"])
+        .code(2)
+        .complains(&["s.toml", "/dev/zero", "larger than"]);
+}
+
+#[test]
 fn a_scenario_that_is_not_there_is_told() {
     let place = Place::new("");
     let ended = place.bace(&["run", "three-regoins"]).code(2);

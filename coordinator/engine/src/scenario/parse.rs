@@ -27,6 +27,9 @@ const FLOPS_PER_TFLOPS: f64 = 1e12;
 const BYTES_PER_GB: f64 = 1e9;
 
 impl Scenario {
+    /// Largest scenario file, and largest file of a series, in bytes: whoever reads one need not read more.
+    pub const FILE_BYTES: usize = limits::FILE_BYTES;
+
     /// Reads a scenario from the `text` of a file that messages call `file_name`.
     ///
     /// `sources` reads a CSV file that a price or carbon series names; its error says why it could not.
