@@ -218,6 +218,12 @@ impl Running {
         found
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait().expect("a child can be waited for");
+        status.is_some()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, with: Signal) {
         signal(self.child.id(), with);

@@ -76,8 +76,11 @@ fn workers_join_by_hand_and_strangers_do_not() {
         .collect();
     let ended = run.end().code(0);
     assert_eq!(ended.json()["finished_jobs"], 3);
+    let credentials = place.path("out/credentials/w0.json");
+    let credentials = format!("--region=east --credentials {}", credentials.display());
     for command in [
-        "--region=east --credentials",
+        credentials.as_str(),
+        "/bace-worker --join",
         "w4.json",
         "are for region east",
     ] {
@@ -150,6 +153,40 @@ fn a_worker_without_text_ends_a_run_that_awaits_it() {
     assert!(ended.stderr.contains("w1.run.local"), "{}", ended.stderr);
     assert!(ended.stderr.contains("read text from"), "{}", ended.stderr);
     refused(worker);
+}
+
+#[test]
+fn a_second_worker_and_a_late_one_are_told_why_they_may_not_join() {
+    let place = Place::new(&endless_scenario());
+    let (run, address) = waiting_run(&place);
+    // Either of the two may be first.
+    let mut twins = [(); 2].map(|()| join(&place, &address, "east", "out/credentials/w0.json"));
+    let mut refused_twin = None;
+    until("a refusal", || {
+        refused_twin = twins.iter_mut().position(Running::has_ended);
+        refused_twin.is_some()
+    });
+    let (first, second) = match (refused_twin, twins) {
+        (Some(0), [second, first]) | (_, [first, second]) => (first, second),
+    };
+    let second = refused(second).stderr;
+    assert!(
+        second.contains("w0.run.local has joined already"),
+        "{second}"
+    );
+    let mut workers = vec![first];
+    for (number, region) in [(1, "east"), (2, "east"), (3, "west"), (4, "west")] {
+        let file = format!("out/credentials/w{number}.json");
+        workers.push(join(&place, &address, region, &file));
+    }
+    place.wait_for("an iteration", |record| record["kind"] == "iteration");
+    let late = refused(join(&place, &address, "west", "out/credentials/w4.json"));
+    assert!(late.stderr.contains("the run has begun"), "{}", late.stderr);
+    run.signal(Signal::INT);
+    run.end().code(1);
+    for worker in workers {
+        worker.end().code(0);
+    }
 }
 
 fn strangers(place: &Place, address: &str) {

@@ -236,10 +236,8 @@ impl Fleet {
             };
             match next {
                 Ok(one) if workers.contains_key(&one.worker) => {
-                    tracing::warn!(
-                        "{} has joined twice; the second is dropped",
-                        one.worker.certificate_name()
-                    );
+                    let reason = format!("{} has joined already", one.worker.certificate_name());
+                    tokio::spawn(async move { one.refuse(&reason).await });
                 }
                 Ok(one) => {
                     devices.insert(one.worker, one.device.clone());
@@ -402,8 +400,14 @@ impl Assembly {
 
     /// Writes what people need to start the workers, and says how.
     fn write_credentials(&self, dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
-        let folder = dir.join("credentials");
+        let folder = std::path::absolute(dir.join("credentials"))
+            .with_context(|| format!("find {}", dir.display()))?;
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        // People may bring a program of their own.
+        let program = super::preflight::worker_program().map_or_else(
+            |_| "bace-worker".to_owned(),
+            |program| program.display().to_string(),
+        );
         let mut commands = String::new();
         for seat in &self.seats {
             let credentials = self.authority.issue(&seat.worker.certificate_name())?;
@@ -414,7 +418,8 @@ impl Assembly {
             )?;
             writeln!(
                 commands,
-                "  bace-worker --join {address} --region={} --credentials {}",
+                "  {} --join {address} --region={} --credentials {}",
+                shell_word(&program),
                 shell_word(&seat.region_name),
                 shell_word(&path.display().to_string())
             )

@@ -39,6 +39,16 @@ pub struct Joined {
     pub reader: MessageReader,
 }
 
+impl Joined {
+    /// Tells a worker that may take part why it does not.
+    pub async fn refuse(self, reason: &str) {
+        let name = self.worker.certificate_name();
+        tracing::warn!("{name} was refused: {reason}");
+        // Whether it hears why or not: it goes.
+        let _ = timeout(HELLO_TIMEOUT, say_no(self.writer, reason)).await;
+    }
+}
+
 /// Lets expected workers in until the endpoint closes; others are told why not.
 pub async fn admit(
     endpoint: Arc<Endpoint>,
@@ -66,8 +76,12 @@ pub async fn admit(
                 admit_one(connection, writer, reader, &seats, &host_id).await
             });
             match admitted.await {
-                // Once the run is over nobody waits for workers.
-                Ok(Ok(worker)) => drop(joined.send(worker).await),
+                Ok(Ok(worker)) => {
+                    // Once all are ready nobody waits for workers.
+                    if let Err(mpsc::error::SendError(late)) = joined.send(worker).await {
+                        late.refuse("the run has begun without it").await;
+                    }
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(
                         "a worker from {address} was refused: failed to {}",
@@ -84,7 +98,7 @@ pub async fn admit(
 
 async fn admit_one(
     connection: Connection,
-    mut writer: MessageWriter,
+    writer: MessageWriter,
     mut reader: MessageReader,
     seats: &[Seat],
     host_id: &str,
@@ -93,7 +107,8 @@ async fn admit_one(
         .receive()
         .await?
         .context("read a hello: the worker said nothing")?;
-    let hello: FromWorker = decode::<CONTROL_LIMIT, _>(&hello)?;
+    let hello: FromWorker = decode::<CONTROL_LIMIT, _>(&hello)
+        .context("read a hello: coordinator and worker may be of different builds")?;
     match check(&hello, connection.peer_name(), seats, host_id) {
         Ok((worker, address, device)) => Ok(Joined {
             worker,
@@ -104,14 +119,20 @@ async fn admit_one(
             reader,
         }),
         Err(reason) => {
-            let refusal = encode::<CONTROL_LIMIT>(&ToWorker::Refused(reason.clone()))?;
-            // It may hang up as soon as it knows.
-            if writer.send(&refusal).await.is_ok() {
-                let _ = writer.finish().await;
-            }
+            say_no(writer, &reason).await?;
             bail!("admit {}: {reason}", connection.peer_name())
         }
     }
+}
+
+/// Says `reason` and waits until the worker has heard it.
+async fn say_no(mut writer: MessageWriter, reason: &str) -> anyhow::Result<()> {
+    let refusal = encode::<CONTROL_LIMIT>(&ToWorker::Refused(reason.to_owned()))?;
+    // It may hang up as soon as it knows.
+    if writer.send(&refusal).await.is_ok() {
+        let _ = writer.finish().await;
+    }
+    Ok(())
 }
 
 /// Whether this is the worker that its certificate is for, and one that this run can use.
