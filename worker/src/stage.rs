@@ -103,6 +103,7 @@ impl<'a> StageRun<'a> {
             self.act(&walk, action)?;
             walk.advance();
             if walk.position() == 0 {
+                self.timeline.catch_up();
                 if !report(self.iteration_report(iteration, begin_ns)) {
                     return Err(StageError::CoordinatorGone);
                 }

@@ -194,6 +194,11 @@ impl LinkCell {
         Self(Home::Private(Arc::new(line)))
     }
 
+    /// Whether other processes may use this link.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0, Home::Shared { .. })
+    }
+
     /// Reserves the link for `bytes` that became ready at `ready_ns`, after all earlier
     /// reservations; lock-free. `None` while the link is down, and then nothing is reserved.
     pub fn reserve(&self, bytes: u64, ready_ns: u64) -> Option<Slot> {

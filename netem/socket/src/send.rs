@@ -38,7 +38,8 @@ pub struct OutgoingMessage {
     pub header: Bytes,
     /// The payload, may be empty; its bytes are what the link is charged.
     pub payload: Bytes,
-    /// When the message could have left, ns of [`now_ns`]; usually the moment it was queued.
+    /// When the message can leave, ns of [`now_ns`]. Queued before that, it leaves on time however late its sender
+    /// wakes up; queued after, its slot is taken as of then.
     pub ready_ns: u64,
 }
 
@@ -321,6 +322,7 @@ impl Worker {
     async fn await_slot(&mut self, bytes: u64, ready_ns: u64) -> Result<Slot, SocketError> {
         let connection = self.connection.clone();
         let slot = async {
+            self.wait_until_near(ready_ns).await?;
             self.wait_for_room(bytes).await?;
             let slot = self.reserve(bytes, ready_ns).await?;
             self.timer
@@ -333,6 +335,19 @@ impl Worker {
             slot = slot => slot,
             error = connection.closed() => Err(error),
         }
+    }
+
+    /// Waits for a message that is queued before it is ready. On a link that others use its slot is not reserved before:
+    /// they would have to wait for a message that does not exist yet.
+    async fn wait_until_near(&mut self, ready_ns: u64) -> Result<(), SocketError> {
+        let early_ns = if self.cell.is_shared() {
+            0
+        } else {
+            self.lookahead_ns
+        };
+        self.timer
+            .wait_until(ready_ns.saturating_sub(early_ns))
+            .await
     }
 
     /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would
