@@ -24,7 +24,7 @@ pub enum CodecError {
     #[error("encode a message: {0}")]
     Encode(#[from] bincode::error::EncodeError),
     /// Bytes that are not this message.
-    #[error("decode a message: {0}")]
+    #[error("decode a message: {0}; programs of different builds do not understand each other")]
     Decode(#[from] bincode::error::DecodeError),
     /// More bytes than the message has.
     #[error("decode a message: {0} bytes left over behind it")]

@@ -50,6 +50,18 @@ impl Interrupts {
     }
 }
 
+/// What to drive.
+pub struct DriverPlan {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// Who decides.
+    pub policy: Box<dyn Policy + Send>,
+    /// Workers that are ready.
+    pub fleet: Fleet,
+    /// Who takes the time of compute.
+    pub compute: ComputeRung,
+}
+
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Duty {
@@ -86,12 +98,16 @@ pub struct Driver<'a> {
 impl<'a> Driver<'a> {
     /// A driver whose clock starts with [`run`](Self::run).
     pub fn new(
-        scenario: Arc<Scenario>,
-        policy: Box<dyn Policy + Send>,
-        fleet: Fleet,
-        compute: ComputeRung,
-        (recorder, interrupts): (&'a mut Recorder, &'a mut Interrupts),
+        plan: DriverPlan,
+        recorder: &'a mut Recorder,
+        interrupts: &'a mut Interrupts,
     ) -> Self {
+        let DriverPlan {
+            scenario,
+            policy,
+            fleet,
+            compute,
+        } = plan;
         Self {
             progress: Progress::new(&scenario),
             engine: Engine::new(Arc::clone(&scenario), policy),

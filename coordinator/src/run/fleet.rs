@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use bace_api::{COORDINATOR_NAME, ComputeRung, FromWorker, Record, ToWorker, WorkerId};
 use bace_engine::Scenario;
 use bace_netem::{LinkId, RegionId};
-use bace_socket::{CellTable, Endpoint, Profile, RunAuthority, host_id, now_ns};
+use bace_socket::{CellTable, Connection, Endpoint, Profile, RunAuthority, host_id, now_ns};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -87,6 +87,7 @@ pub struct Worker {
     /// Where it listens for neighbours.
     pub address: SocketAddr,
     commands: mpsc::Sender<ToWorker>,
+    connection: Connection,
 }
 
 /// What happens to a worker.
@@ -119,11 +120,13 @@ impl Worker {
     /// Says `command`; a worker that is gone is told of by its event.
     pub fn tell(&self, command: ToWorker) {
         if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
-            // A worker is told a handful of things a job; a full queue means that it reads nothing any more.
+            // A worker is told a handful of things a job; a full queue means that it reads nothing any more. Its loss is
+            // told of as any other.
             tracing::warn!(
-                "{} does not read; dropped {command:?}",
+                "{} does not read; given up at {command:?}",
                 self.seat.worker.certificate_name()
             );
+            self.connection.close("it does not read");
         }
     }
 }
@@ -438,6 +441,7 @@ impl Assembly {
         let seat = self.seats[id.index()].clone();
         let connection_ended = self.processes.get(&id).cloned();
         let (events, connection) = (self.events_tx.clone(), joined.connection);
+        let kept = connection.clone();
         let reader = joined.reader;
         tokio::spawn(async move {
             let reason = wire::read(id, reader, &events).await;
@@ -448,13 +452,14 @@ impl Assembly {
                 None => drop(events.send(Event::Lost(id, reason)).await),
             }
         });
-        let commands = wire::writer(id, joined.writer);
+        let commands = wire::writer(id, joined.writer, kept.clone());
         (
             id,
             Worker {
                 seat,
                 address: joined.address,
                 commands,
+                connection: kept,
             },
         )
     }

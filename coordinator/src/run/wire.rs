@@ -1,7 +1,7 @@
 //! Messages between coordinator and one worker.
 
 use bace_api::{CONTROL_LIMIT, ToWorker, WorkerId, decode, encode};
-use bace_socket::{MessageReader, MessageWriter};
+use bace_socket::{Connection, MessageReader, MessageWriter};
 use tokio::sync::mpsc;
 
 use super::fleet::Event;
@@ -32,8 +32,13 @@ pub async fn read(
     }
 }
 
-/// A queue of commands for one worker.
-pub fn writer(worker: WorkerId, mut writer: MessageWriter) -> mpsc::Sender<ToWorker> {
+/// A queue of commands for one worker. A command that cannot be sent ends the connection: a worker that has missed one is
+/// of no more use, and its loss is told of as any other.
+pub fn writer(
+    worker: WorkerId,
+    mut writer: MessageWriter,
+    connection: Connection,
+) -> mpsc::Sender<ToWorker> {
     let (commands, mut queue) = mpsc::channel::<ToWorker>(COMMANDS);
     tokio::spawn(async move {
         while let Some(command) = queue.recv().await {
@@ -44,7 +49,8 @@ pub fn writer(worker: WorkerId, mut writer: MessageWriter) -> mpsc::Sender<ToWor
                         "command for {}: failed to {error}",
                         worker.certificate_name()
                     );
-                    continue;
+                    connection.close("a command could not be encoded");
+                    return;
                 }
             };
             // A worker that is gone is told of by its reader.

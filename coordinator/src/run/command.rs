@@ -1,0 +1,128 @@
+//! From the command line to a run's summary.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_engine::policy_by_name;
+use bace_ledger::{RunFolder, Summary};
+
+use crate::cli::{DeviceChoice, RunArgs};
+use crate::report::print_summary;
+use crate::scenarios::{self, Loaded, RunKind};
+use crate::wrong_input::OrWrongInput;
+
+use super::driver::{Driver, DriverPlan, Interrupts};
+use super::fleet::{Door, Fleet, FleetPlan};
+use super::preflight;
+use super::recorder::Recorder;
+
+/// Where runs go that name no folder.
+const RUNS: &str = "runs";
+/// Fresh folders to try under one name.
+const MOST_RUNS: u32 = 100_000;
+
+/// Trains a scenario's jobs and prints what came of it; whether all finished.
+pub fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let json = args.json;
+    let summary = summary(args)?;
+    print_summary(&summary, json);
+    Ok(summary.succeeded())
+}
+
+/// Trains a scenario's jobs.
+pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
+    let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
+    preflight::refuse_what_cannot_run(&args, &loaded.scenario)?;
+    // Workers that people start bring their own device; what is asked of them here is the rung alone.
+    let devices = if args.await_workers {
+        Vec::new()
+    } else {
+        preflight::devices(&args, &loaded.scenario)?
+    };
+    let compute = args.compute.map_or_else(
+        || default_rung(&args.device, &devices, &loaded),
+        ComputeRung::from,
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the coordinator's runtime")?;
+    // Before the folder, so that a port that is taken leaves nothing behind.
+    let door = runtime.block_on(async { Door::open(args.listen) })?;
+    let dir = args
+        .out
+        .clone()
+        .map_or_else(|| fresh_folder(&loaded.scenario.name), Ok)?;
+    let (folder, ledger) = RunFolder::create(&dir, &loaded.text).or_wrong_input()?;
+    let header = loaded.header(RunKind {
+        policy: args.scenario.policy.clone(),
+        started: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
+        clock: ClockKind::Wall,
+        compute,
+        network: NetworkRung::Shaped,
+        iteration_model: None,
+    });
+    let mut recorder = Recorder::new(ledger, &header);
+    recorder.add(Record::Header(header))?;
+    let plan = FleetPlan {
+        scenario: loaded.scenario.clone(),
+        dir,
+        await_workers: args.await_workers,
+        devices,
+        compute,
+        // Workers that people start may stand in another folder.
+        text: args.data.map(std::path::absolute).transpose()?,
+    };
+    let ended = runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;
+        let plan = DriverPlan {
+            scenario: loaded.scenario,
+            policy,
+            fleet,
+            compute,
+        };
+        Driver::new(plan, &mut recorder, &mut interrupts)
+            .run()
+            .await
+    });
+    if let Err(error) = &ended {
+        recorder.stopped(error)?;
+    }
+    let summary = recorder.finish();
+    folder.write_summary(&summary)?;
+    ended?;
+    Ok(summary)
+}
+
+/// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.
+fn default_rung(device: &DeviceChoice, devices: &[String], loaded: &Loaded) -> ComputeRung {
+    let workers = preflight::workers(&loaded.scenario);
+    match device {
+        DeviceChoice::Cuda(_) if workers <= devices.len() as u64 => ComputeRung::Native,
+        _ => ComputeRung::Paced,
+    }
+}
+
+/// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
+fn fresh_folder(scenario: &str) -> anyhow::Result<PathBuf> {
+    let name: String = scenario
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    (1..MOST_RUNS)
+        .map(|number| PathBuf::from(RUNS).join(format!("{name}-{number}")))
+        .find(|path| !path.exists())
+        .with_context(|| {
+            format!("find a fresh folder under {RUNS}: remove some, or name one with --out")
+        })
+}
