@@ -22,11 +22,7 @@ const MOST_CASES: usize = 1_000_000;
 pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
     let loaded = scenarios::load(&args.scenario, args.seed)?;
     let chosen = chosen_policies(&args.policies)?;
-    let sweeps = args.sweep.iter().map(|text| sweep(text));
-    let points = points(
-        &loaded.scenario,
-        &sweeps.collect::<anyhow::Result<Vec<_>>>()?,
-    )?;
+    let points = points(&loaded.scenario, &sweeps(&args.sweep)?)?;
     if args.real && !args.sweep.is_empty() {
         return Err(WrongInput::error(
             "run a sweep for real: a run trains a scenario as its file says; change the file instead",
@@ -106,7 +102,23 @@ fn chosen_policies(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
     Ok(chosen)
 }
 
-/// `KEY=a,b,c`.
+/// The sweeps, each of its own quantity: a second factor would multiply the first.
+fn sweeps(texts: &[String]) -> anyhow::Result<Vec<(Knob, Vec<f64>)>> {
+    let mut sweeps: Vec<(Knob, Vec<f64>)> = Vec::new();
+    for text in texts {
+        let (knob, values) = sweep(text)?;
+        if sweeps.iter().any(|(known, _)| known.name == knob.name) {
+            return Err(WrongInput::error(format!(
+                "sweep `{text}`: {} is swept already; give one --sweep all its values",
+                knob.name
+            )));
+        }
+        sweeps.push((knob, values));
+    }
+    Ok(sweeps)
+}
+
+/// `KEY=a,b,c`, no value twice: runs of one point are averaged, and the same run twice would look like more evidence.
 fn sweep(text: &str) -> anyhow::Result<(Knob, Vec<f64>)> {
     let wrong = |problem: String| WrongInput::error(format!("sweep `{text}`: {problem}"));
     let (key, list) = text
@@ -118,7 +130,13 @@ fn sweep(text: &str) -> anyhow::Result<(Knob, Vec<f64>)> {
         parsed.map_err(|_| wrong(format!("`{value}` is no number")))
     };
     let values = list.split(',').map(value);
-    Ok((knob, values.collect::<anyhow::Result<_>>()?))
+    let values: Vec<f64> = values.collect::<anyhow::Result<_>>()?;
+    for (index, value) in values.iter().enumerate() {
+        if values[..index].contains(value) {
+            return Err(wrong(format!("{value} stands there twice")));
+        }
+    }
+    Ok((knob, values))
 }
 
 /// Every combination of the sweeps' values.

@@ -70,6 +70,13 @@ fn slips_of_the_pen_name_what_would_be_right() {
     let sweep = |text| ["compare", "three-regions", "--sweep", text];
     wrong("did you mean `bandwidth`?", &sweep("bandwith=1"));
     wrong("`x` is no number", &sweep("gpus=1,x"));
+    wrong("0.5 stands there twice", &sweep("gpus=0.5,0.5"));
+    wrong("1 stands there twice", &sweep("gpus=1,0.5,1.0"));
+    let again = ["--sweep", "gpus=2"];
+    wrong(
+        "gpus is swept already",
+        &[&sweep("gpus=0.5"), &again[..]].concat(),
+    );
     wrong("it has to be KEY=VALUE", &sweep("gpus"));
     wrong("set jobs to 1.5", &sweep("jobs=1.5"));
     wrong("set min_share to 2", &sweep("min_share=2"));
