@@ -133,8 +133,8 @@ fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
                 print_pipeline(scenario, start);
             }
         }
-        Record::PassedOver { at_s, job, reason } => {
-            say!("{at_s:>10.3} s  {job}: waits; {}", passed_over(reason));
+        Record::PassedOver { at_s, job, why, .. } => {
+            say!("{at_s:>10.3} s  {job}: waits; {why}");
         }
         Record::Refused { at_s, job, reason } => {
             say!("{at_s:>10.3} s  {job}: refused; {reason}")
@@ -142,11 +142,6 @@ fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
         Record::JobFinished { at_s, job } => say!("{at_s:>10.3} s  {job}: finished"),
         _ => {}
     }
-}
-
-fn passed_over(reason: &serde_json::Value) -> String {
-    serde_json::from_value::<bace_engine::Shortfall>(reason.clone())
-        .map_or_else(|_| reason.to_string(), |shortfall| shortfall.to_string())
 }
 
 fn print_reason(reason: &PlacementReason) {

@@ -289,7 +289,10 @@ pub enum Record {
         at_s: f64,
         /// The job.
         job: String,
-        /// Why.
+        /// Why, for people: words that fit behind a colon; empty in ledgers of older programs.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+        /// Why, as data.
         reason: serde_json::Value,
     },
     /// A worker process stands for a GPU from now on.

@@ -178,11 +178,7 @@ impl Engine {
             self.records.push_back(Record::Input { at_s, input });
         }
         let (mut placed, mut passed_over) = (Vec::new(), Vec::new());
-        if !self.waiting.is_empty() {
-            for (price, region) in self.prices.iter_mut().zip(&self.scenario.regions) {
-                *price = region.price.at(at_s);
-            }
-        }
+        self.update_prices(at_s);
         while !self.waiting.is_empty() {
             let decision = self.decide(at_s);
             passed_over.extend(decision.passed_over);
@@ -200,6 +196,21 @@ impl Engine {
         }
     }
 
+    /// Nothing more will happen: tells of every job that still waits why it does, in the figures of `at_s`.
+    ///
+    /// Says nothing about a job whose last told reason still holds to the figure. Every instant must be settled.
+    pub fn tell_waiting(&mut self, at_s: f64) {
+        if self.detail != Detail::Full || self.waiting.is_empty() {
+            return;
+        }
+        self.update_prices(at_s);
+        for PassedOver { job, cause } in self.decide(at_s).passed_over {
+            if self.told[job.index()].as_ref() != Some(&cause) {
+                self.record_passed_over(at_s, job, cause);
+            }
+        }
+    }
+
     /// The next order, oldest first.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
@@ -208,6 +219,15 @@ impl Engine {
     /// The next record, oldest first.
     pub fn poll_record(&mut self) -> Option<Record> {
         self.records.pop_front()
+    }
+
+    fn update_prices(&mut self, at_s: f64) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for (price, region) in self.prices.iter_mut().zip(&self.scenario.regions) {
+            *price = region.price.at(at_s);
+        }
     }
 
     fn decide(&self, at_s: f64) -> Decision {
@@ -381,17 +401,22 @@ impl Engine {
 
     fn tell_passed_over(&mut self, at_s: f64, passed: PassedOver) {
         let PassedOver { job, cause } = passed;
-        let told = &mut self.told[job.index()];
+        let told = &self.told[job.index()];
         let known = told.as_ref().is_some_and(|old| old.same_cause(&cause));
         if known || self.detail != Detail::Full || self.running.contains_key(&job) {
             return;
         }
-        *told = Some(cause.clone());
+        self.record_passed_over(at_s, job, cause);
+    }
+
+    fn record_passed_over(&mut self, at_s: f64, job: JobId, cause: Shortfall) {
         self.records.push_back(Record::PassedOver {
             at_s,
             job: self.name(job),
+            why: cause.to_string(),
             reason: self.as_data(&cause),
         });
+        self.told[job.index()] = Some(cause);
     }
 
     fn as_data(&self, reason: &impl Serialize) -> serde_json::Value {

@@ -120,6 +120,7 @@ impl Fold {
                 let job = self.job(job);
                 let starts = job.placed.as_ref().map_or(0, |placed| placed.starts);
                 job.started_s.get_or_insert(*at_s);
+                job.passed_over = None;
                 job.energy.stages = 0;
                 job.transfers.crossings = 0;
                 job.placed = Some(PlacementSummary {
@@ -167,8 +168,10 @@ impl Fold {
                     None => RunEnd::Complete,
                 });
             }
+            Record::PassedOver { job, why, .. } => {
+                self.job(job).passed_over = (!why.is_empty()).then(|| why.clone());
+            }
             Record::Header(_)
-            | Record::PassedOver { .. }
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
             | Record::Weights { .. } => {}
@@ -256,6 +259,8 @@ pub(crate) struct JobFold {
     finished_s: Option<f64>,
     failed: Option<String>,
     waiting: bool,
+    /// Why it was last passed over since it last ran.
+    passed_over: Option<String>,
     progress: Option<f64>,
     iterations: u32,
     /// Outer: whether the last stage has ended an iteration; inner: whether its loss is a number.
@@ -366,7 +371,7 @@ impl JobFold {
         } else if let Some(reason) = &self.failed {
             JobStatus::Failed(reason.clone())
         } else if self.waiting || (self.placed.is_none() && self.submitted_s.is_some()) {
-            JobStatus::Waiting
+            JobStatus::Waiting(self.passed_over.clone())
         } else if self.placed.is_some() {
             JobStatus::Unfinished
         } else {

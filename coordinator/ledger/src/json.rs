@@ -2,22 +2,28 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Figure, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary};
+use crate::{Figure, JobStatus, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary};
 
 impl Summary {
     /// The object that `--json` prints. Numbers that are not known are `null`, and the object beside them
     /// called `unknown` says why.
     ///
     /// `jobs` holds every job that was ever placed; the others stand by name in `refused`, `waiting` and
-    /// `not_submitted`.
+    /// `not_submitted`, those that wait or were refused with reasons beside.
     pub fn to_json(&self) -> Value {
         let header = &self.header;
         let totals = &self.totals;
         let placed = self.jobs.iter().filter(|job| job.placed.is_some());
-        let reasons = self.jobs.iter().filter(|job| job.placed.is_none());
-        let refused_reasons: Map<String, Value> = reasons
-            .filter_map(|job| Some((job.name.clone(), job.status.reason()?.into())))
-            .collect();
+        let (mut waiting_reasons, mut refused_reasons) = (Map::new(), Map::new());
+        for job in self.jobs.iter().filter(|job| job.placed.is_none()) {
+            let reasons = match job.status {
+                JobStatus::Waiting(_) => &mut waiting_reasons,
+                _ => &mut refused_reasons,
+            };
+            if let Some(reason) = job.status.reason() {
+                reasons.insert(job.name.clone(), reason.into());
+            }
+        }
         let (ended, stopped, last_s) = match &self.end {
             RunEnd::Complete => (true, None, None),
             RunEnd::Stopped(reason) => (true, Some(reason), None),
@@ -40,6 +46,7 @@ impl Summary {
             "refused": self.names("refused"),
             "refused_reasons": refused_reasons,
             "waiting": self.names("waiting"),
+            "waiting_reasons": waiting_reasons,
             "not_submitted": self.names("not submitted"),
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "links": self.links.iter().map(link).collect::<Vec<_>>(),

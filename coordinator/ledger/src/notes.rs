@@ -72,7 +72,10 @@ fn status(job: &JobSummary) -> Option<String> {
         JobStatus::Finished => return None,
         JobStatus::Failed(reason) => format!("Job {name} failed: {}", sentence(reason)),
         JobStatus::Refused(reason) => format!("Job {name} was refused: {}", sentence(reason)),
-        JobStatus::Waiting => format!("Job {name} still waits for a place."),
+        JobStatus::Waiting(None) => format!("Job {name} still waits for a place."),
+        JobStatus::Waiting(Some(why)) => {
+            format!("Job {name} still waits for a place: {}", sentence(why))
+        }
         JobStatus::Unfinished => match job.iterations {
             Figure::Known(done) => {
                 format!("Job {name} had not ended; {done} iterations were done.")

@@ -52,8 +52,8 @@ pub enum JobStatus {
     Failed(String),
     /// Can never run, and why.
     Refused(String),
-    /// Submitted, and without a place when the ledger ends.
-    Waiting,
+    /// Submitted, and without a place when the ledger ends; why, where the ledger tells.
+    Waiting(Option<String>),
     /// Placed, and neither finished nor failed when the ledger ends.
     Unfinished,
     /// Not submitted when the ledger ends.
@@ -67,7 +67,7 @@ impl JobStatus {
             Self::Finished => "finished",
             Self::Failed(_) => "failed",
             Self::Refused(_) => "refused",
-            Self::Waiting => "waiting",
+            Self::Waiting(_) => "waiting",
             Self::Unfinished => "unfinished",
             Self::NotSubmitted => "not submitted",
         }
@@ -76,7 +76,9 @@ impl JobStatus {
     /// Why, where there is a reason to give.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Failed(reason) | Self::Refused(reason) => Some(reason),
+            Self::Failed(reason) | Self::Refused(reason) | Self::Waiting(Some(reason)) => {
+                Some(reason)
+            }
             _ => None,
         }
     }

@@ -149,6 +149,7 @@ fn jobs_that_never_ran_are_told_apart() {
         submitted("a", 0.0),
         json!({"kind": "refused", "at_s": 0.0, "job": "a", "reason": "no type can hold it"}),
         submitted("b", 0.0),
+        json!({"kind": "passed_over", "at_s": 0.0, "job": "b", "reason": {}, "why": "it needs more"}),
         ended(0.0, &["b"]),
     ];
     let summary = Summary::from_records(&header(&["a", "b", "c"]), &records(lines));
@@ -160,6 +161,8 @@ fn jobs_that_never_ran_are_told_apart() {
     assert_eq!(json["refused"], json!(["a"]));
     assert_eq!(json["refused_reasons"]["a"], "no type can hold it");
     assert_eq!(json["waiting"], json!(["b"]));
+    assert_eq!(json["waiting_reasons"], json!({"b": "it needs more"}));
+    assert!(render(&summary).contains("Job b still waits for a place: it needs more."));
     assert_eq!(json["not_submitted"], json!(["c"]));
     // No job ran: the energy is known, the times are not.
     assert_eq!(json["energy_j"], 0.0);

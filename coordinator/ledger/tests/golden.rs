@@ -108,7 +108,7 @@ fn frozen_ledger_folds_to_the_numbers_worked_out_by_hand() {
     assert_eq!(c.energy_j.known(), Some(&159.025));
     assert!(matches!(&d.status, JobStatus::Refused(_)));
     assert_eq!(d.started_s.reason(), Some("the job was refused"));
-    assert_eq!(e.status, JobStatus::Waiting);
+    assert_eq!(e.status, JobStatus::Waiting(None));
 
     let totals = &summary.totals;
     assert_eq!(totals.finished, 2);

@@ -99,6 +99,8 @@ pub fn drive(mut engine: Engine, executor: &mut impl Executor, mut sink: impl Fn
             break;
         }
     }
+    engine.tell_waiting(now.at_s());
+    drain(&mut engine, &mut sink);
     let waiting = engine.waiting();
     sink(Record::RunEnded {
         at_s: now.at_s(),

@@ -135,6 +135,12 @@ impl<'a> Driver<'a> {
             _ => Ok(()),
         };
         let at_s = self.now_s();
+        let waiting_told = if matches!(driven, Ok(None)) {
+            self.engine.tell_waiting(at_s);
+            self.record_engine()
+        } else {
+            Ok(())
+        };
         let name = |job: JobId| self.scenario.jobs[job.index()].name.clone();
         let stopped = match &driven {
             Ok(stopped) => stopped.map(str::to_owned),
@@ -153,6 +159,7 @@ impl<'a> Driver<'a> {
         self.fleet.shut_down().await;
         driven?;
         closed?;
+        waiting_told?;
         Ok(ended?)
     }
 
