@@ -69,6 +69,8 @@ pub struct Fold {
     /// When the last job to end finished or failed.
     pub(crate) ended_s: Option<f64>,
     end: Option<RunEnd>,
+    /// When the engine was last told something.
+    input_s: f64,
     last_s: f64,
 }
 
@@ -94,6 +96,7 @@ impl Fold {
             workers_lost: Vec::new(),
             ended_s: None,
             end: None,
+            input_s: 0.0,
             last_s: 0.0,
         };
         for name in &header.jobs {
@@ -120,6 +123,9 @@ impl Fold {
                 let job = self.job(job);
                 let starts = job.placed.as_ref().map_or(0, |placed| placed.starts);
                 job.started_s.get_or_insert(*at_s);
+                if let Some(released_s) = job.released_s.take() {
+                    job.waited_again_s += at_s - released_s;
+                }
                 job.passed_over = None;
                 job.energy.stages = 0;
                 job.transfers.crossings = 0;
@@ -148,7 +154,12 @@ impl Fold {
                 summary,
                 ..
             } => self.job(job).transfers.add(from, to, summary),
-            Record::Energy(energy) => self.job(&energy.job).energy.add(energy),
+            Record::Energy(energy) => {
+                let released_s = self.input_s;
+                let job = self.job(&energy.job);
+                job.energy.add(energy);
+                job.released_s = Some(released_s);
+            }
             Record::JobFinished { at_s, job } => {
                 self.job(job).finished_s = Some(*at_s);
                 self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
@@ -179,6 +190,7 @@ impl Fold {
     }
 
     fn add_input(&mut self, at_s: f64, input: &InputRecord) {
+        self.input_s = at_s;
         match input {
             InputRecord::Submitted { job } => {
                 self.job(job).submitted_s.get_or_insert(at_s);
@@ -254,6 +266,10 @@ pub(crate) struct JobFold {
     submitted_s: Option<f64>,
     refused: Option<String>,
     started_s: Option<f64>,
+    /// When it gave its GPUs back, until it is placed again.
+    released_s: Option<f64>,
+    /// From each loss of its GPUs to the placement after.
+    waited_again_s: f64,
     training_s: Option<f64>,
     placed: Option<PlacementSummary>,
     finished_s: Option<f64>,
@@ -389,7 +405,9 @@ impl JobFold {
             self.accounted(self.energy.cost_usd),
         );
         JobSummary {
-            queueing_s: started_s.with(&submitted_s, |start, arrival| start - arrival),
+            queueing_s: started_s.with(&submitted_s, |start, arrival| {
+                start - arrival + self.waited_again_s
+            }),
             jct_s: finished_s.with(&submitted_s, |finish, arrival| finish - arrival),
             training_s: match (&started_s, self.training_s) {
                 (Figure::Known(_), at_s) => time(at_s, "no begin of training is recorded"),

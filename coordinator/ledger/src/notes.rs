@@ -19,6 +19,11 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     );
     limited(
         &mut notes,
+        summary.jobs.iter().filter_map(preempted),
+        "jobs lost their GPUs",
+    );
+    limited(
+        &mut notes,
         summary.workers_lost.iter().cloned(),
         "workers were lost",
     );
@@ -83,6 +88,23 @@ fn status(job: &JobSummary) -> Option<String> {
             Figure::Unknown(_) => format!("Job {name} had not ended."),
         },
         JobStatus::NotSubmitted => format!("Job {name} had not arrived."),
+    })
+}
+
+fn preempted(job: &JobSummary) -> Option<String> {
+    let starts = job.placed.as_ref()?.starts;
+    let waits = matches!(job.status, JobStatus::Waiting(_));
+    let (lost, queueing) = if waits {
+        (starts, "the waits before each start, not the one it is in")
+    } else {
+        (starts.saturating_sub(1), "all its waits")
+    };
+    (lost > 0).then(|| {
+        format!(
+            "Job {} lost its GPUs {lost} time{}; its queueing is {queueing}.",
+            job.name,
+            if lost == 1 { "" } else { "s" },
+        )
     })
 }
 

@@ -99,7 +99,7 @@ pub struct JobSummary {
     pub training_s: Figure,
     /// End of the last step on the last stage, seconds.
     pub finished_s: Figure,
-    /// From arrival to first placement, seconds.
+    /// From arrival to first placement and from each loss of its GPUs to the placement after, seconds.
     pub queueing_s: Figure,
     /// Job completion time: from arrival to finish, seconds.
     pub jct_s: Figure,

@@ -120,6 +120,7 @@ fn a_restarted_job_sums_its_attempts_and_waits_once() {
     let mut lines = vec![
         submitted("a", 0.0),
         placed("a", 1.0, 0, &["x", "y"]),
+        json!({"kind": "input", "input": "gpus_changed", "at_s": 2.5, "region": "x", "gpus": 0}),
         energy("a", 0, 0, "x", 10.0),
         energy("a", 0, 1, "y", 20.0),
         placed("a", 4.0, 1, &["y"]),
@@ -137,7 +138,10 @@ fn a_restarted_job_sums_its_attempts_and_waits_once() {
     let summary = Summary::from_records(&header(&["a"]), &records(lines));
     let job = &summary.jobs[0];
     assert_eq!(job.energy_j.known(), Some(&35.0));
-    assert_eq!(job.queueing_s.known(), Some(&1.0));
+    // From 0 to 1 s, and from 2.5 to 4 s.
+    assert_eq!(job.queueing_s.known(), Some(&2.5));
+    let note = "Job a lost its GPUs 1 time; its queueing is all its waits.";
+    assert!(render(&summary).contains(note));
     let placement = job.placed.as_ref().unwrap();
     assert_eq!((placement.k, placement.starts), (1, 2));
     assert_eq!(summary.regions[1].energy_j.known(), Some(&25.0));
