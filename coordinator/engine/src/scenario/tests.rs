@@ -303,6 +303,17 @@ fn a_csv_series_is_checked_by_line() {
     assert!(with(&format!("{header}0,inf\n")).contains(":2: inf is out of range"));
 }
 
+#[test]
+fn a_csv_series_may_begin_with_a_byte_order_mark() {
+    let parsed = |csv: &str| {
+        let csv = csv.to_owned();
+        Scenario::parse(FULL, "full.toml", &move |_: &str| Ok(csv.clone())).unwrap()
+    };
+    let csv = "from_s,usd_per_kwh\n0,0.5\n";
+    let (with, without) = (parsed(&format!("\u{feff}{csv}")), parsed(csv));
+    assert_eq!(with.regions, without.regions);
+}
+
 /// What a careless hand does to a file.
 #[derive(Debug, Clone)]
 enum Slip {

@@ -9,6 +9,9 @@ use super::file::{CsvFile, SeriesFile, StepFile};
 use super::limits::{self, Range};
 use crate::series::{Series, Step};
 
+/// What some spreadsheets put before UTF-8 text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads a file that a scenario names: its text, or why it cannot be read.
 pub type ReadSource<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
@@ -126,6 +129,8 @@ fn series_of_csv<S: StepFile>(csv: &CsvFile, sources: ReadSource<'_>) -> Result<
     let header = format!("from_s,{}", S::VALUE_KEY);
     // Comments and empty lines are left out, so that a source can stand beside its numbers.
     let mut lines = text
+        .strip_prefix(BYTE_ORDER_MARK)
+        .unwrap_or(&text)
         .lines()
         .enumerate()
         .map(|(index, line)| (index + 1, line.trim()))
