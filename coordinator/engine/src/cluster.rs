@@ -207,7 +207,8 @@ impl Cluster {
         self.utilisation = OnceLock::new();
         let link = &mut self.links[position];
         max_min_shares(link.capacity_bps, &link.demands, &mut link.shares);
-        link.used_bps = link.shares.iter().sum();
+        // The sum of no flows is a negative zero, which would print as one.
+        link.used_bps = link.shares.iter().sum::<f64>() + 0.0;
         touched.extend_from_slice(&link.jobs);
         let id = link.id;
         self.update_pair(id);
@@ -242,4 +243,26 @@ fn links_of(path: &[RegionGpus]) -> impl Iterator<Item = LinkId> + '_ {
         let link = LinkId::new(pair[0].region, pair[1].region);
         [link, link.reversed()]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn links_without_flows_are_used_by_a_positive_zero() {
+        let world = World::new()
+            .region("a", 1, "unit", 0.1)
+            .region("b", 1, "unit", 0.1)
+            .link("a", "b", 1e6)
+            .job("j", 0.0, 1);
+        let mut cluster = Cluster::idle(&world.scenario());
+        let there = LinkId::new(RegionId::new(0), RegionId::new(1));
+        for link in [there, there.reversed()] {
+            cluster.set_capacity(link, 2e6, &mut Vec::new());
+        }
+        assert!(cluster.used_bps(there).is_sign_positive());
+        assert!(cluster.link_utilisation().is_sign_positive());
+    }
 }
