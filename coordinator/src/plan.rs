@@ -177,6 +177,7 @@ fn describe(path: &PathReason) -> String {
         PathOutcome::Chosen => ": chosen".to_owned(),
         PathOutcome::TooSlow { limit_s } => format!(": slower than {limit_s:.3} s"),
         PathOutcome::Dearer => ": dearer".to_owned(),
+        PathOutcome::Tied => ": no better than the chosen one, which was found first".to_owned(),
         PathOutcome::Stopped { shortfall } => format!(": {shortfall}"),
     }
 }

@@ -136,8 +136,10 @@ pub enum PathOutcome {
         /// Longest T allowed, seconds.
         limit_s: f64,
     },
-    /// Another candidate costs less, or as much and came first.
+    /// Another candidate that is fast enough costs less.
     Dearer,
+    /// As good as the chosen one, which was found first: as cheap, or as fast where the policy minds no costs.
+    Tied,
     /// It did not become a candidate.
     Stopped {
         /// What it lacked.

@@ -181,11 +181,22 @@ impl Replay {
     }
 }
 
-/// A decision as programs wrote it that knew fewer keys.
+/// A decision as programs wrote it that knew fewer keys and called ties dearer.
 fn as_older_programs(decided: &Record) -> Record {
     let mut decided = decided.clone();
-    if let Record::PassedOver { why, .. } = &mut decided {
-        why.clear();
+    match &mut decided {
+        Record::PassedOver { why, .. } => why.clear(),
+        Record::Placed { reason, .. } => {
+            let paths = reason
+                .get_mut("paths")
+                .and_then(|paths| paths.as_array_mut());
+            for path in paths.into_iter().flatten() {
+                if path["outcome"]["outcome"] == "tied" {
+                    path["outcome"]["outcome"] = "dearer".into();
+                }
+            }
+        }
+        _ => {}
     }
     decided
 }
@@ -335,8 +346,14 @@ mod tests {
         let mut older = records.clone();
         older.remove(closing);
         for record in &mut older {
-            if let Record::PassedOver { why, .. } = record {
-                why.clear();
+            match record {
+                Record::PassedOver { why, .. } => why.clear(),
+                Record::Placed { reason, .. } => {
+                    let text = reason.to_string();
+                    assert!(text.contains("tied"));
+                    *reason = serde_json::from_str(&text.replace("tied", "dearer")).unwrap();
+                }
+                _ => {}
             }
         }
         replayed(&scenario, &older).unwrap();

@@ -79,10 +79,16 @@ pub(super) fn choose(
     let limit_s = best_s * (1.0 + slack);
     let chosen = cheapest(&candidates, limit_s, cost_min)?;
     if view.explain {
+        let least_usd = candidates[chosen].prospect.cost_usd;
         for candidate in &candidates {
-            if candidate.prospect.iteration_s > limit_s * (1.0 + TIE) {
-                reasons[candidate.reason].outcome = PathOutcome::TooSlow { limit_s };
-            }
+            let prospect = &candidate.prospect;
+            reasons[candidate.reason].outcome = if prospect.iteration_s > limit_s * (1.0 + TIE) {
+                PathOutcome::TooSlow { limit_s }
+            } else if cost_min && least_usd < prospect.cost_usd * (1.0 - TIE) {
+                PathOutcome::Dearer
+            } else {
+                PathOutcome::Tied
+            };
         }
         reasons[candidates[chosen].reason].outcome = PathOutcome::Chosen;
     }
@@ -119,7 +125,8 @@ fn candidate_reason(
         bottleneck_bps: finite(bottleneck_bps),
         iteration_s: Some(prospect.iteration_s),
         cost_usd: Some(prospect.cost_usd),
-        outcome: PathOutcome::Dearer,
+        // Until all candidates are known.
+        outcome: PathOutcome::Tied,
     }
 }
 

@@ -3,7 +3,7 @@
 use bace_api::{JobId, Record};
 
 use crate::testing::{World, records, start_commands, starts};
-use crate::{Engine, Estimates, Input};
+use crate::{Engine, Estimates, Input, PlacementReason};
 
 fn k_star(world: &World) -> u32 {
     let scenario = world.scenario();
@@ -31,6 +31,21 @@ fn passed_over(engine: &mut Engine) -> Vec<String> {
             _ => None,
         });
     reasons.collect()
+}
+
+/// What became of every path looked at.
+fn outcomes(engine: &mut Engine) -> Vec<String> {
+    let reasons = records(engine)
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Placed { reason, .. } => serde_json::from_value::<PlacementReason>(reason).ok(),
+            _ => None,
+        });
+    let outcomes = reasons.flat_map(|reason| reason.paths).map(|path| {
+        let outcome = serde_json::to_value(path.outcome).unwrap();
+        outcome["outcome"].as_str().unwrap().to_owned()
+    });
+    outcomes.collect()
 }
 
 fn finish(engine: &mut Engine, at_s: f64, job: u32) {
@@ -168,6 +183,11 @@ fn gpus_beyond_one_a_region_go_where_power_is_cheap() {
         starts(&mut world(0.3, 0.1).settled("no-cost-min")),
         ["j: a 3, b 1"]
     );
+
+    let outcomes = |a, b, policy| outcomes(&mut world(a, b).settled(policy));
+    assert_eq!(outcomes(0.1, 0.3, "bace-pipe"), ["chosen", "tied"]);
+    assert_eq!(outcomes(0.2, 0.2, "bace-pipe"), ["chosen", "tied"]);
+    assert_eq!(outcomes(0.3, 0.1, "no-cost-min"), ["chosen", "tied"]);
 }
 
 #[test]
@@ -184,6 +204,9 @@ fn a_cheaper_path_may_be_a_little_slower() {
     let job = |world: World| starts(&mut world.job("j", 0.0, 1).settled("bace-pipe"));
     assert_eq!(job(world(0.05)), ["j: c 4"]);
     assert_eq!(job(world(0.08)), ["j: a 2, b 2"]);
+    let outcomes = |slack| outcomes(&mut world(slack).job("j", 0.0, 1).settled("bace-pipe"));
+    assert_eq!(outcomes(0.05), ["chosen", "too_slow", "too_slow"]);
+    assert_eq!(outcomes(0.08), ["dearer", "chosen", "tied"]);
 }
 
 #[test]
