@@ -138,7 +138,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
     /// Only placements up to this emulated second.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub at: Option<f64>,
     /// Only this job.
     #[arg(long, value_name = "NAME")]
@@ -245,6 +245,13 @@ pub struct BenchLinkArgs {
     /// Messages for each link; the table shows the median and the worst.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
+}
+
+/// An instant of emulated time.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok();
+    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "it has to be a number of seconds, 0 or more".to_owned())
 }
 
 /// What workers compute on.

@@ -17,7 +17,7 @@ use crate::wrong_input::{OrWrongInput, WrongInput};
 /// Columns of a grid: what fits a terminal of the usual width.
 const COLUMNS: usize = 100;
 
-/// Follows the scenario by formula and explains every placement.
+/// Follows the scenario by formula and explains every placement; whether all jobs finish.
 pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let scenario = &loaded.scenario;
@@ -55,8 +55,25 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
         if is_asked_for(record, args) {
             print(scenario, record, start);
         }
+        if let Record::RunEnded { at_s, waiting, .. } = record {
+            let waiting = waiting.iter().filter(|job| concerns(args, *at_s, job));
+            waiting.for_each(|job| {
+                say!("{at_s:>10.3} s  {job}: never placed; nothing runs or arrives any more")
+            });
+        }
     }
-    Ok(true)
+    Ok(!records.iter().any(fails))
+}
+
+/// Whether a job does not finish, or not all of them.
+fn fails(record: &Record) -> bool {
+    match record {
+        Record::Refused { .. } | Record::JobFailed { .. } => true,
+        Record::RunEnded {
+            waiting, stopped, ..
+        } => !waiting.is_empty() || stopped.is_some(),
+        _ => false,
+    }
 }
 
 /// Keeps what an executor is told to start.
@@ -101,9 +118,14 @@ fn is_asked_for(record: &Record, args: &PlanArgs) -> bool {
         Record::Placed { at_s, job, .. }
         | Record::PassedOver { at_s, job, .. }
         | Record::Refused { at_s, job, .. }
+        | Record::JobFailed { at_s, job, .. }
         | Record::JobFinished { at_s, job } => (*at_s, job),
         _ => return false,
     };
+    concerns(args, at_s, job)
+}
+
+fn concerns(args: &PlanArgs, at_s: f64, job: &str) -> bool {
     args.at.is_none_or(|until| at_s <= until) && args.job.as_ref().is_none_or(|name| name == job)
 }
 
@@ -120,12 +142,15 @@ fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
             reason,
             ..
         } => {
+            let reason = serde_json::from_value::<PlacementReason>(reason.clone());
+            let k_full = reason.as_ref().ok().and_then(|reason| reason.k_full);
+            let k_full = k_full.map_or_else(String::new, |k_full| format!(", K° = {k_full}"));
             say!(
-                "{at_s:>10.3} s  {job}: placed on {} (K = {k}, K* = {k_star}), T = {iteration_s:.3} s",
+                "{at_s:>10.3} s  {job}: placed on {} (K = {k}, K* = {k_star}{k_full}), T = {iteration_s:.3} s",
                 arrows(path)
             );
             say!("              layers a stage: {}", joined(layers));
-            match serde_json::from_value::<PlacementReason>(reason.clone()) {
+            match reason {
                 Ok(reason) => print_reason(&reason),
                 Err(error) => say!("              its reason cannot be read: {error}"),
             }
@@ -138,6 +163,9 @@ fn print(scenario: &Scenario, record: &Record, start: Option<&Start>) {
         }
         Record::Refused { at_s, job, reason } => {
             say!("{at_s:>10.3} s  {job}: refused; {reason}")
+        }
+        Record::JobFailed { at_s, job, reason } => {
+            say!("{at_s:>10.3} s  {job}: failed; {reason}")
         }
         Record::JobFinished { at_s, job } => say!("{at_s:>10.3} s  {job}: finished"),
         _ => {}
