@@ -1,5 +1,6 @@
 //! `bace compare`: policies side by side, over seeds and sweeps.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,7 +36,16 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
             .depends_on_seed(loaded.scenario.jobs.len())
     });
     let first = loaded.scenario.seed;
-    let seeds = first..first.saturating_add(u64::from(args.seeds));
+    let last = first
+        .checked_add(u64::from(args.seeds - 1))
+        .ok_or_else(|| {
+            WrongInput::error(format!(
+                "count {} seeds from {first}: the largest is {}",
+                args.seeds,
+                u64::MAX
+            ))
+        })?;
+    let seeds = first..=last;
     let count = points.len() * chosen.len() * args.seeds as usize;
     if count > MOST_CASES {
         return Err(WrongInput::error(format!(
@@ -43,11 +53,7 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         )));
     }
     // What no seed changes is simulated once.
-    let simulated = if varies {
-        seeds.clone()
-    } else {
-        first..first + 1
-    };
+    let simulated = if varies { seeds.clone() } else { first..=first };
     let mut cases = simulate_all(&loaded, args, (&points, &chosen, simulated));
     if args.real {
         cases.extend(run_all(args, &chosen, seeds)?);
@@ -169,7 +175,7 @@ fn points(base: &Scenario, sweeps: &[(Knob, Vec<f64>)]) -> anyhow::Result<Vec<Po
 fn simulate_all(
     loaded: &Loaded,
     args: &CompareArgs,
-    (points, chosen, seeds): (&[Point], &[&'static str], std::ops::Range<u64>),
+    (points, chosen, seeds): (&[Point], &[&'static str], RangeInclusive<u64>),
 ) -> Vec<Case> {
     let mut tasks = Vec::new();
     for point in points {
@@ -237,7 +243,7 @@ fn simulate(
 fn run_all(
     args: &CompareArgs,
     chosen: &[&'static str],
-    seeds: std::ops::Range<u64>,
+    seeds: RangeInclusive<u64>,
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for &policy in chosen {

@@ -85,6 +85,9 @@ fn slips_of_the_pen_name_what_would_be_right() {
         "find the policy `fifo`: there are bace-pipe, lcf",
         &policies,
     );
+    let most = u64::MAX.to_string();
+    let seeds = ["compare", "paper", "--seed", &most, "--seeds", "3"];
+    wrong("count 3 seeds from 18446744073709551615", &seeds);
     let real = ["compare", "three-regions", "--real", "--sweep", "jobs=2"];
     wrong("run a sweep for real", &real);
 }
