@@ -1,5 +1,6 @@
 //! `bace compare`: policies side by side, over seeds and sweeps.
 
+use std::fs::OpenOptions;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine
 use rayon::prelude::*;
 
 use crate::cli::{CompareArgs, IterationModelChoice, RunArgs, ScenarioArgs};
+use crate::output::{self, say};
 use crate::run;
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
@@ -52,6 +54,13 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
             "compare {count} runs: {MOST_CASES} are the most"
         )));
     }
+    if let Some(path) = &args.svg {
+        // Whether it can be written shows before hours of runs; what stands there is kept until they end.
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).open(path);
+        let opened = opened.with_context(|| format!("write {}", path.display()));
+        opened.or_wrong_input()?;
+    }
     // What no seed changes is simulated once.
     let simulated = if varies { seeds.clone() } else { first..=first };
     let mut cases = simulate_all(&loaded, args, (&points, &chosen, simulated));
@@ -67,14 +76,14 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         varies,
         cases,
     };
+    if args.json {
+        say!("{:#}", comparison.to_json());
+    } else {
+        output::print(format_args!("{}", comparison.render()));
+    }
     if let Some(path) = &args.svg {
         let written = std::fs::write(path, comparison.svg()?);
         written.with_context(|| format!("write {}", path.display()))?;
-    }
-    if args.json {
-        println!("{:#}", comparison.to_json());
-    } else {
-        print!("{}", comparison.render());
     }
     Ok(comparison.succeeded())
 }

@@ -88,6 +88,8 @@ fn slips_of_the_pen_name_what_would_be_right() {
     let most = u64::MAX.to_string();
     let seeds = ["compare", "paper", "--seed", &most, "--seeds", "3"];
     wrong("count 3 seeds from 18446744073709551615", &seeds);
+    let nowhere = ["compare", "three-regions", "--svg", "/no/such/folder/a.svg"];
+    wrong("write /no/such/folder/a.svg", &nowhere);
     let real = ["compare", "three-regions", "--real", "--sweep", "jobs=2"];
     wrong("run a sweep for real", &real);
 }
