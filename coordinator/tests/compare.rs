@@ -97,6 +97,8 @@ fn slips_of_the_pen_name_what_would_be_right() {
 #[test]
 fn a_job_that_fits_nowhere_is_named_and_the_others_finish() {
     // A third of the memory: `large` would need six stages and has four layers.
+    let dir = TempDir::new().unwrap();
+    let svg = dir.path().join("bars.svg");
     let called = bace(&[
         "compare",
         "three-regions",
@@ -104,11 +106,20 @@ fn a_job_that_fits_nowhere_is_named_and_the_others_finish() {
         "lcf",
         "--sweep",
         "memory=0.33",
+        "--svg",
+        text(&svg),
     ]);
     assert_eq!(called.status, 1, "{}", called.err);
-    for part in ["2/5", "wide refused: ", "optimizer state need"] {
+    for part in [
+        "2/5",
+        "wide refused: ",
+        "optimizer state need",
+        "over finished jobs",
+    ] {
         assert!(called.out.contains(part), "{part}: {}", called.out);
     }
+    let picture = fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains("2/5 jobs"), "{picture}");
 }
 
 #[test]

@@ -30,8 +30,16 @@ const COLOURS: [RGBColor; 8] = [
 /// Bars that stand together.
 struct Group {
     label: String,
-    /// By bar; absent where nothing is known.
-    bars: Vec<Option<Sample>>,
+    bars: Vec<Bar>,
+}
+
+/// One policy's bar in a group.
+#[derive(Default)]
+struct Bar {
+    /// Absent where nothing is known.
+    sample: Option<Sample>,
+    /// Such as `1/5 jobs`, where some did not finish: the mean is over others than its neighbours'.
+    mark: Option<String>,
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -92,10 +100,14 @@ impl Comparison {
                 };
                 let row = |name: &&str| {
                     let same = |row: &&_| is(row, name, measured);
-                    rows.iter().find(same).and_then(|row| row.samples[measure])
+                    rows.iter().find(same).map_or_else(Bar::default, |row| Bar {
+                        sample: row.samples[measure],
+                        mark: (row.finished < row.jobs)
+                            .then(|| format!("{}/{} jobs", row.finished, row.jobs)),
+                    })
                 };
-                let bars: Vec<Option<Sample>> = names.iter().map(row).collect();
-                if bars.iter().any(Option::is_some) {
+                let bars: Vec<Bar> = names.iter().map(row).collect();
+                if bars.iter().any(|bar| bar.sample.is_some()) {
                     groups.push(Group { label, bars });
                 }
             }
@@ -106,8 +118,9 @@ impl Comparison {
     fn panel(&self, area: &Area<'_>, measure: usize, names: &[&str]) -> Drawn {
         let unit = self.unit(measure);
         let groups = self.groups(measure, names);
-        let tops = groups.iter().flat_map(|group| group.bars.iter().flatten());
-        let highest = tops
+        let bars = groups.iter().flat_map(|group| &group.bars);
+        let highest = bars
+            .filter_map(|bar| bar.sample)
             .map(|sample| (sample.mean + sample.half_width.unwrap_or(0.0)) / unit.size)
             .fold(0.0, f64::max);
         let highest = if highest > 0.0 { highest * 1.08 } else { 1.0 };
@@ -146,11 +159,12 @@ fn draw_group(
     group: &Group,
 ) -> Drawn {
     let width = BARS / group.bars.len() as f64;
-    for (bar, sample) in group.bars.iter().enumerate() {
+    for (bar, Bar { sample, mark }) in group.bars.iter().enumerate() {
+        let from = left + (1.0 - BARS) / 2.0 + width * bar as f64;
         let Some(sample) = sample else {
+            draw_mark(chart, area, from + width * 0.45, mark.as_deref())?;
             continue;
         };
-        let from = left + (1.0 - BARS) / 2.0 + width * bar as f64;
         let corners = [(from, 0.0), (from + width * 0.9, sample.mean / size)];
         let style = COLOURS[bar % COLOURS.len()].filled();
         chart.draw_series([Rectangle::new(corners, style)])?;
@@ -166,6 +180,7 @@ fn draw_group(
                 line(vec![(middle - tick, high), (middle + tick, high)]),
             ])?;
         }
+        draw_mark(chart, area, from + width * 0.45, mark.as_deref())?;
     }
     let (x, y) = chart.backend_coord(&(left + 0.5, 0.0));
     let (origin_x, origin_y) = area.get_base_pixel();
@@ -176,6 +191,19 @@ fn draw_group(
         &style.pos(Pos::new(HPos::Center, VPos::Top)),
         place,
     )
+}
+
+/// Writes a mark upwards from the axis, along the middle of a bar.
+fn draw_mark(chart: &Chart<'_, '_>, area: &Area<'_>, middle: f64, mark: Option<&str>) -> Drawn {
+    let Some(mark) = mark else {
+        return Ok(());
+    };
+    let (x, y) = chart.backend_coord(&(middle, 0.0));
+    let (origin_x, origin_y) = area.get_base_pixel();
+    let font = (FONT, TEXT_SIZE).into_font();
+    let style = TextStyle::from(font.transform(FontTransform::Rotate270));
+    let style = style.pos(Pos::new(HPos::Left, VPos::Center));
+    area.draw_text(mark, &style, (x - origin_x, y - origin_y - 6))
 }
 
 fn legend(area: &Area<'_>, names: &[&str]) -> Drawn {

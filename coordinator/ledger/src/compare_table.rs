@@ -62,6 +62,10 @@ impl Comparison {
             }
         }
         if !notes.is_empty() {
+            notes.push(
+                "! Means are over finished jobs: rows with fewer of them tell of other jobs."
+                    .to_owned(),
+            );
             text.push('\n');
             text.push_str(&notes.join("\n"));
             text.push('\n');
