@@ -373,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_simulated_is_the_same_under_every_seed() {
+        let mut measured = case("lcf", 2, 100.0, 2);
+        measured.measured = true;
+        let mut comparison = comparison(vec![case("lcf", 1, 100.0, 2)]);
+        comparison.varies = false;
+        let heading =
+            |comparison: &Comparison| comparison.render().lines().next().map(str::to_owned);
+        let told = heading(&comparison).unwrap();
+        assert!(told.ends_with("analytic; the same under every seed, since it has no [draw]"));
+        comparison.cases.push(measured);
+        let told = heading(&comparison).unwrap();
+        assert!(told.contains("2 seeds (1 to 2), mean"), "{told}");
+        assert!(
+            told.contains("; simulated the same under every seed"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn savings_pair_seeds_and_leave_unfinished_runs_out() {
         let comparison = comparison(vec![
             case("bace-pipe", 1, 50.0, 2),

@@ -82,14 +82,21 @@ impl Comparison {
     }
 
     fn heading(&self) -> String {
+        let same = "the same under every seed, since it has no [draw]";
+        let measured = self.cases.iter().any(|case| case.measured);
         let seeds = self.seeds();
-        let seeds = match (seeds.as_slice(), self.varies) {
-            ([seed], true) => format!("seed {seed}"),
-            ([first, .., last], true) => format!(
+        let told = match seeds.as_slice() {
+            [first, .., last] => format!(
                 "{} seeds ({first} to {last}), mean ± half of the 95 % interval",
                 seeds.len()
             ),
-            _ => "the same under every seed, since it has no [draw]".to_owned(),
+            [seed] => format!("seed {seed}"),
+            [] => "no run".to_owned(),
+        };
+        let seeds = match (self.varies, measured) {
+            (true, _) => told,
+            (false, true) => format!("{told}; simulated {same}"),
+            (false, false) => same.to_owned(),
         };
         format!(
             "{}: iterations {}; {seeds}\n",
