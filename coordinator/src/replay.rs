@@ -1,5 +1,6 @@
 //! `bace replay`: a ledger's inputs fed back to the engine.
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,7 +10,7 @@ use bace_ledger::{Reader, SCENARIO_FILE};
 
 use crate::cli::ReplayArgs;
 use crate::output::say;
-use crate::scenarios::{self, Loaded};
+use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
 /// Replays a ledger and compares every decision.
@@ -18,11 +19,18 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     let header = reader.header().clone();
     let loaded = scenario(args, &reader)?;
     let policy = policy_by_name(&header.policy).or_wrong_input()?;
+    same_cluster(&reader, &loaded)?;
     let mut replay = Replay::new(loaded.scenario, policy);
     let mut ended = false;
     while let Some(record) = reader.next_record().or_wrong_input()? {
-        ended |= matches!(record, Record::RunEnded { .. });
         let line = reader.line();
+        if ended {
+            anyhow::bail!(
+                "replay line {line} of {}: it stands behind the end of the run",
+                reader.path().display()
+            );
+        }
+        ended = matches!(record, Record::RunEnded { .. });
         let taken = replay.take(&record);
         taken.with_context(|| format!("replay line {line} of {}", reader.path().display()))?;
     }
@@ -48,7 +56,13 @@ fn scenario(args: &ReplayArgs, reader: &Reader) -> anyhow::Result<Loaded> {
             "find {name}: a replay needs the run's scenario; name it with --scenario"
         )));
     }
-    let loaded = scenarios::load(&name, Some(header.seed))?;
+    let loaded = scenarios::load(&name, Some(header.seed)).map_err(|error| {
+        let hint = match args.scenario {
+            None => "; where it reads other files, name the one beside them with --scenario FILE",
+            Some(_) => "",
+        };
+        WrongInput::error(format!("{}{hint}", bace_api::told(error.as_ref())))
+    })?;
     if loaded.hash() != header.scenario_hash {
         return Err(WrongInput::error(format!(
             "replay {}: {name} is not the scenario of this run, its blake3 is {} and the header says {}",
@@ -58,6 +72,31 @@ fn scenario(args: &ReplayArgs, reader: &Reader) -> anyhow::Result<Loaded> {
         )));
     }
     Ok(loaded)
+}
+
+/// What reports take from the header has to be the scenario's.
+fn same_cluster(reader: &Reader, loaded: &Loaded) -> anyhow::Result<()> {
+    let header = reader.header();
+    let expected = loaded.header(RunKind {
+        policy: header.policy.clone(),
+        started: None,
+        clock: header.clock,
+        compute: header.compute,
+        network: header.network,
+        iteration_model: None,
+    });
+    let same = |what: &str, says: &dyn Debug, is: &dyn Debug| {
+        let (says, is) = (format!("{says:?}"), format!("{is:?}"));
+        anyhow::ensure!(
+            says == is,
+            "replay {}: its header says {what} {says}, the scenario {is}",
+            reader.path().display()
+        );
+        Ok(())
+    };
+    same("regions", &header.regions, &expected.regions)?;
+    same("gpus", &header.gpus, &expected.gpus)?;
+    same("links", &header.links, &expected.links)
 }
 
 fn tell(reader: &Reader, ended: bool, replayed: Replayed) {

@@ -119,3 +119,22 @@ fn what_is_no_ledger_or_of_another_scenario_is_a_wrong_input() {
     wrong("name it with --scenario", &["replay", text(&run)]);
     succeeds(&["replay", text(&run), "--scenario", "three-regions"]);
 }
+
+#[test]
+fn a_header_or_an_end_that_the_run_cannot_have_fails() {
+    let dir = TempDir::new().unwrap();
+    let run = simulated(&dir, "lcf", "analytic");
+    let whole = fs::read_to_string(run.join("ledger.jsonl")).unwrap();
+    let fails = |told: &str, records: String| {
+        change(&run, |_| records);
+        let called = bace(&["replay", text(&run)]);
+        assert_eq!(called.status, 1, "{}", called.err);
+        assert!(called.err.contains(told), "{}", called.err);
+    };
+    fails(
+        "header says gpus [9, 2, 2], the scenario [2, 2, 2]",
+        whole.replacen("\"gpus\":[2,", "\"gpus\":[9,", 1),
+    );
+    let last = whole.lines().last().unwrap();
+    fails("behind the end of the run", format!("{whole}{last}\n"));
+}
