@@ -1,7 +1,7 @@
 //! What a seed decides about jobs, and jobs drawn like those of a scenario.
 //!
-//! Each quantity has a stream of its own, so that one more drawn quantity, or one more job, leaves the others' draws as they
-//! are. Times are rounded to the millisecond, which no platform's logarithm can change.
+//! Each quantity has a stream of its own, so that one more drawn quantity leaves the others' draws as they are. One more job at the
+//! end leaves the other jobs' tokens as they are, but not their arrivals, whose order is drawn over all jobs. Times are rounded to the millisecond, which no platform's logarithm can change.
 
 use std::collections::BTreeSet;
 
