@@ -195,10 +195,10 @@ pub struct GenerateArgs {
     pub regions: u32,
     /// GPU time that the jobs would hold, each alone with its best number of stages, over all GPUs' time until the last
     /// arrival.
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, value_parser = load)]
     pub load: f64,
-    /// Seed of all draws.
-    #[arg(long, default_value_t = 0)]
+    /// Seed of all draws; TOML's integers end at 2^63 − 1.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
     /// GPUs of every region. Default: 16, 32, 64 or 128, drawn.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -245,6 +245,13 @@ pub struct BenchLinkArgs {
     /// Messages for each link; the table shows the median and the worst.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
+}
+
+/// A load between an idle cluster and one whose queue never ends.
+fn load(text: &str) -> Result<f64, String> {
+    let load = text.parse::<f64>().ok();
+    let load = load.filter(|load| (0.001..=1000.0).contains(load));
+    load.ok_or_else(|| "it has to be a number from 0.001 to 1000".to_owned())
 }
 
 /// An instant of emulated time.

@@ -11,7 +11,7 @@ use bace_engine::{Dice, Estimates, Scenario};
 use bace_models::catalogue;
 
 use crate::cli::GenerateArgs;
-use crate::wrong_input::{OrWrongInput, WrongInput};
+use crate::wrong_input::OrWrongInput;
 
 /// Streams of the generator.
 const REGIONS: u64 = 16;
@@ -38,12 +38,6 @@ struct Sketch {
 
 /// The text of a random scenario.
 pub fn generate(args: &GenerateArgs) -> anyhow::Result<String> {
-    if !(args.load > 0.0 && args.load.is_finite()) {
-        return Err(WrongInput::error(format!(
-            "generate a load of {}: it has to be above 0",
-            args.load
-        )));
-    }
     let regions = regions(args);
     let sketches = sketches(args);
     let idle = regions.clone() + &jobs(&sketches, &vec![0.0; sketches.len()]);

@@ -143,3 +143,18 @@ fn generated_scenarios_are_valid_and_come_from_their_seed() {
     assert!(checked.contains("3 regions"), "{checked}");
     assert!(checked.contains("12 jobs"), "{checked}");
 }
+
+#[test]
+fn loads_and_seeds_that_no_scenario_can_have_are_refused() {
+    let generate = |option| {
+        let jobs = ["scenario", "generate", "--jobs", "2", "--regions", "2"];
+        [&jobs[..], &[option]].concat()
+    };
+    for load in ["--load=0", "--load=nan", "--load=1e9"] {
+        wrong("from 0.001 to 1000", &generate(load));
+    }
+    wrong(
+        "9223372036854775807",
+        &generate("--seed=9223372036854775808"),
+    );
+}
