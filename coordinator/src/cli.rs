@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use bace_api::ComputeRung;
+use bace_api::{ComputeRung, NetworkRung};
 use bace_sim::IterationModel;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -82,6 +82,11 @@ pub struct RunArgs {
     /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
+    /// Who gives links their rates and delays: `virtual` clocks every chunk, exactly; `packet` delays, queues and loses
+    /// QUIC's datagrams in user space; `kernel` lets tc shape them between network namespaces; `none` shapes
+    /// nothing. Default: what the scenario's `[network]` says, else virtual.
+    #[arg(long)]
+    pub network: Option<NetworkChoice>,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -180,6 +185,9 @@ pub struct CompareArgs {
     /// Who takes the time of compute in real runs.
     #[arg(long, requires = "real")]
     pub compute: Option<ComputeChoice>,
+    /// Who gives links their rates and delays in real runs.
+    #[arg(long, requires = "real")]
+    pub network: Option<NetworkChoice>,
     /// Folder for the folders of real runs, POLICY-SEED. Default: fresh folders under `runs`.
     #[arg(long, value_name = "DIR", requires = "real")]
     pub out: Option<PathBuf>,
@@ -293,6 +301,25 @@ pub enum ComputeChoice {
     Modelled,
     Paced,
     Native,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkChoice {
+    Virtual,
+    Packet,
+    Kernel,
+    None,
+}
+
+impl From<NetworkChoice> for NetworkRung {
+    fn from(choice: NetworkChoice) -> Self {
+        match choice {
+            NetworkChoice::Virtual => Self::Shaped,
+            NetworkChoice::Packet => Self::Packet,
+            NetworkChoice::Kernel => Self::Kernel,
+            NetworkChoice::None => Self::None,
+        }
+    }
 }
 
 impl From<ComputeChoice> for ComputeRung {

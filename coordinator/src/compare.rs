@@ -266,6 +266,7 @@ fn run_all(
                 },
                 device: args.device.clone(),
                 compute: args.compute,
+                network: args.network,
                 data: None,
                 out: args.out.as_ref().map(folder),
                 json: args.json,

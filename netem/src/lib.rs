@@ -11,7 +11,10 @@ mod topology;
 mod units;
 
 pub use clock::{LinkClock, Slot, duration_ns, reserve};
-pub use link::{Delay, LinkSpec, NotADelay, chunk_bytes};
+pub use link::{
+    Accounting, BurstCredit, Delay, Jitter, LinkSpec, Loss, LossModel, NotADelay, Sharing,
+    chunk_bytes,
+};
 pub use region::RegionId;
 pub use share::max_min_shares;
 pub use topology::LinkId;

@@ -61,20 +61,110 @@ impl From<Delay> for f64 {
 #[error("{0} s is not a delay: it must be finite and not negative")]
 pub struct NotADelay(f64);
 
+/// Random extra delay of each chunk or datagram. It never reorders: what would overtake arrives together with what it
+/// would have overtaken.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub enum Jitter {
+    /// Every chunk takes the link's delay.
+    #[default]
+    None,
+    /// Evenly spread from none to this much more.
+    Uniform(Delay),
+    /// The positive half of a normal distribution with this standard deviation: delay is a floor.
+    Normal(Delay),
+}
+
+/// What loss does where bytes are not really lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum LossModel {
+    /// A sender that fills the link whatever is lost: the rate falls to rate x (1 - loss), and a message whose last
+    /// bandwidth x round trip is hit takes a round trip more.
+    #[default]
+    Goodput,
+    /// A sender that takes loss for congestion: each flow gets at most 1.22 x segment / (round trip x sqrt(loss)).
+    Mathis,
+}
+
+/// Share of datagrams that are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Loss {
+    /// From 0 (exact mode) to below 1.
+    pub share: f64,
+    /// What it does on the `virtual` back end; `packet` and `kernel` drop datagrams.
+    pub model: LossModel,
+}
+
+/// Which bytes a link's rate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Accounting {
+    /// The bytes of tensors alone.
+    #[default]
+    Payload,
+    /// Those of the IP packets that would carry them.
+    Ip,
+    /// Those of the Ethernet frames that would carry them.
+    Ethernet,
+}
+
+/// Among whom a link is shared equally.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Sharing {
+    /// Jobs, however many messages each has under way.
+    #[default]
+    PerJob,
+    /// Messages under way, as if each had a connection of its own.
+    PerFlow,
+}
+
+/// A bucket that fills while the link idles, as clouds police instances: the link gives its `rate` while there is
+/// credit, and `sustained` without.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BurstCredit {
+    /// Bytes in a full bucket; it is full at the start of a run.
+    pub bytes: u64,
+    /// At which it fills.
+    pub sustained: BitRate,
+}
+
 /// What one directed link gives: the emulation's target, the same whatever carries the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LinkSpec {
-    /// Payload bits per second of the whole link, shared by all that use it; 0 while it is down.
+    /// Bits per second of the whole link, shared by all that use it; 0 while it is down.
     pub rate: BitRate,
     /// From a bit's leaving to its arrival.
     pub delay: Delay,
+    /// Random extra delay.
+    pub jitter: Jitter,
+    /// Share of datagrams lost.
+    pub loss: Loss,
+    /// Which bytes `rate` counts.
+    pub accounting: Accounting,
+    /// Among whom it is shared equally.
+    pub sharing: Sharing,
+    /// Credit for bursts; absent where `rate` holds for ever.
+    pub burst: Option<BurstCredit>,
+    /// What the link's queue holds before it drops, bytes; absent for two bandwidth x round-trip products. The
+    /// `virtual` back end drops nothing.
+    pub queue_bytes: Option<u64>,
 }
 
 impl LinkSpec {
     /// A link of this rate and one-way delay, without loss or jitter.
     pub const fn new(rate: BitRate, delay: Delay) -> Self {
-        Self { rate, delay }
+        Self {
+            rate,
+            delay,
+            jitter: Jitter::None,
+            loss: Loss {
+                share: 0.0,
+                model: LossModel::Goodput,
+            },
+            accounting: Accounting::Payload,
+            sharing: Sharing::PerJob,
+            burst: None,
+            queue_bytes: None,
+        }
     }
 
     /// Seconds from the moment `bytes` may leave an idle link to their complete arrival; infinite

@@ -1,9 +1,9 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
-use bace_api::{CodecError, Prepare, TensorId, TransferSummary};
+use bace_api::{CodecError, NetworkRung, Prepare, TensorId, TransferSummary};
 use bace_socket::{
     BufferPool, CellTable, Connection, LinkCell, LinkSender, OutgoingMessage, Received,
-    ReceivedMessage, ReceiverConfig, ReceiverTask, SenderConfig, SocketError,
+    ReceivedMessage, ReceiverConfig, ReceiverTask, SenderConfig, Shaper, SocketError,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -30,6 +30,36 @@ pub enum NeighbourError {
     },
 }
 
+/// What a worker knows of the run's links.
+#[derive(Debug, Clone)]
+pub struct LinkAccess {
+    /// Who gives them their rates and delays.
+    pub network: NetworkRung,
+    /// Their clocks; absent without inter-region links.
+    pub clocks: Option<CellTable>,
+}
+
+impl LinkAccess {
+    /// Who shapes the link towards `neighbour`. A region's fabric is clocked wherever links between regions are shaped.
+    fn shaper(&self, neighbour: &bace_api::Neighbour) -> Result<Shaper, NeighbourError> {
+        let is_clocked = match self.network {
+            NetworkRung::Modelled | NetworkRung::Shaped => true,
+            NetworkRung::Packet | NetworkRung::Kernel => neighbour.clock.is_none(),
+            NetworkRung::None => false,
+        };
+        if !is_clocked {
+            return Ok(Shaper::Below);
+        }
+        match (neighbour.clock, &self.clocks) {
+            (None, _) => Ok(Shaper::Clock(LinkCell::private(neighbour.link.rate))),
+            (Some(index), Some(clocks)) => Ok(Shaper::Clock(clocks.cell(index as usize)?)),
+            (Some(_), None) => Err(NeighbourError::NoClocks(
+                neighbour.worker.certificate_name(),
+            )),
+        }
+    }
+}
+
 /// The stage on the other side of a boundary.
 #[derive(Debug)]
 pub struct Neighbour {
@@ -45,18 +75,10 @@ impl Neighbour {
     pub fn start(
         connection: Connection,
         neighbour: &bace_api::Neighbour,
-        clocks: Option<&CellTable>,
+        links: &LinkAccess,
         prepare: &Prepare,
     ) -> Result<Self, NeighbourError> {
-        let cell = match (neighbour.clock, clocks) {
-            (None, _) => LinkCell::private(neighbour.link.rate),
-            (Some(index), Some(clocks)) => clocks.cell(index as usize)?,
-            (Some(_), None) => {
-                return Err(NeighbourError::NoClocks(
-                    neighbour.worker.certificate_name(),
-                ));
-            }
-        };
+        let shaper = links.shaper(neighbour)?;
         // A neighbour is at most one iteration ahead, so that no more tensors than these wait on either side.
         let messages = 2 * prepare.job.micro_batches as usize + 1;
         let config = SenderConfig {
@@ -64,7 +86,7 @@ impl Neighbour {
             ..SenderConfig::default()
         };
         // The task ends with its queue or its connection, which the session closes.
-        let (sender, _task) = LinkSender::spawn(&connection, cell, &neighbour.link, config)?;
+        let (sender, _task) = LinkSender::spawn(&connection, shaper, &neighbour.link, config)?;
         let (out, inbox) = mpsc::channel(messages);
         let config = ReceiverConfig {
             max_message_bytes: prepare.job.boundary_bytes(),

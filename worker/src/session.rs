@@ -14,7 +14,7 @@ use bace_socket::{CellTable, Credentials, Endpoint, MessageReader, MessageWriter
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::neighbour::Neighbour;
+use crate::neighbour::{LinkAccess, Neighbour};
 use crate::peers::{Arrival, EarlyPeers, PeerKey, accept_peers};
 use crate::stage::Neighbours;
 
@@ -107,6 +107,7 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         worker,
         link_clocks,
         compute,
+        network,
         text,
     } = welcome
     else {
@@ -125,7 +126,7 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
     let session = Session {
         writer,
         data: Arc::clone(&data),
-        clocks,
+        links: LinkAccess { network, clocks },
         orders: channels.orders,
         job: None,
         early: EarlyPeers::new(EARLY_PEERS),
@@ -182,7 +183,7 @@ fn local_ip_towards(coordinator: SocketAddr) -> anyhow::Result<std::net::IpAddr>
 struct Session {
     writer: MessageWriter,
     data: Arc<Endpoint>,
-    clocks: Option<CellTable>,
+    links: LinkAccess,
     orders: mpsc::Sender<Order>,
     job: Option<CurrentJob>,
     early: EarlyPeers<Arrival>,
@@ -284,15 +285,15 @@ impl Session {
         if let Some(arrival) = early {
             self.arrived(arrival);
         }
-        let (data, clocks, orders) = (
+        let (data, links, orders) = (
             Arc::clone(&self.data),
-            self.clocks.clone(),
+            self.links.clone(),
             self.orders.clone(),
         );
         tokio::spawn(async move {
             let meeting = Meeting {
                 data: &data,
-                clocks: clocks.as_ref(),
+                links: &links,
                 prepare: &prepare,
             };
             match meeting.meet(previous, &mut closed).await {
@@ -395,7 +396,7 @@ fn close_once_released(neighbours: &Neighbours, closed: oneshot::Receiver<Never>
 /// How a stage finds its neighbours: it connects to the stage behind and is found by the one before.
 struct Meeting<'a> {
     data: &'a Endpoint,
-    clocks: Option<&'a CellTable>,
+    links: &'a LinkAccess,
     prepare: &'a Prepare,
 }
 
@@ -438,7 +439,7 @@ impl Meeting<'_> {
         Ok(Some(Neighbour::start(
             connection,
             next,
-            self.clocks,
+            self.links,
             self.prepare,
         )?))
     }
@@ -463,7 +464,7 @@ impl Meeting<'_> {
         Ok(Some(Neighbour::start(
             arrival.connection,
             previous,
-            self.clocks,
+            self.links,
             self.prepare,
         )?))
     }

@@ -8,7 +8,8 @@ use bace_netem::LinkSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ComputeRung, Iteration, Job, JobId, StageIndex, StageProgram, TensorId, WorkerId,
+    Attempt, ComputeRung, Iteration, Job, JobId, NetworkRung, StageIndex, StageProgram, TensorId,
+    WorkerId,
 };
 
 /// Version of these messages; both sides refuse another one.
@@ -35,6 +36,8 @@ pub enum ToWorker {
         link_clocks: Option<PathBuf>,
         /// Who takes the time of compute in this run.
         compute: ComputeRung,
+        /// Who takes the time of transfers in this run.
+        network: NetworkRung,
         /// File or folder of training text; absent for the worker's default.
         text: Option<PathBuf>,
     },

@@ -40,6 +40,8 @@ pub enum NetworkRung {
     Modelled,
     /// Bytes cross QUIC and are released when the emulated link would have delivered them.
     Shaped,
+    /// Bytes cross QUIC, whose datagrams are delayed, queued and lost one by one in user space.
+    Packet,
     /// The kernel's queueing disciplines shape the bytes.
     Kernel,
     /// Bytes cross QUIC as fast as they can.

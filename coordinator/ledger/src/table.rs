@@ -91,6 +91,7 @@ fn rung(header: &Header) -> String {
     let network = match header.network {
         NetworkRung::Modelled => "modelled",
         NetworkRung::Shaped => "shaped",
+        NetworkRung::Packet => "packet",
         NetworkRung::Kernel => "kernel",
         NetworkRung::None => "none",
     };

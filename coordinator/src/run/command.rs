@@ -11,7 +11,7 @@ use bace_ledger::{RunFolder, Summary};
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
-use crate::wrong_input::OrWrongInput;
+use crate::wrong_input::{OrWrongInput, WrongInput};
 
 use super::driver::{Driver, DriverPlan, Interrupts};
 use super::fleet::{Door, Fleet, FleetPlan};
@@ -46,6 +46,14 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         || default_rung(&args.device, &devices, &loaded),
         ComputeRung::from,
     );
+    let network = args
+        .network
+        .map_or(loaded.scenario.network.backend, NetworkRung::from);
+    if matches!(network, NetworkRung::Packet | NetworkRung::Kernel) {
+        return Err(WrongInput::error(
+            "use this network back end: a run can have `virtual` or `none`",
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -62,7 +70,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         started: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
         clock: ClockKind::Wall,
         compute,
-        network: NetworkRung::Shaped,
+        network,
         iteration_model: None,
     });
     let mut recorder = Recorder::new(ledger, &header);
@@ -73,6 +81,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         await_workers: args.await_workers,
         devices,
         compute,
+        network,
         // Workers that people start may stand in another folder.
         text: args.data.map(std::path::absolute).transpose()?,
     };

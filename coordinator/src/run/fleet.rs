@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use bace_api::{COORDINATOR_NAME, ComputeRung, FromWorker, Record, ToWorker, WorkerId};
+use bace_api::{
+    COORDINATOR_NAME, ComputeRung, FromWorker, NetworkRung, Record, ToWorker, WorkerId,
+};
 use bace_engine::Scenario;
 use bace_netem::{LinkId, RegionId};
 use bace_socket::{CellTable, Connection, Endpoint, Profile, RunAuthority, host_id, now_ns};
@@ -42,6 +44,8 @@ pub struct FleetPlan {
     pub devices: Vec<String>,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
+    /// Who takes the time of transfers.
+    pub network: NetworkRung,
     /// Training text; absent for the workers' default.
     pub text: Option<PathBuf>,
 }
@@ -182,6 +186,7 @@ impl Fleet {
             worker,
             link_clocks: clocks_path.clone(),
             compute: plan.compute,
+            network: plan.network,
             text: plan.text.clone(),
         };
         let deadline = (!plan.await_workers).then(|| Instant::now() + READY_TIMEOUT);

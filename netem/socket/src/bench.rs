@@ -13,7 +13,7 @@ use crate::pool::BufferPool;
 use crate::quic::{Connection, Endpoint};
 use crate::receive::{Received, ReceiverConfig, ReceiverTask};
 use crate::runtime::NetThread;
-use crate::send::{LinkSender, OutgoingMessage, SenderConfig};
+use crate::send::{LinkSender, OutgoingMessage, SenderConfig, Shaper};
 use crate::timer::now_ns;
 use crate::transport::Profile;
 
@@ -171,7 +171,12 @@ async fn connect(
 ) -> Result<LinkSender, SocketError> {
     let endpoint = Endpoint::bind(from, credentials, Profile::data())?;
     let connection: Connection = endpoint.connect(to, RECEIVER_NAME).await?;
-    let (sender, _task) = LinkSender::spawn(&connection, cell, spec, SenderConfig::default())?;
+    let (sender, _task) = LinkSender::spawn(
+        &connection,
+        Shaper::Clock(cell),
+        spec,
+        SenderConfig::default(),
+    )?;
     Ok(sender)
 }
 

@@ -14,6 +14,9 @@ use crate::pool::{BufferPool, PooledBuffer};
 /// The longest header of a message, bytes.
 pub const MAX_HEADER_BYTES: usize = 4096;
 
+/// The time of delivery of a chunk that no clock has timed: it is due as soon as it is here.
+pub(crate) const ON_ARRIVAL_NS: u64 = 0;
+
 const PRELUDE_BYTES: usize = 20;
 const CHUNK_FRAME_BYTES: usize = 12;
 

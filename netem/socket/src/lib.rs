@@ -41,6 +41,6 @@ pub use pool::{BufferPool, PooledBuffer};
 pub use quic::{Connection, Endpoint, PendingPeer};
 pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask, Timing};
 pub use runtime::{NetThread, yield_to_network};
-pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask};
+pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask, Shaper};
 pub use timer::{DeadlineTimer, now_ns};
 pub use transport::Profile;

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::SocketError;
 use crate::cell::LinkCell;
-use crate::frame::{Decoded, Decoder, FrameError};
+use crate::frame::{Decoded, Decoder, FrameError, ON_ARRIVAL_NS};
 use crate::hold::HoldQueue;
 use crate::pool::BufferPool;
 use crate::quic::Connection;
@@ -45,7 +45,7 @@ pub struct ReceivedMessage {
 pub struct Timing {
     /// The sender could have sent it.
     pub ready_ns: u64,
-    /// The link delivers it.
+    /// The link delivers it; where no clock timed it, its arrival.
     pub deliver_at_ns: u64,
     /// Its last byte was here; after `deliver_at_ns` the host could not keep up with the link.
     pub arrived_ns: u64,
@@ -202,7 +202,14 @@ struct Arrived {
 
 impl Arrived {
     fn late_ns(&self) -> u64 {
-        self.arrived_ns.saturating_sub(self.decoded.deliver_at_ns)
+        self.arrived_ns.saturating_sub(self.due_ns())
+    }
+
+    fn due_ns(&self) -> u64 {
+        match self.decoded.deliver_at_ns {
+            ON_ARRIVAL_NS => self.arrived_ns,
+            deliver_at_ns => deliver_at_ns,
+        }
     }
 }
 
@@ -291,7 +298,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 {
                     cell.count_late(message.late_ns());
                 }
-                let due_ns = message.decoded.deliver_at_ns;
+                let due_ns = message.due_ns();
                 self.hold.fill(place, due_ns, message);
                 Ok(())
             }
@@ -306,7 +313,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     async fn hand_up(&self, message: Arrived) -> Result<(), ()> {
         let timing = Timing {
             ready_ns: message.decoded.ready_ns,
-            deliver_at_ns: message.decoded.deliver_at_ns,
+            deliver_at_ns: message.due_ns(),
             arrived_ns: message.arrived_ns,
             delivered_ns: now_ns(),
         };

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::SocketError;
 use crate::cell::LinkCell;
-use crate::frame::{self, MAX_HEADER_BYTES};
+use crate::frame::{self, MAX_HEADER_BYTES, ON_ARRIVAL_NS};
 use crate::quic::Connection;
 use crate::timer::{DeadlineTimer, now_ns};
 
@@ -28,6 +28,9 @@ const DOWN_POLL_NS: u64 = 2_000_000;
 const MIN_CHUNKS_IN_FLIGHT: u64 = 4;
 /// Bytes that may be in flight, as a multiple of those that the link itself holds.
 const IN_FLIGHT_SHARE: f64 = 2.0;
+/// What is written at a time where no link is clocked: the whole of a larger piece would stay in memory until its last
+/// byte is acknowledged.
+const UNCLOCKED_CHUNK_BYTES: usize = 256 * 1024;
 const BITS_PER_BYTE: f64 = 8.0;
 const BITS_PER_MEGABIT: f64 = 1e6;
 
@@ -41,6 +44,16 @@ pub struct OutgoingMessage {
     /// When the message can leave, ns of [`now_ns`]. Queued before that, it leaves on time however late its sender
     /// wakes up; queued after, its slot is taken as of then.
     pub ready_ns: u64,
+}
+
+/// Who gives a link its rate and delay.
+#[derive(Debug, Clone)]
+pub enum Shaper {
+    /// The sender and its receiver: every chunk reserves its slot on the link's clock.
+    Clock(LinkCell),
+    /// Whatever carries QUIC's datagrams, if anything does: chunks are written as soon as they are ready, and messages
+    /// are handed up when they are whole.
+    Below,
 }
 
 /// The knobs of a sender.
@@ -112,7 +125,7 @@ pub struct SenderReport {
 }
 
 impl LinkSender {
-    /// Starts a sender on `connection` within the current tokio runtime. The rate is the cell's,
+    /// Starts a sender on `connection` within the current tokio runtime. The rate of a clocked link is the cell's,
     /// whatever it changes to; delay and the bound on bytes in flight are `spec`'s.
     ///
     /// # Errors
@@ -122,7 +135,7 @@ impl LinkSender {
     /// Outside a tokio runtime.
     pub fn spawn(
         connection: &Connection,
-        cell: LinkCell,
+        shaper: Shaper,
         spec: &LinkSpec,
         config: SenderConfig,
     ) -> Result<(Self, SenderTask), SocketError> {
@@ -131,7 +144,7 @@ impl LinkSender {
         let (queue, waiting) = mpsc::channel(config.queue_messages.max(1));
         let worker = Worker {
             connection: connection.clone(),
-            cell,
+            shaper,
             delay: spec.delay,
             lookahead: config.lookahead,
             lookahead_ns,
@@ -231,7 +244,7 @@ fn three_digits_down(number: f64) -> f64 {
 
 struct Worker {
     connection: Connection,
-    cell: LinkCell,
+    shaper: Shaper,
     delay: Delay,
     lookahead: Duration,
     lookahead_ns: u64,
@@ -269,10 +282,7 @@ impl Worker {
         let mut head = frame::encode_head(&message.header, bytes, message.ready_ns);
         let mut payload = message.payload;
         loop {
-            let size = payload.len().min(chunk_bytes(self.cell.rate()) as usize);
-            let slot = self.await_slot(size as u64, message.ready_ns).await?;
-            let deliver_at_ns = slot.end_ns.saturating_add(self.delay.nanos());
-            self.in_flight.add(deliver_at_ns, size as u64);
+            let (size, deliver_at_ns) = self.next_chunk(payload.len(), message.ready_ns).await?;
             frame::put_chunk_frame(&mut head, size as u32, deliver_at_ns);
             let mut pieces = [head.split().freeze(), payload.split_to(size)];
             // An empty piece is never written.
@@ -317,18 +327,32 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits until the next chunk may be written: in its slot, or a little before. Ends with the
-    /// connection, which a link that is down or slow may outlast by hours.
-    async fn await_slot(&mut self, bytes: u64, ready_ns: u64) -> Result<Slot, SocketError> {
+    /// The next chunk of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
+    /// link delivers it. Ends with the connection, which a link that is down or slow may outlast by hours.
+    async fn next_chunk(
+        &mut self,
+        left: usize,
+        ready_ns: u64,
+    ) -> Result<(usize, u64), SocketError> {
         let connection = self.connection.clone();
         let slot = async {
-            self.wait_until_near(ready_ns).await?;
-            self.wait_for_room(bytes).await?;
-            let slot = self.reserve(bytes, ready_ns).await?;
+            let cell = match &self.shaper {
+                Shaper::Clock(cell) => cell.clone(),
+                Shaper::Below => {
+                    self.timer.wait_until(ready_ns).await?;
+                    return Ok((left.min(UNCLOCKED_CHUNK_BYTES), ON_ARRIVAL_NS));
+                }
+            };
+            let size = left.min(chunk_bytes(cell.rate()) as usize);
+            self.wait_until_near(&cell, ready_ns).await?;
+            self.wait_for_room(&cell, size as u64).await?;
+            let slot = self.reserve(&cell, size as u64, ready_ns).await?;
             self.timer
                 .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
                 .await?;
-            Ok(slot)
+            let deliver_at_ns = slot.end_ns.saturating_add(self.delay.nanos());
+            self.in_flight.add(deliver_at_ns, size as u64);
+            Ok((size, deliver_at_ns))
         };
         tokio::select! {
             biased;
@@ -339,8 +363,8 @@ impl Worker {
 
     /// Waits for a message that is queued before it is ready. On a link that others use its slot is not reserved before:
     /// they would have to wait for a message that does not exist yet.
-    async fn wait_until_near(&mut self, ready_ns: u64) -> Result<(), SocketError> {
-        let early_ns = if self.cell.is_shared() {
+    async fn wait_until_near(&mut self, cell: &LinkCell, ready_ns: u64) -> Result<(), SocketError> {
+        let early_ns = if cell.is_shared() {
             0
         } else {
             self.lookahead_ns
@@ -352,9 +376,9 @@ impl Worker {
 
     /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would
     /// have to wait for.
-    async fn wait_for_room(&mut self, bytes: u64) -> Result<(), SocketError> {
+    async fn wait_for_room(&mut self, cell: &LinkCell, bytes: u64) -> Result<(), SocketError> {
         loop {
-            let spec = LinkSpec::new(self.cell.rate(), self.delay);
+            let spec = LinkSpec::new(cell.rate(), self.delay);
             let limit =
                 bytes_in_flight(&spec, self.delay, self.lookahead).min(self.max_in_flight_bytes);
             self.in_flight.forget_delivered(now_ns());
@@ -368,9 +392,14 @@ impl Worker {
     }
 
     /// The slot of the next chunk, as soon as the link is up.
-    async fn reserve(&mut self, bytes: u64, ready_ns: u64) -> Result<Slot, SocketError> {
+    async fn reserve(
+        &mut self,
+        cell: &LinkCell,
+        bytes: u64,
+        ready_ns: u64,
+    ) -> Result<Slot, SocketError> {
         loop {
-            if let Some(slot) = self.cell.reserve(bytes, ready_ns) {
+            if let Some(slot) = cell.reserve(bytes, ready_ns) {
                 return Ok(slot);
             }
             self.timer.wait_until(now_ns() + DOWN_POLL_NS).await?;

@@ -30,6 +30,8 @@ pub(super) struct ScenarioFile {
     #[serde(default)]
     pub policy: PolicyFile,
     #[serde(default)]
+    pub network: NetworkFile,
+    #[serde(default)]
     pub link_change: Vec<Spanned<LinkChangeFile>>,
     #[serde(default)]
     pub gpu_change: Vec<GpuChangeFile>,
@@ -128,6 +130,24 @@ pub(super) struct PolicyFile {
     pub min_share: Option<Spanned<f64>>,
     pub time_slack: Option<Spanned<f64>>,
     pub aging_per_hour: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkFile {
+    pub backend: Option<BackendFile>,
+    pub receipt_error: Option<Spanned<f64>>,
+    pub receipt_error_ms: Option<Spanned<f64>>,
+    pub late_share: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BackendFile {
+    Virtual,
+    Packet,
+    Kernel,
+    None,
 }
 
 /// A number, a list of steps or the name of a CSV file.

@@ -17,6 +17,6 @@ mod vary;
 
 pub use draw::{Dice, Draw};
 pub use error::ScenarioError;
-pub use types::{GpuChange, LinkChange, PolicySettings, Region, Scenario};
+pub use types::{GpuChange, LinkChange, NetworkSettings, PolicySettings, Region, Scenario};
 pub use values::ReadSource;
 pub use vary::Knob;

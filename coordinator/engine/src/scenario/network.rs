@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bace_api::NetworkRung;
 use bace_netem::{BitRate, Delay, LinkId, LinkSpec, RegionId};
 use toml::Spanned;
 
 use super::error::{Fault, suggestion};
-use super::file::{GpuChangeFile, LinkChangeFile, LinkFile};
+use super::file::{BackendFile, GpuChangeFile, LinkChangeFile, LinkFile, NetworkFile};
 use super::limits;
-use super::types::{GpuChange, LinkChange, Region};
+use super::types::{GpuChange, LinkChange, NetworkSettings, Region};
 use super::values::{count, number};
 
 const BPS_PER_MBPS: f64 = 1e6;
@@ -73,6 +74,29 @@ pub(super) fn links(
         }
     }
     Ok(links)
+}
+
+/// How links are emulated.
+pub(super) fn settings(file: &NetworkFile) -> Result<NetworkSettings, Fault> {
+    let default = NetworkSettings::default();
+    let knob = |value: &Option<Spanned<f64>>, range, default| {
+        value
+            .as_ref()
+            .map_or(Ok(default), |value| number(value, range))
+    };
+    let error_ms = default.receipt_error_s / SECONDS_PER_MS;
+    Ok(NetworkSettings {
+        backend: match file.backend {
+            None => default.backend,
+            Some(BackendFile::Virtual) => NetworkRung::Shaped,
+            Some(BackendFile::Packet) => NetworkRung::Packet,
+            Some(BackendFile::Kernel) => NetworkRung::Kernel,
+            Some(BackendFile::None) => NetworkRung::None,
+        },
+        receipt_error: knob(&file.receipt_error, limits::KNOB, default.receipt_error)?,
+        receipt_error_s: knob(&file.receipt_error_ms, limits::DELAY_MS, error_ms)? * SECONDS_PER_MS,
+        late_share: knob(&file.late_share, limits::KNOB, default.late_share)?,
+    })
 }
 
 /// Capacity changes by time; those of one instant in file order.

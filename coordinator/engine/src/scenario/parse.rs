@@ -80,6 +80,7 @@ fn validate(file: &ScenarioFile, sources: ReadSource<'_>) -> Result<Scenario, Fa
         links,
         jobs,
         policy: policy(&file.policy)?,
+        network: network::settings(&file.network)?,
         link_changes,
         gpu_changes,
         regions,

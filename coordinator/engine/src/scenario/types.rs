@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bace_api::Job;
+use bace_api::{Job, NetworkRung};
 use bace_models::GpuType;
 use bace_netem::{BitRate, LinkId, LinkSpec, RegionId};
 
@@ -26,6 +26,8 @@ pub struct Scenario {
     pub jobs: Vec<Job>,
     /// Knobs of the policies.
     pub policy: PolicySettings,
+    /// How links are emulated in real runs, and how true they have to be.
+    pub network: NetworkSettings,
     /// Capacity changes of links, by time.
     pub link_changes: Vec<LinkChange>,
     /// GPU losses and returns, by time.
@@ -70,6 +72,30 @@ impl Default for PolicySettings {
             min_share: 1.0,
             time_slack: 0.05,
             aging_per_hour: 0.0,
+        }
+    }
+}
+
+/// How links are emulated in real runs; simulations do not look at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NetworkSettings {
+    /// Who gives links their rates and delays, unless the command line says otherwise.
+    pub backend: NetworkRung,
+    /// How far a measured link may be off, as a share of what is expected of it.
+    pub receipt_error: f64,
+    /// How far a measured link may be off in seconds, where that is more.
+    pub receipt_error_s: f64,
+    /// Share of a link's messages that may arrive more than a millisecond late before the run counts as not valid.
+    pub late_share: f64,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            backend: NetworkRung::Shaped,
+            receipt_error: 0.02,
+            receipt_error_s: 0.001,
+            late_share: 0.05,
         }
     }
 }

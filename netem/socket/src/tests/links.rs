@@ -10,7 +10,7 @@ use super::support::*;
 use crate::frame::{encode_head, put_chunk_frame};
 use crate::{
     BufferPool, CellTable, FrameError, LinkCell, LinkSender, NetThread, OutgoingMessage, Profile,
-    Received, ReceiverConfig, ReceiverTask, SenderConfig, SocketError, now_ns,
+    Received, ReceiverConfig, ReceiverTask, SenderConfig, Shaper, SocketError, now_ns,
 };
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn limits_hold_before_anything_is_sent() {
     let vast = spec(1e9, 10_000.0);
     let refused = LinkSender::spawn(
         &pair.client,
-        LinkCell::private(vast.rate),
+        Shaper::Clock(LinkCell::private(vast.rate)),
         &vast,
         SenderConfig::default(),
     );
@@ -391,7 +391,8 @@ async fn limits_hold_before_anything_is_sent() {
         ..SenderConfig::default()
     };
     let down = LinkCell::private(BitRate::ZERO);
-    let (sender, _task) = LinkSender::spawn(&pair.client, down, &spec(1.0, 0.0), config).unwrap();
+    let (sender, _task) =
+        LinkSender::spawn(&pair.client, Shaper::Clock(down), &spec(1.0, 0.0), config).unwrap();
     let long_header = OutgoingMessage {
         header: pattern(4_097),
         ..message(Bytes::new())

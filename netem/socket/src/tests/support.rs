@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     BufferPool, Connection, Endpoint, LinkCell, LinkSender, OutgoingMessage, Profile, Received,
-    ReceivedMessage, ReceiverConfig, ReceiverTask, RunAuthority, SenderConfig, SenderTask,
+    ReceivedMessage, ReceiverConfig, ReceiverTask, RunAuthority, SenderConfig, SenderTask, Shaper,
     SocketError, now_ns,
 };
 
@@ -84,7 +84,13 @@ pub(super) fn send(
     cell: LinkCell,
     spec: &LinkSpec,
 ) -> (LinkSender, SenderTask) {
-    LinkSender::spawn(connection, cell, spec, SenderConfig::default()).unwrap()
+    LinkSender::spawn(
+        connection,
+        Shaper::Clock(cell),
+        spec,
+        SenderConfig::default(),
+    )
+    .unwrap()
 }
 
 /// Waits until a first part of a message is here.
