@@ -127,6 +127,9 @@ pub enum SocketError {
     /// A link of rate 0 where one that carries something is needed.
     #[error("measure a link that is down")]
     LinkDown,
+    /// A measurement in which no message arrived.
+    #[error("measure loopback: no message arrived in time")]
+    NothingCarried,
     /// The sender's queue has no room.
     #[error("queue a message: {0} are waiting already")]
     QueueFull(usize),

@@ -30,7 +30,9 @@ mod tests;
 mod timer;
 mod transport;
 
-pub use bench::{LinkMeasurement, measure_link};
+pub use bench::{
+    LINKS_SHARE, LinkMeasurement, LoopbackCeiling, loopback_ceiling, measure_link, tcp_ceiling,
+};
 pub use cell::{CellCounters, CellTable, LinkCell};
 pub use control::{MessageReader, MessageWriter};
 pub use credentials::{Credentials, RunAuthority};

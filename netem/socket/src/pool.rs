@@ -49,10 +49,11 @@ impl BufferPool {
 
     /// A buffer of `len` bytes with arbitrary contents.
     pub fn take(&self, len: usize) -> PooledBuffer {
-        let mut storage = self.shared.take_best_fit(len).unwrap_or_default();
-        if storage.len() < len {
-            storage.resize(len, 0);
-        }
+        // Zeroed by the system where it is large, and not once more here.
+        let storage = self
+            .shared
+            .take_best_fit(len)
+            .unwrap_or_else(|| vec![0; len]);
         PooledBuffer {
             storage,
             len,
