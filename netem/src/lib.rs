@@ -5,6 +5,7 @@
 
 mod clock;
 mod link;
+mod receipt;
 mod region;
 mod share;
 mod topology;
@@ -14,6 +15,9 @@ pub use clock::{LinkClock, Slot, duration_ns, reserve};
 pub use link::{
     Accounting, BurstCredit, Delay, Jitter, LinkSpec, Loss, LossModel, NotADelay, Sharing,
     chunk_bytes,
+};
+pub use receipt::{
+    Allowance, Finding, Miss, Promise, Quantity, Shaping, Timing, jain_index, seconds_between,
 };
 pub use region::RegionId;
 pub use share::max_min_shares;

@@ -41,7 +41,7 @@ pub use frame::{FrameError, MAX_HEADER_BYTES};
 pub use host::host_id;
 pub use pool::{BufferPool, PooledBuffer};
 pub use quic::{Connection, Endpoint, PendingPeer};
-pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask, Timing};
+pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask};
 pub use runtime::{NetThread, yield_to_network};
 pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask, Shaper};
 pub use timer::{DeadlineTimer, now_ns};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bace_netem::Timing;
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -38,19 +39,6 @@ pub struct ReceivedMessage {
     pub payload: Bytes,
     /// When what happened.
     pub timing: Timing,
-}
-
-/// The times of one message, ns of [`now_ns`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// The sender could have sent it.
-    pub ready_ns: u64,
-    /// The link delivers it; where no clock timed it, its arrival.
-    pub deliver_at_ns: u64,
-    /// Its last byte was here; after `deliver_at_ns` the host could not keep up with the link.
-    pub arrived_ns: u64,
-    /// It was handed up.
-    pub delivered_ns: u64,
 }
 
 /// What a receiver hands up.

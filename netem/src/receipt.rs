@@ -1,0 +1,413 @@
+//! What a measured link is held against: expectations from its spec, and how far a figure may be off.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BitRate, Jitter, LinkSpec};
+
+/// Standard deviations within which a normal delay is taken to stay: one draw in two million is beyond.
+const NORMAL_REACH: f64 = 5.0;
+/// Jain's index of two senders that count as equal: shares of 0.45 and 0.55 have it. Each holds a turn of one chunk, and a
+/// measured stretch of a slow link has few of them.
+const EQUAL_JAIN: f64 = 0.99;
+
+/// The times of one message in nanoseconds of the receiver's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// The sender could have sent it.
+    pub ready_ns: u64,
+    /// The link delivers it; where no clock timed it, its arrival.
+    pub deliver_at_ns: u64,
+    /// Its last byte was here; after `deliver_at_ns` the host could not keep up with the link.
+    pub arrived_ns: u64,
+    /// It was handed up.
+    pub delivered_ns: u64,
+}
+
+impl Timing {
+    /// From the moment it could leave to the moment its receiver had it, s. Here, and in [`Self::physical_s`], times of the
+    /// sender and of the receiver meet; between hosts they are as true as the offset that was taken off.
+    pub fn transit_s(&self) -> f64 {
+        seconds_between(self.ready_ns, self.delivered_ns)
+    }
+
+    /// From the moment it could leave to the arrival of its last byte, s; what no emulated link can go below.
+    pub fn physical_s(&self) -> f64 {
+        seconds_between(self.ready_ns, self.arrived_ns)
+    }
+
+    /// By how much its last byte came after the link would have delivered it, s.
+    pub fn late_s(&self) -> f64 {
+        seconds_between(self.deliver_at_ns, self.arrived_ns).max(0.0)
+    }
+}
+
+/// Seconds from one reading of a clock to another, negative if it comes before.
+pub fn seconds_between(from_ns: u64, to_ns: u64) -> f64 {
+    if to_ns >= from_ns {
+        (to_ns - from_ns) as f64 / 1e9
+    } else {
+        -((from_ns - to_ns) as f64 / 1e9)
+    }
+}
+
+/// What of a link is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Quantity {
+    /// Payload of messages sent back to back, bit/s.
+    #[serde(rename = "rate_bps")]
+    Rate,
+    /// From the moment a message could leave an idle link to its complete arrival, s.
+    #[serde(rename = "completion_s")]
+    Completion,
+    /// The same of a message of one byte, without the time of that byte, s.
+    #[serde(rename = "delay_s")]
+    Delay,
+    /// Payload of two processes that send at once, bit/s.
+    #[serde(rename = "shared_rate_bps")]
+    SharedRate,
+    /// Jain's index of what those two got: 1 if each had the same, 0.5 if one had all.
+    #[serde(rename = "jain_index")]
+    Fairness,
+}
+
+/// A measured figure and what it is held against, in the quantity's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was measured.
+    pub quantity: Quantity,
+    /// What the link is to give.
+    pub configured: f64,
+    /// What it gave.
+    pub measured: f64,
+    /// The least that counts as true; absent where nothing is promised downwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// The most that counts as true; absent where nothing is promised upwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+}
+
+/// How a figure misses its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// The link gives less than it should: fewer bits a second, or later.
+    Short,
+    /// The link gives more than it should.
+    Over,
+    /// The link is not shared equally.
+    Unequal,
+}
+
+impl Finding {
+    /// Measured less configured.
+    pub fn error(&self) -> f64 {
+        self.measured - self.configured
+    }
+
+    /// Whether anything is promised of it.
+    pub fn is_judged(&self) -> bool {
+        self.at_least.is_some() || self.at_most.is_some()
+    }
+
+    /// How it misses, if it does.
+    pub fn miss(&self) -> Option<Miss> {
+        let is_low = self.at_least.is_some_and(|least| self.measured < least);
+        let is_high = self.at_most.is_some_and(|most| self.measured > most);
+        let (low, high) = match self.quantity {
+            Quantity::Rate | Quantity::SharedRate => (Miss::Short, Miss::Over),
+            Quantity::Completion | Quantity::Delay => (Miss::Over, Miss::Short),
+            Quantity::Fairness => (Miss::Unequal, Miss::Unequal),
+        };
+        if is_low {
+            Some(low)
+        } else if is_high {
+            Some(high)
+        } else {
+            None
+        }
+    }
+}
+
+/// How far a time may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowance {
+    /// As a share of the expected time.
+    pub share: f64,
+    /// In seconds, where that is more.
+    pub seconds: f64,
+}
+
+impl Allowance {
+    fn of(&self, expected_s: f64) -> f64 {
+        self.seconds.max(self.share * expected_s)
+    }
+}
+
+/// Who shapes a link, which decides what can be promised of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shaping {
+    /// A clock for every chunk: all is promised.
+    Clocked,
+    /// Datagrams below QUIC: the link is a bound, and QUIC's congestion control decides how much of it is used.
+    Datagrams,
+    /// Nobody: nothing is promised.
+    Nothing,
+}
+
+/// What a link promises.
+#[derive(Debug, Clone, Copy)]
+pub struct Promise<'a> {
+    /// The link.
+    pub spec: &'a LinkSpec,
+    /// Who shapes it.
+    pub shaping: Shaping,
+    /// How far it may be off.
+    pub allowance: Allowance,
+}
+
+impl Promise<'_> {
+    /// One-way delay of a tiny message, whose bytes' time has been taken off.
+    pub fn delay(&self, measured_s: f64) -> Finding {
+        let ideal_s = self.spec.delay.seconds();
+        // A single datagram meets no congestion control, but it may be lost and sent again.
+        let is_bounded = self.shaping == Shaping::Clocked || self.spec.loss.share == 0.0;
+        self.time(Quantity::Delay, ideal_s, measured_s, is_bounded)
+    }
+
+    /// Completion of an isolated message of `bytes`.
+    pub fn completion(&self, bytes: u64, measured_s: f64) -> Finding {
+        let ideal_s = self.spec.ideal_seconds(bytes);
+        let is_bounded = self.shaping == Shaping::Clocked;
+        self.time(Quantity::Completion, ideal_s, measured_s, is_bounded)
+    }
+
+    /// Rate at which `bytes` followed a message of `first_bytes` back to back, measured over about as long as they take.
+    pub fn rate(&self, first_bytes: u64, bytes: u64, measured: BitRate) -> Finding {
+        let all = first_bytes.saturating_add(bytes);
+        let ideal_s = self.spec.ideal_seconds(all) - self.spec.ideal_seconds(first_bytes);
+        let is_filled = self.shaping == Shaping::Clocked;
+        self.throughput(Quantity::Rate, (bytes, ideal_s), measured, is_filled)
+    }
+
+    /// Rate of `bytes` from two processes together, from when the first could leave.
+    pub fn shared_rate(&self, bytes: u64, measured: BitRate) -> Finding {
+        let ideal_s = self.spec.ideal_seconds(bytes) - self.spec.delay.seconds();
+        let is_filled = self.shaping == Shaping::Clocked && self.spec.loss.share == 0.0;
+        self.throughput(Quantity::SharedRate, (bytes, ideal_s), measured, is_filled)
+    }
+
+    /// Jain's index of two equal senders.
+    pub fn fairness(&self, measured: f64) -> Finding {
+        let is_equal = self.shaping == Shaping::Clocked && self.spec.loss.share == 0.0;
+        Finding {
+            quantity: Quantity::Fairness,
+            configured: 1.0,
+            measured,
+            at_least: is_equal.then_some(EQUAL_JAIN),
+            at_most: None,
+        }
+    }
+
+    fn time(&self, quantity: Quantity, ideal_s: f64, measured: f64, is_bounded: bool) -> Finding {
+        let allowed_s = self.allowance.of(ideal_s);
+        let is_shaped = self.shaping != Shaping::Nothing;
+        Finding {
+            quantity,
+            configured: ideal_s,
+            measured,
+            at_least: is_shaped.then_some(ideal_s - allowed_s),
+            at_most: (is_shaped && is_bounded).then_some(ideal_s + allowed_s + self.spread_s()),
+        }
+    }
+
+    fn throughput(
+        &self,
+        quantity: Quantity,
+        (bytes, ideal_s): (u64, f64),
+        measured: BitRate,
+        is_filled: bool,
+    ) -> Finding {
+        let off_s = self.allowance.of(ideal_s) + self.spread_s();
+        let within =
+            |seconds: f64| (seconds > 0.0).then(|| BitRate::carrying(bytes, seconds).bps());
+        let is_shaped = self.shaping != Shaping::Nothing;
+        Finding {
+            quantity,
+            configured: BitRate::carrying(bytes, ideal_s).bps(),
+            measured: measured.bps(),
+            at_least: within(ideal_s + off_s).filter(|_| is_shaped && is_filled),
+            at_most: within(ideal_s - off_s).filter(|_| is_shaped),
+        }
+    }
+
+    /// What random impairments may add to one message, s.
+    fn spread_s(&self) -> f64 {
+        let jitter_s = match self.spec.jitter {
+            Jitter::None => 0.0,
+            Jitter::Uniform(most) => most.seconds(),
+            Jitter::Normal(deviation) => NORMAL_REACH * deviation.seconds(),
+        };
+        // A loss costs a message at most one more round trip.
+        let recovery_s = if self.spec.loss.share > 0.0 {
+            2.0 * self.spec.delay.seconds()
+        } else {
+            0.0
+        };
+        jitter_s + recovery_s
+    }
+}
+
+/// Jain's index of what equal senders got.
+pub fn jain_index(shares: &[f64]) -> f64 {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Delay, Loss, LossModel};
+
+    const ALLOWANCE: Allowance = Allowance {
+        share: 0.02,
+        seconds: 0.001,
+    };
+
+    fn spec(mbps: f64, delay_ms: f64) -> LinkSpec {
+        LinkSpec::new(
+            BitRate::from_bps(mbps * 1e6).unwrap(),
+            Delay::from_seconds(delay_ms / 1e3).unwrap(),
+        )
+    }
+
+    fn promise(spec: &LinkSpec, shaping: Shaping) -> Promise<'_> {
+        Promise {
+            spec,
+            shaping,
+            allowance: ALLOWANCE,
+        }
+    }
+
+    fn mbps(value: f64) -> BitRate {
+        BitRate::from_bps(value * 1e6).unwrap()
+    }
+
+    #[test]
+    fn a_time_may_be_off_by_the_share_or_by_the_seconds() {
+        // 1 MB at 100 Mbit/s is 80 ms: with 20 ms of delay 2 ms are allowed.
+        let spec = spec(100.0, 20.0);
+        let promise = promise(&spec, Shaping::Clocked);
+        let miss = |seconds| promise.completion(1_000_000, seconds).miss();
+        assert_eq!(miss(0.100), None);
+        assert_eq!(miss(0.1019), None);
+        assert_eq!(miss(0.1021), Some(Miss::Short));
+        assert_eq!(miss(0.0981), None);
+        assert_eq!(miss(0.0979), Some(Miss::Over));
+        // 2 % of 20 ms are less than 1 ms.
+        assert_eq!(promise.delay(0.0209).miss(), None);
+        assert_eq!(promise.delay(0.0211).miss(), Some(Miss::Short));
+        assert_eq!(promise.delay(0.0).miss(), Some(Miss::Over));
+    }
+
+    #[test]
+    fn a_rate_may_be_off_by_what_its_time_may_be() {
+        // 2.5 MB at 100 Mbit/s are 200 ms: 4 ms are 2 %.
+        let spec = spec(100.0, 20.0);
+        let promise = promise(&spec, Shaping::Clocked);
+        let finding = |measured| promise.rate(500_000, 2_500_000, mbps(measured));
+        assert!((finding(100.0).configured - 100e6).abs() < 1.0);
+        assert_eq!(finding(98.1).miss(), None);
+        assert_eq!(finding(98.0).miss(), Some(Miss::Short));
+        assert_eq!(finding(102.0).miss(), None);
+        assert_eq!(finding(102.1).miss(), Some(Miss::Over));
+        // Bytes that take a fiftieth of a millisecond cannot be told from none.
+        let short = promise.rate(250, 250, mbps(10_000.0));
+        assert_eq!((short.at_most, short.miss()), (None, None));
+    }
+
+    #[test]
+    fn a_shared_link_gives_two_what_it_gives_one() {
+        let spec = spec(100.0, 20.0);
+        let promise = promise(&spec, Shaping::Clocked);
+        let miss = |measured| promise.shared_rate(2_500_000, mbps(measured)).miss();
+        assert_eq!(miss(100.0), None);
+        assert_eq!(miss(103.0), Some(Miss::Over));
+        assert_eq!(miss(97.0), Some(Miss::Short));
+        assert_eq!(promise.fairness(jain_index(&[1.0, 1.1])).miss(), None);
+        let unequal = promise.fairness(jain_index(&[1.0, 2.0]));
+        assert!((unequal.measured - 0.9).abs() < 1e-12);
+        assert_eq!(unequal.miss(), Some(Miss::Unequal));
+    }
+
+    #[test]
+    fn random_impairments_widen_what_counts_as_true() {
+        let mut spec = spec(100.0, 20.0);
+        spec.jitter = Jitter::Uniform(Delay::from_seconds(0.005).unwrap());
+        let miss = |spec: &LinkSpec, seconds| promise(spec, Shaping::Clocked).delay(seconds).miss();
+        assert_eq!(miss(&spec, 0.0255), None);
+        assert_eq!(miss(&spec, 0.0261), Some(Miss::Short));
+        assert_eq!(miss(&spec, 0.0189), Some(Miss::Over));
+        spec.jitter = Jitter::Normal(Delay::from_seconds(0.002).unwrap());
+        assert_eq!(miss(&spec, 0.0309), None);
+        assert_eq!(miss(&spec, 0.0311), Some(Miss::Short));
+        spec.jitter = Jitter::None;
+        spec.loss = Loss {
+            share: 0.01,
+            model: LossModel::Goodput,
+        };
+        assert_eq!(miss(&spec, 0.0609), None);
+        assert_eq!(miss(&spec, 0.0611), Some(Miss::Short));
+        let fairness = promise(&spec, Shaping::Clocked).fairness(0.5);
+        assert!(!fairness.is_judged());
+    }
+
+    #[test]
+    fn datagrams_promise_a_bound_and_the_delay() {
+        let spec = spec(100.0, 20.0);
+        let promise = promise(&spec, Shaping::Datagrams);
+        assert_eq!(promise.rate(500_000, 2_500_000, mbps(50.0)).miss(), None);
+        assert_eq!(
+            promise.rate(500_000, 2_500_000, mbps(103.0)).miss(),
+            Some(Miss::Over)
+        );
+        assert_eq!(promise.completion(1_000_000, 5.0).miss(), None);
+        assert_eq!(promise.completion(1_000_000, 0.05).miss(), Some(Miss::Over));
+        assert_eq!(promise.delay(0.030).miss(), Some(Miss::Short));
+        assert_eq!(promise.delay(0.001).miss(), Some(Miss::Over));
+        assert!(!promise.fairness(0.6).is_judged());
+    }
+
+    #[test]
+    fn nothing_is_promised_where_nothing_is_shaped() {
+        let spec = spec(100.0, 20.0);
+        let promise = promise(&spec, Shaping::Nothing);
+        let findings = [
+            promise.delay(1.0),
+            promise.completion(1, 1.0),
+            promise.rate(1, 1, mbps(1e6)),
+            promise.shared_rate(1, mbps(1e6)),
+            promise.fairness(0.5),
+        ];
+        for finding in findings {
+            assert!(
+                !finding.is_judged() && finding.miss().is_none(),
+                "{finding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_of_a_message() {
+        let timing = Timing {
+            ready_ns: 1_000_000,
+            deliver_at_ns: 3_000_000,
+            arrived_ns: 3_500_000,
+            delivered_ns: 4_000_000,
+        };
+        assert_eq!(timing.transit_s(), 0.003);
+        assert_eq!(timing.physical_s(), 0.0025);
+        assert_eq!(timing.late_s(), 0.0005);
+        assert_eq!(seconds_between(2_000_000_000, 1_500_000_000), -0.5);
+    }
+}
