@@ -4,7 +4,7 @@
 //! burst: a reservation never begins before the bytes are ready. Nanoseconds count from any one
 //! origin; whoever calls has the clock.
 
-use crate::BitRate;
+use crate::LinkSpec;
 
 /// Bits of a byte times nanoseconds of a second.
 const BIT_NANOS: u128 = 8 * 1_000_000_000;
@@ -42,26 +42,56 @@ pub fn reserve(free_at_ns: u64, bits_per_second: u64, bytes: u64, ready_ns: u64)
     Some(Slot { start_ns, end_ns })
 }
 
+/// What a link gives at one instant, in the whole numbers of clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkState {
+    /// Of the whole link; 0 while it is down.
+    pub bits_per_second: u64,
+    /// One way, without jitter.
+    pub delay_ns: u64,
+}
+
+impl LinkState {
+    /// There and back, ns, taken as twice this direction's delay.
+    pub fn round_trip_ns(self) -> u64 {
+        self.delay_ns.saturating_mul(2)
+    }
+}
+
+impl From<&LinkSpec> for LinkState {
+    fn from(spec: &LinkSpec) -> Self {
+        Self {
+            bits_per_second: spec.rate.whole_bps(),
+            delay_ns: spec.delay.nanos(),
+        }
+    }
+}
+
 /// A link's clock for one owner; processes that share a link keep the same state in a shared cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkClock {
-    bits_per_second: u64,
+    state: LinkState,
     free_at_ns: u64,
 }
 
 impl LinkClock {
     /// The clock of an idle link.
-    pub fn new(rate: BitRate) -> Self {
+    pub fn new(state: LinkState) -> Self {
         Self {
-            bits_per_second: rate.whole_bps(),
+            state,
             free_at_ns: 0,
         }
+    }
+
+    /// What the link gives at present.
+    pub fn state(&self) -> LinkState {
+        self.state
     }
 
     /// Reserves the next slot for `bytes` that became ready at `ready_ns`; `None` while the link is
     /// down, and then nothing is reserved.
     pub fn reserve(&mut self, bytes: u64, ready_ns: u64) -> Option<Slot> {
-        let slot = reserve(self.free_at_ns, self.bits_per_second, bytes, ready_ns)?;
+        let slot = reserve(self.free_at_ns, self.state.bits_per_second, bytes, ready_ns)?;
         self.free_at_ns = slot.end_ns;
         Some(slot)
     }
@@ -71,13 +101,13 @@ impl LinkClock {
         self.free_at_ns
     }
 
-    /// Changes the rate of the reservations to come; those made keep their slots. Time during which
+    /// Changes what the reservations to come get; those made keep their slots. Time during which
     /// the link was down cannot be reserved afterwards.
-    pub fn set_rate(&mut self, rate: BitRate, now_ns: u64) {
-        if self.bits_per_second == 0 {
+    pub fn set(&mut self, state: LinkState, now_ns: u64) {
+        if self.state.bits_per_second == 0 {
             self.free_at_ns = self.free_at_ns.max(now_ns);
         }
-        self.bits_per_second = rate.whole_bps();
+        self.state = state;
     }
 }
 
@@ -87,8 +117,15 @@ mod tests {
 
     use super::*;
 
-    fn clock(bps: f64) -> LinkClock {
-        LinkClock::new(BitRate::from_bps(bps).unwrap())
+    fn state(bits_per_second: u64) -> LinkState {
+        LinkState {
+            bits_per_second,
+            delay_ns: 0,
+        }
+    }
+
+    fn clock(bits_per_second: u64) -> LinkClock {
+        LinkClock::new(state(bits_per_second))
     }
 
     fn slot(start_ns: u64, end_ns: u64) -> Option<Slot> {
@@ -97,7 +134,7 @@ mod tests {
 
     #[test]
     fn slots_follow_each_other_to_the_nanosecond() {
-        let mut clock = clock(1e9);
+        let mut clock = clock(1_000_000_000);
         assert_eq!(clock.reserve(65_536, 1_000), slot(1_000, 525_288));
         assert_eq!(clock.reserve(65_536, 1_000), slot(525_288, 1_049_576));
         assert_eq!(clock.reserve(0, 1_000), slot(1_049_576, 1_049_576));
@@ -114,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_late_caller_loses_no_time_of_the_link() {
-        let mut clock = clock(8e9);
+        let mut clock = clock(8_000_000_000);
         assert_eq!(clock.reserve(1_000, 50), slot(50, 1_050));
         // Asked for long after the first, yet ready since 50.
         assert_eq!(clock.reserve(1_000, 50), slot(1_050, 2_050));
@@ -122,20 +159,20 @@ mod tests {
 
     #[test]
     fn a_link_that_was_down_gives_no_time_for_it() {
-        let mut clock = clock(8e9);
+        let mut clock = clock(8_000_000_000);
         clock.reserve(1_000, 0);
-        clock.set_rate(BitRate::ZERO, 2_000);
+        clock.set(state(0), 2_000);
         assert_eq!(clock.reserve(1, 0), None);
         assert_eq!(clock.free_at_ns(), 1_000);
-        clock.set_rate(BitRate::from_bps(8e9).unwrap(), 9_000);
+        clock.set(state(8_000_000_000), 9_000);
         assert_eq!(clock.reserve(10, 0), slot(9_000, 9_010));
     }
 
     #[test]
     fn a_changed_rate_holds_from_the_next_reservation() {
-        let mut clock = clock(8e9);
+        let mut clock = clock(8_000_000_000);
         clock.reserve(1_000, 0);
-        clock.set_rate(BitRate::from_bps(4e9).unwrap(), 500);
+        clock.set(state(4_000_000_000), 500);
         assert_eq!(clock.reserve(1_000, 0), slot(1_000, 3_000));
     }
 
@@ -145,7 +182,7 @@ mod tests {
             bps in 1u64..100_000_000_000_000,
             chunks in prop::collection::vec((0u64..1 << 20, 0u64..10_000_000_000), 1..60),
         ) {
-            let mut clock = clock(bps as f64);
+            let mut clock = clock(bps);
             let mut last_end = 0;
             for (bytes, ready_ns) in chunks {
                 let slot = clock.reserve(bytes, ready_ns).unwrap();
@@ -161,7 +198,7 @@ mod tests {
             bps in 1_000u64..1_000_000_000_000,
             chunks in prop::collection::vec(0u64..1 << 20, 1..60),
         ) {
-            let mut clock = clock(bps as f64);
+            let mut clock = clock(bps);
             for &bytes in &chunks {
                 clock.reserve(bytes, 7).unwrap();
             }

@@ -3,15 +3,26 @@
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
 
+mod accounting;
 mod clock;
+mod credit;
+mod flow;
+mod impair;
 mod link;
+mod loss;
 mod receipt;
 mod region;
 mod share;
 mod topology;
 mod units;
 
-pub use clock::{LinkClock, Slot, duration_ns, reserve};
+pub use accounting::{
+    DATAGRAM_BYTES, ETHERNET_HEADER_BYTES, IP_UDP_HEADER_BYTES, SEGMENT_BYTES, datagrams,
+};
+pub use clock::{LinkClock, LinkState, Slot, duration_ns, reserve};
+pub use credit::CreditBucket;
+pub use flow::{Chunk, Flow, Message};
+pub use impair::{Draws, FlowKey, MOST_DEVIATIONS};
 pub use link::{
     Accounting, BurstCredit, Delay, Jitter, LinkSpec, Loss, LossModel, NotADelay, Sharing,
     chunk_bytes,

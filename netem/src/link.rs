@@ -31,6 +31,11 @@ impl Delay {
         (seconds.is_finite() && seconds >= 0.0).then_some(Self(seconds))
     }
 
+    /// A delay of whole nanoseconds.
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(nanos as f64 / NANOS_PER_SECOND)
+    }
+
     /// Seconds, exactly as given: what the scheduler computes with.
     pub fn seconds(self) -> f64 {
         self.0
@@ -122,7 +127,7 @@ pub enum Sharing {
 pub struct BurstCredit {
     /// Bytes in a full bucket; it is full at the start of a run.
     pub bytes: u64,
-    /// At which it fills.
+    /// At which it fills; above 0.
     pub sustained: BitRate,
 }
 
@@ -167,10 +172,16 @@ impl LinkSpec {
         }
     }
 
-    /// Seconds from the moment `bytes` may leave an idle link to their complete arrival; infinite
-    /// while the link is down.
+    /// Seconds from the moment a message of `bytes` may leave an idle link to its complete arrival; infinite while the link
+    /// is down.
+    ///
+    /// Headers that the rate counts, bytes repeated after loss and the rate to which the Mathis model holds a flow are in it
+    /// (the latter beside headers to one datagram's time). What is drawn is not: jitter and the goodput model's round trip of
+    /// recovery make a message later. Burst credit counts as never ending.
     pub fn ideal_seconds(&self, bytes: u64) -> f64 {
-        self.rate.seconds_for(bytes) + self.delay.seconds()
+        let link_s = self.rate.seconds_for(self.charged_bytes(bytes));
+        let flow_s = self.flow_cap().map_or(0.0, |cap| cap.seconds_for(bytes));
+        link_s.max(flow_s) + self.delay.seconds()
     }
 }
 
@@ -219,6 +230,25 @@ mod tests {
     fn ideal_time_is_bytes_over_rate_plus_delay() {
         let spec = LinkSpec::new(rate(10e6), Delay::from_seconds(0.04).unwrap());
         assert_eq!(spec.ideal_seconds(16_000_000), 12.84);
+        let lossy = |share, model| LinkSpec {
+            loss: Loss { share, model },
+            ..spec
+        };
+        assert_eq!(
+            lossy(0.5, LossModel::Goodput).ideal_seconds(16_000_000),
+            25.64
+        );
+        // 1.22 x 1421 x 8 / (0.08 x 0.1) = 1.733 62 Mbit/s.
+        let held_s = lossy(0.01, LossModel::Mathis).ideal_seconds(1_733_620);
+        assert!((held_s - 8.04).abs() < 1e-9, "{held_s}");
+        let framed = LinkSpec {
+            accounting: Accounting::Ethernet,
+            ..spec
+        };
+        assert_eq!(
+            framed.ideal_seconds(1421 * 1000),
+            1494.0 * 8e3 / 10e6 + 0.04
+        );
         assert!(
             LinkSpec::new(BitRate::ZERO, Delay::ZERO)
                 .ideal_seconds(1)
