@@ -2,4 +2,4 @@
 
 mod links;
 mod members;
-mod support;
+pub(crate) mod support;
