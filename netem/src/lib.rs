@@ -1,16 +1,17 @@
-//! Regions, links, shares, the link clock, and what the clocks of two hosts differ by.
+//! Regions, links, shares and the link clock.
 //!
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
 
 mod accounting;
 mod clock;
+mod congestion;
 mod credit;
+mod datagram;
 mod flow;
 mod impair;
 mod link;
 mod loss;
-mod offset;
 mod receipt;
 mod region;
 mod share;
@@ -21,14 +22,15 @@ pub use accounting::{
     DATAGRAM_BYTES, ETHERNET_HEADER_BYTES, IP_UDP_HEADER_BYTES, SEGMENT_BYTES, datagrams,
 };
 pub use clock::{LinkClock, LinkState, Slot, duration_ns, reserve};
+pub use congestion::{Congestion, Route};
 pub use credit::CreditBucket;
+pub use datagram::DatagramLine;
 pub use flow::{Chunk, Flow, Message};
 pub use impair::{Draws, FlowKey, MOST_DEVIATIONS};
 pub use link::{
     Accounting, BurstCredit, Delay, Jitter, LinkSpec, Loss, LossModel, NotADelay, Sharing,
     chunk_bytes,
 };
-pub use offset::{ClockBounds, ClockEstimate, MAX_DRIFT_PPM};
 pub use receipt::{
     Allowance, Finding, Miss, Promise, Quantity, Shaping, Timing, jain_index, seconds_between,
 };
