@@ -63,6 +63,15 @@ enum Home {
     Private(Arc<Line>),
 }
 
+/// Why a link was not reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreserved {
+    /// Its rate is 0.
+    Down,
+    /// Its slot would begin too late.
+    Full,
+}
+
 /// What a link has carried since it was made, in all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CellCounters {
@@ -202,11 +211,29 @@ impl LinkCell {
     /// Reserves the link for `bytes` that became ready at `ready_ns`, after all earlier
     /// reservations; lock-free. `None` while the link is down, and then nothing is reserved.
     pub fn reserve(&self, bytes: u64, ready_ns: u64) -> Option<Slot> {
+        self.reserve_by(bytes, ready_ns, |_| u64::MAX).ok()
+    }
+
+    /// As [`reserve`](Self::reserve), for bytes that are dropped where they would wait too long: `latest_start_ns` says, for
+    /// the rate in bit/s at which they would be carried, when their slot may begin at the latest.
+    ///
+    /// # Errors
+    /// Why nothing was reserved.
+    pub fn reserve_by(
+        &self,
+        bytes: u64,
+        ready_ns: u64,
+        latest_start_ns: impl Fn(u64) -> u64,
+    ) -> Result<Slot, Unreserved> {
         let line = self.line();
         let mut free_at_ns = line.free_at_ns.load(Ordering::Acquire);
         loop {
             let rate = line.bits_per_second.load(Ordering::Acquire);
-            let slot = bace_netem::reserve(free_at_ns, rate, bytes, ready_ns)?;
+            let slot =
+                bace_netem::reserve(free_at_ns, rate, bytes, ready_ns).ok_or(Unreserved::Down)?;
+            if slot.start_ns > latest_start_ns(rate) {
+                return Err(Unreserved::Full);
+            }
             match line.free_at_ns.compare_exchange_weak(
                 free_at_ns,
                 slot.end_ns,
@@ -216,7 +243,7 @@ impl LinkCell {
                 Ok(_) => {
                     line.bytes.fetch_add(bytes, Ordering::Relaxed);
                     line.reservations.fetch_add(1, Ordering::Relaxed);
-                    return Some(slot);
+                    return Ok(slot);
                 }
                 Err(current) => free_at_ns = current,
             }
@@ -318,6 +345,24 @@ mod tests {
             }
         );
         assert_eq!(made.cell(0).unwrap().counters(), CellCounters::default());
+    }
+
+    #[test]
+    fn what_would_wait_too_long_reserves_nothing() {
+        let cell = LinkCell::private(rate(8e9));
+        let by = |latest_ns| cell.reserve_by(1_000, 50, move |_| latest_ns);
+        assert_eq!(
+            by(50),
+            Ok(Slot {
+                start_ns: 50,
+                end_ns: 1_050
+            })
+        );
+        assert_eq!(by(1_049), Err(Unreserved::Full));
+        assert_eq!(cell.counters().bytes, 1_000);
+        assert!(by(1_050).is_ok());
+        cell.set_rate(BitRate::ZERO, 0);
+        assert_eq!(by(u64::MAX), Err(Unreserved::Down));
     }
 
     #[test]

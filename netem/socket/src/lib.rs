@@ -20,7 +20,7 @@ mod error;
 mod frame;
 mod hold;
 mod host;
-mod peer_clock;
+mod packet;
 mod pool;
 mod quic;
 mod receive;
@@ -34,13 +34,13 @@ mod transport;
 pub use bench::{
     LINKS_SHARE, LinkMeasurement, LoopbackCeiling, loopback_ceiling, measure_link, tcp_ceiling,
 };
-pub use cell::{CellCounters, CellTable, LinkCell};
+pub use cell::{CellCounters, CellTable, LinkCell, Unreserved};
 pub use control::{MessageReader, MessageWriter};
 pub use credentials::{Credentials, RunAuthority};
 pub use error::SocketError;
 pub use frame::{FrameError, MAX_HEADER_BYTES};
 pub use host::host_id;
-pub use peer_clock::{MAX_UNCERTAINTY_NS, PeerClock};
+pub use packet::{DatagramCounters, DatagramCounts, PacketLink};
 pub use pool::{BufferPool, PooledBuffer};
 pub use quic::{Connection, Endpoint, PendingPeer};
 pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask};

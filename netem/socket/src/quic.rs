@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{EndpointConfig, TokioRuntime, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, TokioRuntime, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::SocketError;
 use crate::credentials::Credentials;
+use crate::packet::{DatagramCounters, PacketLink, PacketSocket};
 use crate::transport::{self, MAX_DATAGRAM_BYTES, Profile};
 
 /// The application code of an orderly end.
@@ -18,6 +19,7 @@ const DONE: VarInt = VarInt::from_u32(0);
 /// One UDP socket that accepts and makes connections for one member of a run.
 pub struct Endpoint {
     quinn: quinn::Endpoint,
+    socket: Arc<PacketSocket>,
     profile: Profile,
     window_bytes: u64,
     server: Arc<QuicServerConfig>,
@@ -50,10 +52,18 @@ impl Endpoint {
         let server = Arc::new(server);
         // A default that accepts; each peer's settings are chosen by where it comes from.
         let accepting = quinn::ServerConfig::with_crypto(server.clone());
-        let quinn = quinn::Endpoint::new(config, Some(accepting), socket, Arc::new(TokioRuntime))
-            .map_err(|source| SocketError::Bind { address, source })?;
+        let bind_error = |source| SocketError::Bind { address, source };
+        let socket = Arc::new(PacketSocket::new(socket).map_err(bind_error)?);
+        let quinn = quinn::Endpoint::new_with_abstract_socket(
+            config,
+            Some(accepting),
+            Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(bind_error)?;
         Ok(Self {
             quinn,
+            socket,
             profile,
             window_bytes,
             server,
@@ -69,6 +79,26 @@ impl Endpoint {
         self.quinn
             .local_addr()
             .map_err(SocketError::system("read the bound address"))
+    }
+
+    /// Lets what this member sends to `peer` take the way of `link`, datagram by datagram: the `packet` back end. It holds
+    /// for what is sent from now on; connections made from now on are tuned for the link. What goes to addresses that were
+    /// never named here passes unshaped.
+    ///
+    /// # Errors
+    /// When the system gives no thread or timer.
+    pub fn shape(
+        &self,
+        peer: SocketAddr,
+        link: PacketLink,
+    ) -> Result<DatagramCounters, SocketError> {
+        self.socket.shape(peer, link)
+    }
+
+    /// Lets what this member sends to `peer` pass unshaped, and says so to who waits for
+    /// [`PendingPeer::named`].
+    pub fn pass(&self, peer: SocketAddr) {
+        self.socket.pass(peer);
     }
 
     /// Connects to the member called `expected_name` at `address`.
@@ -90,7 +120,9 @@ impl Endpoint {
             reason,
         };
         let mut config = quinn::ClientConfig::new(self.client.clone());
-        config.transport_config(Arc::new(self.profile.transport(address, self.window_bytes)));
+        let link = self.socket.route(address);
+        let transport = self.profile.transport(address, self.window_bytes, link);
+        config.transport_config(Arc::new(transport));
         let quinn = self
             .quinn
             .connect_with(config, address, expected_name)
@@ -109,10 +141,13 @@ impl Endpoint {
     /// does not keep others waiting.
     pub async fn accept(&self) -> Option<PendingPeer> {
         let incoming = self.quinn.accept().await?;
-        let address = incoming.remote_address();
-        let mut config = quinn::ServerConfig::with_crypto(self.server.clone());
-        config.transport_config(Arc::new(self.profile.transport(address, self.window_bytes)));
-        Some(PendingPeer { incoming, config })
+        Some(PendingPeer {
+            incoming,
+            socket: Arc::clone(&self.socket),
+            profile: self.profile,
+            window_bytes: self.window_bytes,
+            config: quinn::ServerConfig::with_crypto(self.server.clone()),
+        })
     }
 
     /// Closes all connections and waits until the peers have been told.
@@ -135,6 +170,9 @@ impl fmt::Debug for Endpoint {
 #[derive(Debug)]
 pub struct PendingPeer {
     incoming: quinn::Incoming,
+    socket: Arc<PacketSocket>,
+    profile: Profile,
+    window_bytes: u64,
     config: quinn::ServerConfig,
 }
 
@@ -142,6 +180,12 @@ impl PendingPeer {
     /// Where the peer says it is.
     pub fn address(&self) -> SocketAddr {
         self.incoming.remote_address()
+    }
+
+    /// Waits until the endpoint was told what lies between it and this peer, by [`Endpoint::shape`] or [`Endpoint::pass`]:
+    /// nothing of its handshake is answered before, and the connection is tuned for what lies between. Cancel-safe.
+    pub async fn named(&self) {
+        self.socket.named(self.address()).await;
     }
 
     /// Checks that the peer is a member of this run. *Which* member is for the caller to compare:
@@ -152,9 +196,13 @@ impl PendingPeer {
     pub async fn establish(self) -> Result<Connection, SocketError> {
         let address = self.address();
         let failed = |reason: String| SocketError::Accept { address, reason };
+        let mut config = self.config;
+        let link = self.socket.route(address);
+        let transport = self.profile.transport(address, self.window_bytes, link);
+        config.transport_config(Arc::new(transport));
         let quinn = self
             .incoming
-            .accept_with(Arc::new(self.config))
+            .accept_with(Arc::new(config))
             .map_err(|error| failed(error.to_string()))?
             .await
             .map_err(|error| failed(error.to_string()))?;

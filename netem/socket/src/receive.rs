@@ -24,7 +24,7 @@ const READ_BYTES: usize = 1 << 20;
 const MAX_MESSAGES_HELD: usize = 4096;
 /// What a link is true to, ns: a message that is late by less, such as any on a fabric faster than
 /// loopback, says nothing about the host.
-const LATE_TOLERANCE_NS: u64 = 1_000_000;
+pub(crate) const LATE_TOLERANCE_NS: u64 = 1_000_000;
 /// The code of a stream whose bytes are no message.
 const MALFORMED: VarInt = VarInt::from_u32(2);
 

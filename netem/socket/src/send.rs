@@ -23,7 +23,7 @@ use crate::timer::{DeadlineTimer, now_ns};
 /// The code of a stream that its sender gave up.
 const ABANDONED: VarInt = VarInt::from_u32(1);
 /// How often a link that is down is looked at, ns.
-const DOWN_POLL_NS: u64 = 2_000_000;
+pub(crate) const DOWN_POLL_NS: u64 = 2_000_000;
 /// Chunks that may always be in flight, however slow the link.
 const MIN_CHUNKS_IN_FLIGHT: u64 = 4;
 /// Bytes that may be in flight, as a multiple of those that the link itself holds.

@@ -2,7 +2,7 @@
 //!
 //! tokio's own timer wheel is a millisecond late on average; no deadline of a link rests on it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -76,23 +76,29 @@ impl DeadlineTimer {
         }
     }
 
-    /// Sets the one absolute deadline, which also forgets an earlier expiry.
     fn arm(&self, deadline_ns: u64) -> Result<(), SocketError> {
-        let zero = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let deadline = Itimerspec {
-            it_interval: zero,
-            it_value: Timespec {
-                tv_sec: (deadline_ns / NANOS_PER_SECOND) as i64,
-                tv_nsec: (deadline_ns % NANOS_PER_SECOND) as i64,
-            },
-        };
-        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &deadline)
-            .map_err(|error| SocketError::system("set a timer")(error.into()))?;
-        Ok(())
+        set_deadline(&self.fd, deadline_ns)
     }
+}
+
+/// Sets a timer's one absolute deadline, which also forgets an earlier expiry; one that is past expires at once.
+pub(crate) fn set_deadline(timer: impl AsFd, deadline_ns: u64) -> Result<(), SocketError> {
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // A deadline of 0 would disarm it.
+    let deadline_ns = deadline_ns.max(1);
+    let deadline = Itimerspec {
+        it_interval: zero,
+        it_value: Timespec {
+            tv_sec: (deadline_ns / NANOS_PER_SECOND) as i64,
+            tv_nsec: (deadline_ns % NANOS_PER_SECOND) as i64,
+        },
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &deadline)
+        .map_err(|error| SocketError::system("set a timer")(error.into()))?;
+    Ok(())
 }
 
 #[cfg(test)]

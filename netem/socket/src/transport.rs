@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::congestion::{Controller, ControllerFactory};
+use bace_netem::{Congestion, DATAGRAM_BYTES, Route};
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -13,6 +14,8 @@ use crate::SocketError;
 
 /// Datagram payload on loopback: ten of them make one 64 KiB segmentation-offload batch.
 const LOCAL_MTU: u16 = 6500;
+/// Datagram payload on an emulated link: what Ethernet's frames carry.
+const LINK_MTU: u16 = DATAGRAM_BYTES as u16;
 /// What a datagram may hold at most; announced to the peer, which would else stop at 1472.
 pub(crate) const MAX_DATAGRAM_BYTES: u16 = 65527;
 /// Socket buffers asked for; the system may cap them.
@@ -59,8 +62,14 @@ impl Profile {
         }
     }
 
-    /// Settings towards `peer`; `window_bytes` is what the local sockets can take in.
-    pub(crate) fn transport(&self, peer: SocketAddr, window_bytes: u64) -> TransportConfig {
+    /// Settings towards `peer`; `window_bytes` is what the local sockets can take in. `link` is what shapes the datagrams
+    /// there and back, where something does.
+    pub(crate) fn transport(
+        &self,
+        peer: SocketAddr,
+        window_bytes: u64,
+        link: Option<(Route, Congestion)>,
+    ) -> TransportConfig {
         let mut config = TransportConfig::default();
         let idle = IdleTimeout::try_from(self.idle_timeout).unwrap_or(VarInt::MAX.into());
         config
@@ -76,7 +85,9 @@ impl Profile {
                 // before the first is whole only delays both.
                 .send_fairness(false);
         }
-        if self.bulk && peer.ip().to_canonical().is_loopback() {
+        if let Some((route, congestion)) = link {
+            over_link(&mut config, &route, congestion);
+        } else if self.bulk && peer.ip().to_canonical().is_loopback() {
             config
                 .initial_mtu(LOCAL_MTU)
                 .mtu_discovery_config(None)
@@ -85,6 +96,30 @@ impl Profile {
         }
         config
     }
+}
+
+/// What QUIC needs to fill a link, and to outlast one that is down.
+fn over_link(config: &mut TransportConfig, route: &Route, congestion: Congestion) {
+    let receive = route.receive_window_bytes().min(u32::MAX.into()) as u32;
+    let stream_window = receive.max(STREAM_WINDOW_BYTES);
+    let connection_window = receive.max(CONNECTION_WINDOW_BYTES);
+    let window = route.fixed_window_bytes();
+    config
+        // What the link carries is known, so nothing is searched for and no loss is taken for a narrower path.
+        .initial_mtu(LINK_MTU)
+        .min_mtu(LINK_MTU)
+        .mtu_discovery_config(None)
+        .initial_rtt(Duration::from_secs_f64(route.round_trip().seconds()))
+        .stream_receive_window(VarInt::from_u32(stream_window))
+        .receive_window(VarInt::from_u32(connection_window))
+        .send_window(route.send_window_bytes().max(SEND_WINDOW_BYTES))
+        // A link that is down for an hour is silent for an hour, and its peer lives.
+        .max_idle_timeout(None)
+        .congestion_controller_factory(match congestion {
+            Congestion::Bbr => Arc::new(BbrConfig::default()),
+            Congestion::Cubic => Arc::new(CubicConfig::default()),
+            Congestion::Fixed => Arc::new(FixedWindow(window)),
+        });
 }
 
 /// A UDP socket with large buffers, and the bytes in flight that they bear without a loss.

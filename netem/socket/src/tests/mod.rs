@@ -2,4 +2,5 @@
 
 mod links;
 mod members;
-pub(crate) mod support;
+mod packet;
+mod support;
