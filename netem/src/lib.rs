@@ -1,4 +1,4 @@
-//! Regions, links, shares and the link clock.
+//! Regions, links, shares, the link clock, and what the clocks of two hosts differ by.
 //!
 //! What belongs here: what a link is and what it does to bytes, as arithmetic on arguments.
 //! What does not: sockets, clocks, files, threads (those are in `bace-socket`), models and jobs.
@@ -12,6 +12,7 @@ mod flow;
 mod impair;
 mod link;
 mod loss;
+mod offset;
 mod receipt;
 mod region;
 mod share;
@@ -31,6 +32,7 @@ pub use link::{
     Accounting, BurstCredit, Delay, Jitter, LinkSpec, Loss, LossModel, NotADelay, Sharing,
     chunk_bytes,
 };
+pub use offset::{ClockBounds, ClockEstimate, MAX_DRIFT_PPM};
 pub use receipt::{
     Allowance, Finding, Miss, Promise, Quantity, Shaping, Timing, jain_index, seconds_between,
 };

@@ -9,6 +9,8 @@ use crate::quic::Connection;
 const LENGTH_BYTES: usize = 4;
 /// How much is taken from QUIC at a time.
 const READ_BYTES: usize = 64 * 1024;
+/// A priority above that of all other streams, which is 0.
+const FIRST: i32 = 1;
 
 /// The sending half. Dropped without [`finish`](Self::finish), it still ends cleanly after the last
 /// whole message.
@@ -121,6 +123,12 @@ impl MessageWriter {
             .map_err(|error| self.connection.stream_failed(&error))
     }
 
+    /// Lets its messages leave before all else that waits on the connection.
+    pub(crate) fn go_first(&self) {
+        // An error says that the stream is closed already, which the next message tells.
+        let _ = self.stream.set_priority(FIRST);
+    }
+
     /// Ends the stream and waits until the peer's QUIC has acknowledged all of it.
     ///
     /// # Errors
@@ -156,6 +164,11 @@ impl MessageReader {
                 }
             }
         }
+    }
+
+    /// What is wrong with a message that was received whole.
+    pub(crate) fn refuse(&self, reason: &str) -> SocketError {
+        self.connection.stream_failed(&reason)
     }
 
     /// A message whose last byte is here.

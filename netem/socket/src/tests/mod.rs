@@ -3,4 +3,4 @@
 mod links;
 mod members;
 mod packet;
-mod support;
+pub(crate) mod support;

@@ -40,13 +40,13 @@ pub(super) fn pattern(len: usize) -> Bytes {
 }
 
 /// Two members of one run and a connection between them.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     pub client: Connection,
     pub server: Connection,
     _endpoints: [Endpoint; 2],
 }
 
-pub(super) async fn pair(profile: Profile) -> Pair {
+pub(crate) async fn pair(profile: Profile) -> Pair {
     let authority = RunAuthority::new().unwrap();
     let bind = |name| Endpoint::bind(loopback(), &authority.issue(name).unwrap(), profile).unwrap();
     let (w0, w1) = (bind("w0.run.local"), bind("w1.run.local"));
