@@ -233,26 +233,97 @@ pub enum ScenarioCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Send messages over shaped links of several rates and delays and compare their times with
-    /// bytes/rate + delay; a link is true if its worst message is within 1 % or 1 ms, whichever is larger. Takes as
-    /// long as the links do: 90 s by default.
+    /// Send messages over shaped links and compare their times with bytes/rate + delay.
+    ///
+    /// Without --all or --parts: links of several rates and delays, a link being true if its worst message is within
+    /// 1 % or 1 ms, whichever is larger; 90 s by default. With them: figures against their goals; --all takes about
+    /// five minutes, most of it what 16 MiB take at 10 Mbit/s. Exit status 1 if a link is not true or a goal is missed.
     Link(BenchLinkArgs),
+    /// Measure what QUIC carries over loopback beside TCP, and that messages of 1 byte to 1 GiB arrive intact.
+    ///
+    /// The two ends are two processes, and each round measures all carriers one after the other; about a minute by
+    /// default. Exit status 1 if a goal is missed.
+    Transport(BenchTransportArgs),
+    /// Take part in another process's measurement.
+    #[command(hide = true)]
+    Peer,
 }
 
 #[derive(Debug, Args)]
 pub struct BenchLinkArgs {
+    /// Hold every figure of links against its goal.
+    #[arg(long, conflicts_with = "parts")]
+    pub all: bool,
+    /// Hold these figures against their goals.
+    #[arg(long, value_delimiter = ',', value_name = "PART,…")]
+    pub parts: Vec<LinkPartChoice>,
     /// Message size in MiB.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub message_mib: u32,
-    /// Rates in Mbit/s.
-    #[arg(long, value_delimiter = ',', default_values_t = [10.0, 100.0, 1000.0])]
+    /// Rates in Mbit/s. Default: 10, 100 and 1000; with --all or --parts also 5000.
+    #[arg(long, value_delimiter = ',', value_name = "MBPS,…")]
     pub rates_mbps: Vec<f64>,
-    /// One-way delays in ms.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 40.0])]
+    /// One-way delays in ms. Default: 0 and 40; with --all or --parts 20 and 100.
+    #[arg(long, value_delimiter = ',', value_name = "MS,…")]
     pub delays_ms: Vec<f64>,
-    /// Messages for each link; the table shows the median and the worst.
+    /// Messages for each link, or rounds of --all and --parts; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Figures of links that have goals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LinkPartChoice {
+    /// Messages back to back: achieved over configured rate.
+    Rate,
+    /// One message after idling, 64 KiB to 64 MiB: error of its completion.
+    Isolated,
+    /// Small messages: error of the one-way delay.
+    Delay,
+    /// 2, 4 and 8 processes on one link: their sum, and how equally they share it.
+    Shared,
+    /// Messages back to back beside two processes that compute.
+    Hogs,
+}
+
+impl LinkPartChoice {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Rate,
+        Self::Isolated,
+        Self::Delay,
+        Self::Shared,
+        Self::Hogs,
+    ];
+}
+
+#[derive(Debug, Args)]
+pub struct BenchTransportArgs {
+    /// Times that every carrier is measured; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// What each measurement carries, 10^9 bytes.
+    #[arg(long, default_value_t = 1.0, value_parser = gigabytes)]
+    pub gigabytes: f64,
+    /// Message size in MiB.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub message_mib: u32,
+    /// Largest message that is compared byte by byte, MiB.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub largest_mib: u32,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a measurement carries.
+fn gigabytes(text: &str) -> Result<f64, String> {
+    let gigabytes = text.parse::<f64>().ok();
+    let gigabytes = gigabytes.filter(|gigabytes| (0.001..=1000.0).contains(gigabytes));
+    gigabytes.ok_or_else(|| "it has to be a number from 0.001 to 1000".to_owned())
 }
 
 /// A load between an idle cluster and one whose queue never ends.

@@ -23,8 +23,17 @@ pub fn describe() -> String {
 
 /// All of its memory, where the system tells.
 pub fn memory_bytes() -> Option<u64> {
+    meminfo("MemTotal")
+}
+
+/// Memory that programs can still have without swapping, where the system tells.
+pub fn available_memory_bytes() -> Option<u64> {
+    meminfo("MemAvailable")
+}
+
+fn meminfo(name: &str) -> Option<u64> {
     let text = read("/proc/meminfo")?;
-    let kib: u64 = field(&text, "MemTotal")?
+    let kib: u64 = field(&text, name)?
         .trim_end_matches(" kB")
         .trim()
         .parse()

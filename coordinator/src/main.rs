@@ -50,6 +50,8 @@ fn main() -> ExitCode {
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
+        Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
+        Command::Bench(BenchCommand::Peer) => bench::peer(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -127,6 +127,22 @@ pub enum SocketError {
     /// A link of rate 0 where one that carries something is needed.
     #[error("measure a link that is down")]
     LinkDown,
+    /// A message whose bytes are not those that were sent.
+    #[error(
+        "carry a message of {bytes} bytes: byte {at} or one of the next seven is not what was sent"
+    )]
+    Damaged {
+        /// Its payload.
+        bytes: u64,
+        /// Where the first difference is.
+        at: u64,
+    },
+    /// Another process that takes part in a measurement.
+    #[error("measure with another process: {reason}")]
+    Peer {
+        /// What it did.
+        reason: String,
+    },
     /// A measurement in which no message arrived.
     #[error("measure loopback: no message arrived in time")]
     NothingCarried,

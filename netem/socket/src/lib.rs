@@ -12,7 +12,7 @@
 //! All tasks live on one [`NetThread`]; compute threads use [`LinkSender::blocking_send`] and the
 //! blocking side of the channel given to [`ReceiverTask::spawn`], and [`yield_to_network`].
 
-mod bench;
+pub mod bench;
 mod cell;
 mod control;
 mod credentials;
@@ -32,9 +32,7 @@ mod tests;
 mod timer;
 mod transport;
 
-pub use bench::{
-    LINKS_SHARE, LinkMeasurement, LoopbackCeiling, loopback_ceiling, measure_link, tcp_ceiling,
-};
+pub use bench::{LINKS_SHARE, LoopbackCeiling, loopback_ceiling, tcp_ceiling};
 pub use cell::{CellCounters, CellTable, LinkCell, Unreserved};
 pub use control::{MessageReader, MessageWriter};
 pub use credentials::{Credentials, RunAuthority};

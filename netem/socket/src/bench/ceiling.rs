@@ -1,7 +1,7 @@
 //! What loopback carries: the bound on all links of a host together.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use bace_netem::{BitRate, Delay, LinkSpec};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::messages::any_port;
+use super::{RECEIVER_NAME, SENDER_NAME};
 use crate::SocketError;
 use crate::credentials::RunAuthority;
 use crate::pool::BufferPool;
@@ -30,8 +32,6 @@ const TCP_MESSAGE_BYTES: usize = 16 << 20;
 const WARM_UP: Duration = Duration::from_millis(200);
 /// Messages queued or handed up and not yet taken.
 const QUEUE_MESSAGES: usize = 16;
-const RECEIVER_NAME: &str = "receiver.ceiling.local";
-const SENDER_NAME: &str = "sender.ceiling.local";
 
 /// What this host's loopback carries at present, one way, through the path that tensors take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,9 +63,8 @@ pub fn loopback_ceiling(window: Duration) -> Result<LoopbackCeiling, SocketError
         NetThread::start("ceiling-send")?,
         NetThread::start("ceiling-recv")?,
     ];
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server =
-        threads[1].run(async move { Endpoint::bind(any, &receiving, Profile::data()) })??;
+    let server = threads[1]
+        .run(async move { Endpoint::bind(any_port(), &receiving, Profile::data()) })??;
     let address = server.local_addr()?;
     let (out, mut received) = mpsc::channel::<Received>(QUEUE_MESSAGES);
     let (started, receiver) = std::sync::mpsc::channel();
@@ -83,7 +82,7 @@ pub fn loopback_ceiling(window: Duration) -> Result<LoopbackCeiling, SocketError
         std::future::pending::<()>().await;
     });
     let sender = threads[0].run(async move {
-        let endpoint = Endpoint::bind(any, &sending, Profile::data())?;
+        let endpoint = Endpoint::bind(any_port(), &sending, Profile::data())?;
         let connection = endpoint.connect(address, RECEIVER_NAME).await?;
         let nowhere = LinkSpec::new(BitRate::ZERO, Delay::ZERO);
         let config = SenderConfig {

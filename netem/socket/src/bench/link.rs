@@ -1,24 +1,29 @@
 //! How true a shaped link is on this host.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use bace_netem::LinkSpec;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::messages::any_port;
+use super::{RECEIVER_NAME, SENDER_NAME};
 use crate::SocketError;
 use crate::cell::{CellTable, LinkCell};
+use crate::credentials::Credentials;
 use crate::credentials::RunAuthority;
 use crate::pool::BufferPool;
-use crate::quic::{Connection, Endpoint};
-use crate::receive::{Received, ReceiverConfig, ReceiverTask};
+use crate::quic::Endpoint;
+use crate::receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverTask};
 use crate::runtime::NetThread;
 use crate::send::{LinkSender, OutgoingMessage, SenderConfig, Shaper};
 use crate::timer::now_ns;
 use crate::transport::Profile;
 
-const RECEIVER_NAME: &str = "receiver.bench.local";
-const SENDER_NAME: &str = "sender.bench.local";
+/// Messages that may be handed up and not yet taken.
+const HANDED_UP: usize = 2;
+/// Buffers that are warm before the first message: one delivered, one held, and one or two on their way.
+const WARM_BUFFERS: usize = 4;
 /// An error below this counts as none, s: that of the receiver's timer and of the wake-up.
 const TOLERANCE_S: f64 = 1e-3;
 /// An error below this share of the ideal time counts as none.
@@ -67,11 +72,11 @@ pub fn measure_link(
     repeats: usize,
     mut each: impl FnMut(&LinkMeasurement),
 ) -> Result<Vec<LinkMeasurement>, SocketError> {
-    let mut link = BenchLink::open(spec, message_bytes)?;
+    let mut link = Link::alone(spec, message_bytes)?;
     let payload = Bytes::from(vec![0x5a; message_bytes]);
     let mut measurements = Vec::with_capacity(repeats);
     for _ in 0..repeats {
-        let measurement = link.carry(spec, payload.clone())?;
+        let measurement = link.carry(payload.clone())?;
         each(&measurement);
         measurements.push(measurement);
     }
@@ -79,15 +84,30 @@ pub fn measure_link(
 }
 
 /// Both ends of a link, on threads of their own.
-struct BenchLink {
+pub(super) struct Link {
+    spec: LinkSpec,
     sender: LinkSender,
     received: mpsc::Receiver<Received>,
     // Last: the tasks end with their threads.
     _threads: [NetThread; 2],
 }
 
-impl BenchLink {
-    fn open(spec: &LinkSpec, message_bytes: usize) -> Result<Self, SocketError> {
+impl Link {
+    /// A link that nobody else uses.
+    pub fn alone(spec: &LinkSpec, max_message_bytes: usize) -> Result<Self, SocketError> {
+        // Through the same door as other processes.
+        let (_table, path) = CellTable::create(1)?;
+        let cell = CellTable::open(&path)?.cell(0)?;
+        cell.set_rate(spec.rate, now_ns());
+        Self::open(spec, cell, max_message_bytes)
+    }
+
+    /// A link whose clock is `cell`.
+    pub fn open(
+        spec: &LinkSpec,
+        cell: LinkCell,
+        max_message_bytes: usize,
+    ) -> Result<Self, SocketError> {
         if spec.rate.whole_bps() == 0 {
             return Err(SocketError::LinkDown);
         }
@@ -98,79 +118,140 @@ impl BenchLink {
             NetThread::start("bench-send")?,
             NetThread::start("bench-receive")?,
         ];
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server =
-            threads[1].run(async move { Endpoint::bind(any, &receiving, Profile::data()) })??;
+        let server = threads[1]
+            .run(async move { Endpoint::bind(any_port(), &receiving, Profile::data()) })??;
         let address = server.local_addr()?;
-
-        // Two of them: one delivered, one that follows.
-        let (out, received) = mpsc::channel(2);
-        let pool = warm_pool(message_bytes);
+        let (out, received) = mpsc::channel(HANDED_UP);
+        let pool = warm_pool(max_message_bytes);
         threads[1].handle().spawn(async move {
             let connection = match server.accept().await {
                 Some(pending) => pending.establish().await?,
                 None => return Err(SocketError::TaskEnded),
             };
             let config = ReceiverConfig {
-                max_message_bytes: message_bytes as u64,
+                max_message_bytes: max_message_bytes as u64,
                 cell: None,
             };
             let _task = ReceiverTask::spawn(&connection, &pool, config, out)?;
             Err::<(), _>(connection.closed().await)
         });
-        // Through the same door as other processes.
-        let (_table, path) = CellTable::create(1)?;
-        let cell = CellTable::open(&path)?.cell(0)?;
-        cell.set_rate(spec.rate, now_ns());
-        let spec = *spec;
+        let link = *spec;
         let sender =
-            threads[0].run(async move { connect(&sending, any, address, cell, &spec).await })??;
+            threads[0].run(async move { connect(&sending, address, cell, &link).await })??;
         Ok(Self {
+            spec: *spec,
             sender,
             received,
             _threads: threads,
         })
     }
 
-    fn carry(&mut self, spec: &LinkSpec, payload: Bytes) -> Result<LinkMeasurement, SocketError> {
+    /// What queues messages; for a thread that does nothing else.
+    pub fn sender(&self) -> LinkSender {
+        self.sender.clone()
+    }
+
+    /// The next message, once it is handed up.
+    pub fn receive(&mut self) -> Result<ReceivedMessage, SocketError> {
+        match self.received.blocking_recv() {
+            Some(Received::Message(message)) => Ok(message),
+            Some(Received::Failed { error, .. } | Received::Ended { error, .. }) => Err(error),
+            None => Err(SocketError::TaskEnded),
+        }
+    }
+
+    /// One message over the idle link.
+    pub fn carry(&mut self, payload: Bytes) -> Result<LinkMeasurement, SocketError> {
         let message_bytes = payload.len() as u64;
         let ready_ns = now_ns();
-        self.sender.blocking_send(OutgoingMessage {
-            header: Bytes::new(),
-            payload,
-            ready_ns,
-        })?;
-        let message = match self.received.blocking_recv() {
-            Some(Received::Message(message)) => message,
-            Some(Received::Failed { error, .. } | Received::Ended { error, .. }) => {
-                return Err(error);
-            }
-            None => return Err(SocketError::TaskEnded),
-        };
+        self.sender.blocking_send(message(payload, ready_ns))?;
+        let timing = self.receive()?.timing;
         let done_ns = now_ns();
-        let late_ns = message
-            .timing
-            .arrived_ns
-            .saturating_sub(message.timing.deliver_at_ns);
+        let late_ns = timing.arrived_ns.saturating_sub(timing.deliver_at_ns);
         Ok(LinkMeasurement {
-            spec: *spec,
+            spec: self.spec,
             message_bytes,
-            ideal_s: spec.ideal_seconds(message_bytes),
+            ideal_s: self.spec.ideal_seconds(message_bytes),
             measured_s: (done_ns - ready_ns) as f64 / 1e9,
             late_us: late_ns.div_ceil(1_000),
         })
     }
+
+    /// `messages` of the same payload, all ready at once: the rate at which they came, over the link's.
+    pub fn carry_back_to_back(
+        &mut self,
+        payload: &Bytes,
+        messages: u32,
+    ) -> Result<f64, SocketError> {
+        let ready_ns = now_ns();
+        let sender = self.sender();
+        let bytes = payload.len() as u64 * u64::from(messages);
+        let all = (0..messages).map(|_| message(payload.clone(), ready_ns));
+        self.feed(sender, all.collect(), |_, _| {})?;
+        let seconds = (now_ns() - ready_ns) as f64 / 1e9;
+        Ok(self.spec.ideal_seconds(bytes) / seconds)
+    }
+
+    /// Small messages, ready one after the other every `gap_ns`: by how much each came later than the link delivers it, s.
+    pub fn delay_errors(
+        &mut self,
+        payload: &Bytes,
+        messages: u32,
+        gap_ns: u64,
+    ) -> Result<Vec<f64>, SocketError> {
+        let begin_ns = now_ns() + gap_ns;
+        let ideal_s = self.spec.ideal_seconds(payload.len() as u64);
+        let all = (0..u64::from(messages))
+            .map(|number| message(payload.clone(), begin_ns + number * gap_ns));
+        let mut errors = Vec::with_capacity(messages as usize);
+        let sender = self.sender();
+        self.feed(sender, all.collect(), |message, done_ns| {
+            let took_s = (done_ns - message.timing.ready_ns) as f64 / 1e9;
+            errors.push(took_s - ideal_s);
+        })?;
+        Ok(errors)
+    }
+
+    /// Queues messages from a thread of its own and shows each with the time of its receipt.
+    fn feed(
+        &mut self,
+        sender: LinkSender,
+        messages: Vec<OutgoingMessage>,
+        mut each: impl FnMut(&ReceivedMessage, u64),
+    ) -> Result<(), SocketError> {
+        let count = messages.len();
+        std::thread::scope(|scope| {
+            let feeder = scope.spawn(move || {
+                messages
+                    .into_iter()
+                    .try_for_each(|message| sender.blocking_send(message))
+            });
+            for _ in 0..count {
+                let message = self.receive()?;
+                each(&message, now_ns());
+            }
+            feeder.join().map_err(|_| SocketError::TaskEnded)?
+        })
+    }
+}
+
+/// A message without a header.
+pub(super) fn message(payload: Bytes, ready_ns: u64) -> OutgoingMessage {
+    OutgoingMessage {
+        header: Bytes::new(),
+        payload,
+        ready_ns,
+    }
 }
 
 async fn connect(
-    credentials: &crate::Credentials,
-    from: SocketAddr,
+    credentials: &Credentials,
     to: SocketAddr,
     cell: LinkCell,
     spec: &LinkSpec,
 ) -> Result<LinkSender, SocketError> {
-    let endpoint = Endpoint::bind(from, credentials, Profile::data())?;
-    let connection: Connection = endpoint.connect(to, RECEIVER_NAME).await?;
+    let endpoint = Endpoint::bind(any_port(), credentials, Profile::data())?;
+    let connection = endpoint.connect(to, RECEIVER_NAME).await?;
     let (sender, _task) = LinkSender::spawn(
         &connection,
         Shaper::Clock(cell),
@@ -180,11 +261,10 @@ async fn connect(
     Ok(sender)
 }
 
-/// A pool that holds what two messages need, its pages touched: the page faults of a first message
-/// belong to no link.
+/// A pool that holds what a few messages need, its pages touched: the page faults of a first message belong to no link.
 fn warm_pool(message_bytes: usize) -> BufferPool {
-    let pool = BufferPool::new(2 * message_bytes);
-    drop([0, 1].map(|_| {
+    let pool = BufferPool::new(WARM_BUFFERS * message_bytes);
+    drop([(); WARM_BUFFERS].map(|()| {
         let mut buffer = pool.take(message_bytes);
         buffer.fill(1);
         buffer

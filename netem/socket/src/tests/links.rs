@@ -412,7 +412,7 @@ async fn limits_hold_before_anything_is_sent() {
 fn a_measured_link_says_what_it_should_have_been() {
     let spec = spec(100.0, 0.0);
     let mut seen = 0;
-    let measured = crate::measure_link(&spec, 100_000, 2, |_| seen += 1).unwrap();
+    let measured = crate::bench::measure_link(&spec, 100_000, 2, |_| seen += 1).unwrap();
     assert_eq!((measured.len(), seen), (2, 2));
     for one in measured {
         assert_eq!((one.spec, one.message_bytes), (spec, 100_000));
@@ -420,5 +420,5 @@ fn a_measured_link_says_what_it_should_have_been() {
         assert!(one.error_s() > -1e-6);
     }
     let down = LinkSpec::new(BitRate::ZERO, Delay::ZERO);
-    assert!(crate::measure_link(&down, 1, 1, |_| ()).is_err());
+    assert!(crate::bench::measure_link(&down, 1, 1, |_| ()).is_err());
 }

@@ -1,0 +1,12 @@
+//! `bace bench`: measures this machine's emulation.
+
+mod figures;
+mod link;
+mod link_goals;
+mod peer;
+mod progress;
+mod transport;
+
+pub use link::link;
+pub use peer::peer;
+pub use transport::transport;
