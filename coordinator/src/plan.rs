@@ -6,7 +6,7 @@ use bace_engine::{
     policy_by_name,
 };
 use bace_ledger::path_text;
-use bace_netem::{BitRate, LinkId};
+use bace_netem::{BitRate, Delay, LinkId};
 use bace_sim::{Analytic, Executor, Instant, Reports, drive};
 
 use crate::cli::PlanArgs;
@@ -96,8 +96,8 @@ impl Executor for Watched {
         self.inner.cancel(now, job, attempt);
     }
 
-    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate) {
-        self.inner.link_changed(now, link, rate);
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate, delay: Delay) {
+        self.inner.link_changed(now, link, rate, delay);
     }
 
     fn next_s(&mut self) -> Option<f64> {

@@ -394,7 +394,8 @@ class World:
                 self.finish(run, at)
             while changes and changes[0]["at_s"] <= limit:
                 change = changes.pop(0)
-                self.capacity[(change["from"], change["to"])] = change["bps"]
+                link = (change["from"], change["to"])
+                self.capacity[link], self.delay[link] = change["bps"], change["delay_s"]
             while arrivals and arrivals[0]["arrival_s"] <= limit:
                 self.arrive(arrivals.pop(0))
             self.place_all(at)

@@ -150,7 +150,7 @@ pub enum InputRecord {
         /// Iterations done since the job's first start, as a real number where the model is fluid.
         iterations: f64,
     },
-    /// A link's capacity changed.
+    /// A link's capacity, delay or both changed.
     LinkChanged {
         /// Where the bytes leave.
         from: String,
@@ -158,6 +158,9 @@ pub enum InputRecord {
         to: String,
         /// Capacity from now on, bit/s.
         bandwidth_bps: f64,
+        /// One-way delay from now on, seconds; absent in ledgers of older programs, whose links kept theirs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        one_way_delay_s: Option<f64>,
     },
     /// A region's number of GPUs changed.
     GpusChanged {

@@ -20,6 +20,7 @@ pub fn agenda(scenario: &Scenario) -> Vec<Scheduled> {
         input: Input::LinkChanged {
             link: change.link,
             rate: change.rate,
+            delay: change.delay,
         },
     });
     let gpus = scenario.gpu_changes.iter().map(|change| Scheduled {

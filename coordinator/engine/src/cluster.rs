@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use bace_api::{JobId, RegionGpus};
-use bace_netem::{LinkId, RegionId, max_min_shares};
+use bace_netem::{BitRate, Delay, LinkId, LinkSpec, RegionId, max_min_shares};
 
 use crate::Scenario;
 
@@ -32,8 +32,8 @@ pub struct Cluster {
 #[derive(Debug, Clone)]
 struct LinkState {
     id: LinkId,
-    capacity_bps: f64,
-    delay_s: f64,
+    rate: BitRate,
+    delay: Delay,
     /// In the order in which the jobs started.
     jobs: Vec<JobId>,
     demands: Vec<f64>,
@@ -54,8 +54,8 @@ impl Cluster {
                 link_index[id.from.index() * regions + id.to.index()] = position;
                 LinkState {
                     id,
-                    capacity_bps: spec.rate.bps(),
-                    delay_s: spec.delay.seconds(),
+                    rate: spec.rate,
+                    delay: spec.delay,
                     jobs: Vec::new(),
                     demands: Vec::new(),
                     shares: Vec::new(),
@@ -97,10 +97,11 @@ impl Cluster {
         self.pair_residual[a.index() * self.regions() + b.index()]
     }
 
-    /// One-way delay of a directed link, seconds; infinite where there is none.
+    /// Present one-way delay of a directed link, seconds; infinite where there is none.
     pub fn delay_s(&self, link: LinkId) -> f64 {
-        self.position(link)
-            .map_or(f64::INFINITY, |position| self.links[position].delay_s)
+        self.position(link).map_or(f64::INFINITY, |position| {
+            self.links[position].delay.seconds()
+        })
     }
 
     /// [`Cluster::residual`] of `region` and every region, by their index.
@@ -108,10 +109,19 @@ impl Cluster {
         &self.pair_residual[region.index() * self.regions()..][..self.regions()]
     }
 
-    /// Capacity of a directed link, bit/s; 0 where there is none.
+    /// Present capacity of a directed link, bit/s; 0 where there is none.
     pub fn capacity_bps(&self, link: LinkId) -> f64 {
         self.position(link)
-            .map_or(0.0, |position| self.links[position].capacity_bps)
+            .map_or(0.0, |position| self.links[position].rate.bps())
+    }
+
+    /// `spec`, what the scenario says of a directed link, with its present capacity and delay.
+    pub fn present(&self, link: LinkId, mut spec: LinkSpec) -> LinkSpec {
+        if let Some(position) = self.position(link) {
+            spec.rate = self.links[position].rate;
+            spec.delay = self.links[position].delay;
+        }
+        spec
     }
 
     /// Sum of the shares on a directed link, bit/s; 0 where there is none.
@@ -124,7 +134,7 @@ impl Cluster {
     pub fn link_utilisation(&self) -> f64 {
         *self.utilisation.get_or_init(|| {
             let used: f64 = self.links.iter().map(|link| link.used_bps).sum();
-            let capacity: f64 = self.links.iter().map(|link| link.capacity_bps).sum();
+            let capacity: f64 = self.links.iter().map(|link| link.rate.bps()).sum();
             if capacity > 0.0 { used / capacity } else { 0.0 }
         })
     }
@@ -185,10 +195,17 @@ impl Cluster {
         }
     }
 
-    /// Changes a link's capacity; does nothing where there is no link.
-    pub(crate) fn set_capacity(&mut self, link: LinkId, bps: f64, touched: &mut Vec<JobId>) {
+    /// Changes what a link gives; does nothing where there is no link.
+    pub(crate) fn set_link(
+        &mut self,
+        link: LinkId,
+        rate: BitRate,
+        delay: Delay,
+        touched: &mut Vec<JobId>,
+    ) {
         if let Some(position) = self.position(link) {
-            self.links[position].capacity_bps = bps;
+            self.links[position].rate = rate;
+            self.links[position].delay = delay;
             self.share_out(position, touched);
         }
     }
@@ -206,7 +223,7 @@ impl Cluster {
     fn share_out(&mut self, position: usize, touched: &mut Vec<JobId>) {
         self.utilisation = OnceLock::new();
         let link = &mut self.links[position];
-        max_min_shares(link.capacity_bps, &link.demands, &mut link.shares);
+        max_min_shares(link.rate.bps(), &link.demands, &mut link.shares);
         // The sum of no flows is a negative zero, which would print as one.
         link.used_bps = link.shares.iter().sum::<f64>() + 0.0;
         touched.extend_from_slice(&link.jobs);
@@ -217,11 +234,8 @@ impl Cluster {
     fn update_pair(&mut self, link: LinkId) {
         let one_way = |link| {
             self.position(link).map_or(0.0, |position| {
-                let LinkState {
-                    capacity_bps,
-                    used_bps,
-                    ..
-                } = self.links[position];
+                let LinkState { rate, used_bps, .. } = self.links[position];
+                let capacity_bps = rate.bps();
                 let residual = capacity_bps - used_bps;
                 if residual > capacity_bps * RESIDUAL_SLACK {
                     residual
@@ -260,7 +274,8 @@ mod tests {
         let mut cluster = Cluster::idle(&world.scenario());
         let there = LinkId::new(RegionId::new(0), RegionId::new(1));
         for link in [there, there.reversed()] {
-            cluster.set_capacity(link, 2e6, &mut Vec::new());
+            let rate = BitRate::from_bps(2e6).unwrap();
+            cluster.set_link(link, rate, Delay::ZERO, &mut Vec::new());
         }
         assert!(cluster.used_bps(there).is_sign_positive());
         assert!(cluster.link_utilisation().is_sign_positive());

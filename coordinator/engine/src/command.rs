@@ -41,6 +41,8 @@ pub struct Start {
     /// Bits per second of each stage boundary, K − 1 of them: the fabric's rate inside a region, the job's
     /// share on links between regions.
     pub rates: Vec<f64>,
+    /// Seconds from a bit's leaving to its arrival over each stage boundary, in the direction of activations.
+    pub delays_s: Vec<f64>,
 }
 
 /// A running job's shares from now on.

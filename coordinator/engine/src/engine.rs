@@ -163,9 +163,8 @@ impl Engine {
                 }
             }
             Input::Failed { job, reason } => self.fail(at_s, job, reason),
-            Input::LinkChanged { link, rate } => {
-                self.cluster
-                    .set_capacity(link, rate.bps(), &mut self.touched);
+            Input::LinkChanged { link, rate, delay } => {
+                self.cluster.set_link(link, rate, delay, &mut self.touched);
             }
             Input::GpusChanged { region, gpus } => self.change_gpus(at_s, region, gpus),
         }
@@ -362,10 +361,8 @@ impl Engine {
             let Some(running) = self.running.get_mut(&job) else {
                 continue;
             };
-            let (before, now) = (
-                running.iteration_s,
-                running.iteration_s_now(&self.cluster, job),
-            );
+            let before = running.iteration_s;
+            let now = running.iteration_s_now(&self.scenario, &self.cluster, job);
             let same = before == now || (before - now).abs() <= TIE * before.min(now);
             if same {
                 continue;

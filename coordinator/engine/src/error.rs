@@ -1,5 +1,7 @@
 //! What can go wrong while driving an engine.
 
+use bace_netem::LinkId;
+
 /// Why the engine could not be asked or told something.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -35,6 +37,12 @@ pub enum EngineError {
     /// A recorded input names a region that the scenario does not have.
     #[error("find the region `{0}` in the scenario")]
     UnknownRegion(String),
+    /// A recorded change of a link that the scenario does not have.
+    #[error("find the link {0} in the scenario")]
+    UnknownLink(LinkId),
+    /// A recorded delay that is none.
+    #[error("take {0} s as a link's delay: it has to be finite and not negative")]
+    NotADelay(f64),
     /// A recorded capacity that is none.
     #[error("take {0} bit/s as a link's capacity: it has to be finite and not negative")]
     NotARate(f64),

@@ -247,19 +247,32 @@ impl PipelineTimes {
             bits,
             delays_s: 0.0,
         };
+        for part in path.iter().filter(|part| part.gpus > 1) {
+            let fabric = &scenario.regions[part.region.index()].fabric;
+            times.fabric_s = times.fabric_s.max(bits / fabric.rate.bps());
+        }
+        times.set_delays(scenario, cluster, path);
+        times
+    }
+
+    /// Takes the delays along `path` as they are at present.
+    pub(crate) fn set_delays(
+        &mut self,
+        scenario: &Scenario,
+        cluster: &Cluster,
+        path: &[RegionGpus],
+    ) {
         let mut delays = 0.0;
         for (position, part) in path.iter().enumerate() {
-            let fabric = &scenario.regions[part.region.index()].fabric;
             if part.gpus > 1 {
-                times.fabric_s = times.fabric_s.max(bits / fabric.rate.bps());
+                let fabric = &scenario.regions[part.region.index()].fabric;
                 delays += f64::from(part.gpus - 1) * fabric.delay.seconds();
             }
             if let Some(next) = path.get(position + 1) {
                 delays += cluster.delay_s(LinkId::new(part.region, next.region));
             }
         }
-        times.delays_s = 2.0 * delays;
-        times
+        self.delays_s = 2.0 * delays;
     }
 
     /// T with a share of `share_bps` on the slowest link between regions; pass infinity without such a link.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bace_api::{InputRecord, JobId, StageIndex};
-use bace_netem::{BitRate, LinkId, RegionId};
+use bace_netem::{BitRate, Delay, LinkId, RegionId};
 
 use crate::{EngineError, Scenario};
 
@@ -41,12 +41,14 @@ pub enum Input {
         /// Why, as a sentence.
         reason: String,
     },
-    /// A directed link's capacity changed.
+    /// A directed link's capacity, delay or both changed.
     LinkChanged {
         /// The link.
         link: LinkId,
         /// Capacity from now on.
         rate: BitRate,
+        /// One-way delay from now on.
+        delay: Delay,
     },
     /// A region's number of GPUs changed.
     GpusChanged {
@@ -95,10 +97,11 @@ impl Input {
                 job: job_name(job),
                 reason: reason.clone(),
             },
-            Self::LinkChanged { link, rate } => InputRecord::LinkChanged {
+            Self::LinkChanged { link, rate, delay } => InputRecord::LinkChanged {
                 from: region_name(link.from),
                 to: region_name(link.to),
                 bandwidth_bps: rate.bps(),
+                one_way_delay_s: Some(delay.seconds()),
             },
             Self::GpusChanged { region, gpus } => InputRecord::GpusChanged {
                 region: region_name(*region),
@@ -113,6 +116,8 @@ impl Input {
 pub struct Names {
     jobs: BTreeMap<String, JobId>,
     regions: BTreeMap<String, RegionId>,
+    /// Delays of the scenario's links.
+    delays: BTreeMap<LinkId, Delay>,
 }
 
 impl Names {
@@ -126,6 +131,11 @@ impl Names {
                 .collect(),
             regions: regions
                 .map(|(region, index)| (region.name.clone(), RegionId::new(index)))
+                .collect(),
+            delays: scenario
+                .links
+                .iter()
+                .map(|(&link, spec)| (link, spec.delay))
                 .collect(),
         }
     }
@@ -160,17 +170,33 @@ impl Names {
                 from,
                 to,
                 bandwidth_bps,
-            } => Input::LinkChanged {
-                link: LinkId::new(self.region(from)?, self.region(to)?),
-                rate: BitRate::from_bps(*bandwidth_bps)
-                    .ok_or(EngineError::NotARate(*bandwidth_bps))?,
-            },
+                one_way_delay_s,
+            } => {
+                let link = LinkId::new(self.region(from)?, self.region(to)?);
+                Input::LinkChanged {
+                    link,
+                    rate: BitRate::from_bps(*bandwidth_bps)
+                        .ok_or(EngineError::NotARate(*bandwidth_bps))?,
+                    delay: self.delay(link, *one_way_delay_s)?,
+                }
+            }
             InputRecord::GpusChanged { region, gpus } => Input::GpusChanged {
                 region: self.region(region)?,
                 gpus: *gpus,
             },
             InputRecord::Settle => return Ok(Told::Settle),
         }))
+    }
+
+    /// The delay of a change. A ledger without it is from a program whose links kept theirs.
+    fn delay(&self, link: LinkId, told_s: Option<f64>) -> Result<Delay, EngineError> {
+        match told_s {
+            Some(seconds) => Delay::from_seconds(seconds).ok_or(EngineError::NotADelay(seconds)),
+            None => {
+                let known = self.delays.get(&link).copied();
+                known.ok_or(EngineError::UnknownLink(link))
+            }
+        }
     }
 
     fn job(&self, name: &str) -> Result<JobId, EngineError> {

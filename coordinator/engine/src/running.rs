@@ -25,10 +25,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// T at the cluster's present shares.
-    pub fn iteration_s_now(&self, cluster: &Cluster, job: JobId) -> f64 {
-        self.times
-            .iteration_s(cluster.share(job, &self.placement.path))
+    /// T at the cluster's present shares and delays.
+    pub fn iteration_s_now(&mut self, scenario: &Scenario, cluster: &Cluster, job: JobId) -> f64 {
+        let path = &self.placement.path;
+        self.times.set_delays(scenario, cluster, path);
+        self.times.iteration_s(cluster.share(job, path))
     }
 
     /// Bits per second of each boundary at the cluster's present shares.
@@ -45,6 +46,16 @@ impl Running {
             .collect()
     }
 
+    /// Seconds of each boundary's delay at present, as activations travel.
+    fn delays_s(&self, scenario: &Scenario, cluster: &Cluster) -> Vec<f64> {
+        let boundaries = self.placement.boundaries().into_iter();
+        let delays = boundaries.map(|boundary| match boundary {
+            Boundary::Fabric(region) => scenario.regions[region.index()].fabric.delay.seconds(),
+            Boundary::Link(link) => cluster.delay_s(link),
+        });
+        delays.collect()
+    }
+
     pub fn start(&self, scenario: &Scenario, cluster: &Cluster, job: JobId) -> Start {
         Start {
             job,
@@ -54,6 +65,7 @@ impl Running {
             first_iteration: self.first_iteration,
             iteration_s: self.iteration_s,
             rates: self.rates(scenario, cluster, job),
+            delays_s: self.delays_s(scenario, cluster),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of a job between its start and its end, on the world of [`crate::testing`].
 
 use bace_api::{Attempt, EnergyUse, JobId, Record, StageIndex};
-use bace_netem::{BitRate, LinkId, RegionId};
+use bace_netem::{BitRate, Delay, LinkId, RegionId};
 
 use crate::golden::golden;
 use crate::testing::{World, records, start_commands, starts};
@@ -23,6 +23,11 @@ fn link(from: u16, to: u16) -> LinkId {
 
 fn rate(bps: f64) -> BitRate {
     BitRate::from_bps(bps).unwrap()
+}
+
+/// The delay of links of [`World`].
+fn half_a_second() -> Delay {
+    Delay::from_seconds(0.5).unwrap()
 }
 
 #[test]
@@ -186,6 +191,7 @@ fn running_jobs_hear_of_new_shares() {
         Input::LinkChanged {
             link: link(1, 0),
             rate: rate(256.0),
+            delay: half_a_second(),
         },
     );
     engine.settle(5.0);
@@ -200,6 +206,7 @@ fn running_jobs_hear_of_new_shares() {
         Input::LinkChanged {
             link: link(0, 1),
             rate: rate(9e9),
+            delay: half_a_second(),
         },
     );
     engine.settle(6.0);
@@ -209,6 +216,7 @@ fn running_jobs_hear_of_new_shares() {
         Input::LinkChanged {
             link: link(0, 1),
             rate: rate(0.0),
+            delay: half_a_second(),
         },
     );
     engine.settle(7.0);
@@ -216,6 +224,40 @@ fn running_jobs_hear_of_new_shares() {
         panic!("the job's link is down");
     };
     assert_eq!(rates.iteration_s, f64::INFINITY);
+}
+
+#[test]
+fn a_new_delay_enters_running_and_starting_jobs() {
+    let world = World::new()
+        .region("a", 2, "unit", 0.1)
+        .region("b", 2, "unit", 0.2)
+        .link("a", "b", 1000.0)
+        .job("j", 0.0, 9)
+        .job("k", 0.0, 9);
+    let mut engine = world.settled("cr-lcf");
+    let start = &start_commands(&mut engine)[0];
+    assert_eq!(start.delays_s, [0.0, 0.5, 0.0]);
+    // Four stages of 2 s: 7 slots, and 0.5 s there and back.
+    assert_eq!(start.iteration_s, 7.0 * 2.0 + 1.0);
+    for (from, to, seconds) in [(0, 1, 3.0), (1, 0, 8.0)] {
+        let changed = Input::LinkChanged {
+            link: link(from, to),
+            rate: rate(1000.0),
+            delay: Delay::from_seconds(seconds).unwrap(),
+        };
+        engine.handle(1.0, changed);
+    }
+    engine.settle(1.0);
+    let Some(Command::Rates(rates)) = engine.poll_command() else {
+        panic!("the job's delay changed");
+    };
+    // The formula counts the delay of the activations' direction twice.
+    assert_eq!(rates.iteration_s, 7.0 * 2.0 + 6.0);
+    engine.handle(2.0, Input::Finished(JobId(0)));
+    engine.settle(2.0);
+    let start = &start_commands(&mut engine)[0];
+    assert_eq!((start.job, start.iteration_s), (JobId(1), 20.0));
+    assert_eq!(start.delays_s, [0.0, 3.0, 0.0]);
 }
 
 #[test]
@@ -292,6 +334,7 @@ fn an_agenda_is_in_order_of_time_and_changes_precede_arrivals() {
             Input::LinkChanged {
                 link: link(0, 1),
                 rate: rate(2e6),
+                delay: half_a_second(),
             },
         ),
         (9.0, Input::Submitted(JobId(0))),

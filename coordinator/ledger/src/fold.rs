@@ -203,6 +203,7 @@ impl Fold {
                 from,
                 to,
                 bandwidth_bps,
+                one_way_delay_s: _,
             } => {
                 let ends = (from.clone(), to.clone());
                 if let Some(capacity) = self.capacities.get_mut(&ends) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, JobId, StageIndex};
 use bace_engine::{Input, Rates, Scenario, Start};
-use bace_netem::{BitRate, LinkId};
+use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
 
@@ -119,7 +119,7 @@ impl Executor for Analytic {
         }
     }
 
-    fn link_changed(&mut self, _now: Instant, _link: LinkId, _rate: BitRate) {}
+    fn link_changed(&mut self, _: Instant, _: LinkId, _: BitRate, _: Delay) {}
 
     fn next_s(&mut self) -> Option<f64> {
         self.finishes.first().map(|(finish, _)| finish.0)

@@ -7,7 +7,7 @@ use std::iter::Peekable;
 
 use bace_api::{Attempt, JobId, Record};
 use bace_engine::{Command, DEAD_LINK, Engine, Input, Rates, Scheduled, Start, agenda};
-use bace_netem::{BitRate, LinkId};
+use bace_netem::{BitRate, Delay, LinkId};
 
 /// Events this close (relative) are one instant.
 const SAME_INSTANT: f64 = 1e-12;
@@ -55,8 +55,8 @@ pub trait Executor {
     /// Drops a job; it has been reported on up to now.
     fn cancel(&mut self, now: Instant, job: JobId, attempt: Attempt);
 
-    /// A link's capacity changed.
-    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate);
+    /// A link gives this capacity and delay from now on.
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate, delay: Delay);
 
     /// When something happens next inside, of interest to the engine or not; `None` if nothing ever will.
     fn next_s(&mut self) -> Option<f64>;
@@ -131,8 +131,8 @@ fn take_agenda(
         hand_in(engine, now, &mut reports, sink);
     }
     for input in due {
-        if let Input::LinkChanged { link, rate } = input {
-            executor.link_changed(now, link, rate);
+        if let Input::LinkChanged { link, rate, delay } = input {
+            executor.link_changed(now, link, rate, delay);
         }
         engine.handle(now.at_s(), input);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, Boundary, InputRecord, JobId, Placement, Record};
 use bace_engine::{Engine, Names, Rates, Scenario, Start, Told, policies, policy_by_name};
-use bace_netem::{BitRate, LinkId};
+use bace_netem::{BitRate, Delay, LinkId};
 use bace_sim::{Analytic, Executor, Instant, IterationModel, Reports, drive, simulate};
 use dice::{Dice, parse};
 
@@ -235,9 +235,9 @@ impl Executor for Watched {
         self.inner.cancel(now, job, attempt);
     }
 
-    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate) {
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate, delay: Delay) {
         self.capacity.insert(link, rate.bps());
-        self.inner.link_changed(now, link, rate);
+        self.inner.link_changed(now, link, rate, delay);
     }
 
     fn next_s(&mut self) -> Option<f64> {

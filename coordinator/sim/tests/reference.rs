@@ -188,7 +188,7 @@ fn as_json(scenario: &Scenario, policy: &str) -> Value {
         .map(|change| {
             json!({
                 "at_s": change.at_s, "from": change.link.from.index(), "to": change.link.to.index(),
-                "bps": change.rate.bps(),
+                "bps": change.rate.bps(), "delay_s": change.delay.seconds(),
             })
         })
         .collect();

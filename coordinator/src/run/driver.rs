@@ -250,7 +250,7 @@ impl<'a> Driver<'a> {
         while self.agenda.front().is_some_and(|next| next.at_s <= now_s)
             && let Some(next) = self.agenda.pop_front()
         {
-            if let Input::LinkChanged { link, rate } = next.input {
+            if let Input::LinkChanged { link, rate, .. } = next.input {
                 self.fleet.set_rate(link, rate)?;
             }
             self.tell_engine(next.input)?;
@@ -364,6 +364,7 @@ impl<'a> Driver<'a> {
         }
         let launch = Launch {
             scenario: &self.scenario,
+            cluster: self.engine.cluster(),
             fleet: &self.fleet,
             compute: self.compute,
             start: &start,

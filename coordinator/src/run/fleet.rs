@@ -12,7 +12,7 @@ use bace_api::{
     COORDINATOR_NAME, ComputeRung, FromWorker, NetworkRung, Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{LinkId, RegionId};
+use bace_netem::{BitRate, LinkId, RegionId};
 use bace_socket::{CellTable, Connection, Endpoint, Profile, RunAuthority, host_id, now_ns};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -283,8 +283,8 @@ impl Fleet {
         self.clock_of.get(&link).copied()
     }
 
-    /// Gives a link another rate from now on.
-    pub fn set_rate(&self, link: LinkId, rate: bace_netem::BitRate) -> anyhow::Result<()> {
+    /// Gives a link another rate from now on. The delay of jobs that run stays: only the rate is in shared memory.
+    pub fn set_rate(&self, link: LinkId, rate: BitRate) -> anyhow::Result<()> {
         if let (Some(clocks), Some(index)) = (&self.clocks, self.clock_of(link)) {
             clocks.cell(index as usize)?.set_rate(rate, now_ns());
         }

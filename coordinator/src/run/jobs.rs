@@ -6,7 +6,7 @@ use bace_api::{
     ComputePlan, ComputeRung, IterationRecord, IterationReport, Neighbour, Prepare, Program,
     Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
 };
-use bace_engine::{Scenario, Start};
+use bace_engine::{Cluster, Scenario, Start};
 use bace_models::FORWARD_AND_BACKWARD;
 use bace_netem::LinkId;
 
@@ -129,6 +129,8 @@ impl ActiveJob {
 pub struct Launch<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
+    /// What links give at present.
+    pub cluster: &'a Cluster,
     /// All workers.
     pub fleet: &'a Fleet,
     /// Who takes the time of compute.
@@ -187,7 +189,7 @@ impl Launch<'_> {
         let spec = if link.is_fabric() {
             self.scenario.regions[link.from.index()].fabric
         } else {
-            self.scenario.links[&link]
+            self.cluster.present(link, self.scenario.links[&link])
         };
         let worker: &Worker = &self.fleet.workers[self.workers[to.index()].index()];
         Neighbour {

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
-use bace_netem::LinkSpec;
 use bace_socket::SenderConfig;
 use serde_json::Value;
 
@@ -82,23 +81,23 @@ fn refuse_links_that_cannot_be_carried(scenario: &Scenario) -> anyhow::Result<()
             ))
         })?;
     }
-    for (&id, link) in &scenario.links {
-        let [from, to] = [id.from, id.to].map(|region| &scenario.regions[region.index()]);
+    let changed = scenario.link_changes.iter().map(|change| {
+        let mut spec = scenario.links[&change.link];
+        (spec.rate, spec.delay) = (change.rate, change.delay);
+        (change.link, spec)
+    });
+    let given = scenario.links.iter().map(|(&link, &spec)| (link, spec));
+    for (link, spec) in given.chain(changed) {
+        let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()]);
         if from.gpus == 0 || to.gpus == 0 {
             continue;
         }
-        let changes = scenario.link_changes.iter();
-        let changed = changes.filter(|change| change.link == id);
-        for rate in changed.map(|change| change.rate).chain([link.rate]) {
-            sender
-                .admit(&LinkSpec::new(rate, link.delay))
-                .map_err(|error| {
-                    WrongInput::error(format!(
-                        "use the link from `{}` to `{}`: {error}",
-                        from.name, to.name
-                    ))
-                })?;
-        }
+        sender.admit(&spec).map_err(|error| {
+            WrongInput::error(format!(
+                "use the link from `{}` to `{}`: {error}",
+                from.name, to.name
+            ))
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The program of a placed job.
 
-use bace_api::{Boundary, Program, Record};
+use bace_api::{Program, Record};
 use bace_models::StageMemory;
 use bace_netem::BitRate;
 
@@ -35,15 +35,15 @@ pub fn plan(scenario: &Scenario, start: &Start) -> PipelinePlan {
     let job = &scenario.jobs[start.job.index()];
     let placement = &start.placement;
     let bytes = job.boundary_bytes();
-    let boundaries: Vec<BoundaryTime> = placement
-        .boundaries()
+    let boundaries: Vec<BoundaryTime> = start
+        .rates
         .iter()
-        .zip(&start.rates)
-        .map(|(&boundary, &rate)| BoundaryTime {
+        .zip(&start.delays_s)
+        .map(|(&rate, &delay_s)| BoundaryTime {
             transfer_s: BitRate::from_bps(rate)
                 .unwrap_or(BitRate::ZERO)
                 .seconds_for(bytes),
-            delay_s: delay_s(scenario, boundary),
+            delay_s,
         })
         .collect();
     let rooms: Vec<StageRoom> = placement
@@ -83,15 +83,5 @@ impl PipelinePlan {
             depths: self.depths.clone(),
             cuts: self.cuts.iter().map(DepthCut::to_string).collect(),
         }
-    }
-}
-
-fn delay_s(scenario: &Scenario, boundary: Boundary) -> f64 {
-    match boundary {
-        Boundary::Fabric(region) => scenario.regions[region.index()].fabric.delay.seconds(),
-        Boundary::Link(link) => scenario
-            .links
-            .get(&link)
-            .map_or(0.0, |spec| spec.delay.seconds()),
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use bace_api::Schedule;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
@@ -68,6 +68,49 @@ pub(super) struct LinkFile {
     pub to: Option<Spanned<String>>,
     pub bandwidth_mbps: Spanned<f64>,
     pub one_way_delay_ms: Spanned<f64>,
+    pub jitter_ms: Option<Spanned<f64>>,
+    pub jitter: Option<Spanned<JitterFile>>,
+    pub loss: Option<Spanned<f64>>,
+    pub loss_model: Option<Spanned<LossModelFile>>,
+    #[serde(default)]
+    pub accounting: AccountingFile,
+    #[serde(default)]
+    pub sharing: SharingFile,
+    pub burst_credit_mb: Option<Spanned<f64>>,
+    pub sustained_mbps: Option<Spanned<f64>>,
+    pub queue_kb: Option<Spanned<f64>>,
+    pub trace: Option<Spanned<TraceFile>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum JitterFile {
+    Uniform,
+    Normal,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LossModelFile {
+    Goodput,
+    Mathis,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AccountingFile {
+    #[default]
+    Payload,
+    Ip,
+    Ethernet,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SharingFile {
+    #[default]
+    PerJob,
+    PerFlow,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,7 +120,8 @@ pub(super) struct LinkChangeFile {
     pub between: Option<Spanned<Vec<Spanned<String>>>>,
     pub from: Option<Spanned<String>>,
     pub to: Option<Spanned<String>>,
-    pub bandwidth_mbps: Spanned<f64>,
+    pub bandwidth_mbps: Option<Spanned<f64>>,
+    pub one_way_delay_ms: Option<Spanned<f64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -184,6 +228,27 @@ pub(super) struct CarbonStep {
     daily: bool,
 }
 
+/// What a link gives over time: a list of steps or the name of a CSV file.
+#[derive(Debug)]
+pub(super) enum TraceFile {
+    Steps(Vec<Spanned<TraceStep>>),
+    Csv(TraceCsvFile),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TraceCsvFile {
+    pub csv: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TraceStep {
+    pub at_s: Spanned<f64>,
+    pub bandwidth_mbps: Spanned<f64>,
+    pub one_way_delay_ms: Option<Spanned<f64>>,
+}
+
 /// What the two kinds of steps have in common; their keys differ, since keys carry units.
 pub(super) trait StepFile {
     /// Key of the value, and column of a CSV file.
@@ -247,15 +312,38 @@ impl<'de, S: StepFile + Deserialize<'de>> Visitor<'de> for SeriesVisitor<S> {
         Ok(SeriesFile::Constant(value as f64))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut steps = Vec::new();
-        while let Some(step) = seq.next_element()? {
-            steps.push(step);
-        }
-        Ok(SeriesFile::Steps(steps))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(SeriesFile::Steps)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         CsvFile::deserialize(MapAccessDeserializer::new(map)).map(SeriesFile::Csv)
+    }
+}
+
+impl<'de> Deserialize<'de> for TraceFile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TraceVisitor)
+    }
+}
+
+struct TraceVisitor;
+
+impl<'de> Visitor<'de> for TraceVisitor {
+    type Value = TraceFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a list of {{ at_s, bandwidth_mbps }}, each with `one_way_delay_ms` if that changes too, or {{ csv = \"FILE\" }}"
+        )
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(TraceFile::Steps)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        TraceCsvFile::deserialize(MapAccessDeserializer::new(map)).map(TraceFile::Csv)
     }
 }

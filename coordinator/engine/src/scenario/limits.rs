@@ -14,8 +14,11 @@ pub(super) const NAME_CHARS: usize = 64;
 pub(super) const REGIONS: usize = 1_000;
 /// Most jobs: a job's index has 32 bits, and every job is looked at in every decision.
 pub(super) const JOBS: usize = 1_000_000;
-/// Most entries of one price or carbon series: ten years in steps of five minutes.
+/// Most entries of one price or carbon series, or of one trace: ten years in steps of five minutes.
 pub(super) const SERIES_STEPS: usize = 1_100_000;
+
+/// Most changes of directed links, the steps of traces among them: one trace of the greatest length in both directions.
+pub(super) const LINK_CHANGES: usize = 2 * SERIES_STEPS;
 
 /// GPUs of a region; the largest data centres have fewer.
 pub(super) const GPUS: RangeInclusive<i64> = 0..=1_000_000;
@@ -48,6 +51,20 @@ pub(super) const SECONDS: Range = Range::from_zero(1e9);
 pub(super) const DELAY_MS: Range = Range::from_zero(86_400_000.0);
 /// Capacities, Mbit/s: 1 Pbit/s; 0 is a link that is down.
 pub(super) const BANDWIDTH_MBPS: Range = Range::from_zero(1e9);
+/// Jitter, milliseconds: a minute.
+pub(super) const JITTER_MS: Range = Range::from_zero(60_000.0);
+/// Shares of lost datagrams: where more than half are lost nothing that retransmits gets far.
+pub(super) const LOSS: Range = Range::from_zero(0.5);
+/// Burst credits, 10^6 bytes: 1 PB.
+pub(super) const BURST_MB: Range = Range::above_zero(1e9);
+/// Rates at which burst credits fill, Mbit/s: 1 Pbit/s.
+pub(super) const SUSTAINED_MBPS: Range = Range::above_zero(1e9);
+/// Queues of links, 10^3 bytes: from one full datagram up to 1 TB.
+pub(super) const QUEUE_KB: Range = Range {
+    least: 1.5,
+    open: false,
+    most: 1e9,
+};
 /// Fabric rates, Gbit/s: 1 Pbit/s.
 pub(super) const FABRIC_GBPS: Range = Range::from_zero(1e6);
 /// Peak of a GPU, Tflop/s.

@@ -1,12 +1,15 @@
 //! A scenario, checked: what is emulated, what is trained, who decides.
 //!
-//! `file` holds the keys as they are written, `parse` makes a valid [`Scenario`] of them, `error` finds the line
-//! and the key of what is wrong.
+//! `file` holds the keys as they are written, `parse` makes a valid [`Scenario`] of them with `link` and `change` for its
+//! links, `error` finds the line and the key of what is wrong.
 
+mod change;
 mod draw;
+mod ends;
 mod error;
 mod file;
 mod limits;
+mod link;
 mod network;
 mod parse;
 #[cfg(test)]

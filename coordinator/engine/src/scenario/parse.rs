@@ -7,13 +7,16 @@ use bace_models::{GpuType, MicroBatchShape, ModelSpec, STATE_BYTES_PER_PARAMETER
 use bace_netem::LinkSpec;
 use toml::Spanned;
 
+use super::change;
 use super::draw::Draw;
+use super::ends::RegionNames;
 use super::error::{Fault, ScenarioError, suggestion};
 use super::file::{DrawFile, GpuFile, JobFile, ModelFile, PolicyFile, RegionFile, ScenarioFile};
 use super::limits;
-use super::network::{self, RegionNames, delay_ms, rate_mbps};
+use super::link::{self, delay_ms, rate_mbps};
+use super::network;
 use super::types::{PolicySettings, Region, Scenario};
-use super::values::{ReadSource, count, name, number, series};
+use super::values::{ReadSource, count, name, number, optional, series};
 
 /// Fabric of a region that names none: an ordinary data centre's.
 const FABRIC_GBPS: f64 = 100.0;
@@ -69,9 +72,10 @@ fn validate(file: &ScenarioFile, sources: ReadSource<'_>) -> Result<Scenario, Fa
     };
     let regions = regions(file, sources)?;
     let names = RegionNames(&regions);
-    let links = network::links(&file.link, &names)?;
-    let link_changes = network::link_changes(&file.link_change, &names, &links)?;
-    let gpu_changes = network::gpu_changes(&file.gpu_change, &names)?;
+    let links = link::links(&file.link, &names)?;
+    let link_changes =
+        change::link_changes(&file.link, &file.link_change, &names, &links, sources)?;
+    let gpu_changes = change::gpu_changes(&file.gpu_change, &names)?;
     let jobs = jobs(file, &regions)?;
     let scenario = Scenario {
         name: scenario_name,
@@ -117,27 +121,20 @@ fn region(
     types: &BTreeMap<String, GpuType>,
     sources: ReadSource<'_>,
 ) -> Result<Region, Fault> {
-    let optional = |value: &Option<Spanned<f64>>, range, default| {
-        value
-            .as_ref()
-            .map_or(Ok(default), |value| number(value, range))
-    };
-    let gbps = optional(&file.fabric_gbps, limits::FABRIC_GBPS, FABRIC_GBPS)?;
+    let gbps = optional(&file.fabric_gbps, limits::FABRIC_GBPS)?.unwrap_or(FABRIC_GBPS);
+    let fabric_ms = optional(&file.fabric_delay_ms, limits::DELAY_MS)?.unwrap_or(0.0);
     Ok(Region {
         name: name(&file.name)?,
         gpus: count(&file.gpus, limits::GPUS)?,
         gpu_name: file.gpu.get_ref().clone(),
         gpu: find_gpu(&file.gpu, types)?,
         price: series(&file.price_usd_per_kwh, sources)?,
-        pue: optional(&file.pue, limits::PUE, 1.0)?,
+        pue: optional(&file.pue, limits::PUE)?.unwrap_or(1.0),
         carbon: match &file.carbon_g_per_kwh {
             Some(carbon) => Some(series(carbon, sources)?),
             None => None,
         },
-        fabric: LinkSpec::new(
-            rate_mbps(gbps * MBPS_PER_GBPS),
-            delay_ms(optional(&file.fabric_delay_ms, limits::DELAY_MS, 0.0)?),
-        ),
+        fabric: LinkSpec::new(rate_mbps(gbps * MBPS_PER_GBPS), delay_ms(fabric_ms)),
     })
 }
 
@@ -328,11 +325,7 @@ fn draw(file: &DrawFile) -> Result<Draw, Fault> {
 
 fn policy(file: &PolicyFile) -> Result<PolicySettings, Fault> {
     let default = PolicySettings::default();
-    let knob = |value: &Option<Spanned<f64>>, range, default| {
-        value
-            .as_ref()
-            .map_or(Ok(default), |value| number(value, range))
-    };
+    let knob = |value, range, default| Ok(optional(value, range)?.unwrap_or(default));
     Ok(PolicySettings {
         min_share: knob(&file.min_share, limits::SHARE, default.min_share)?,
         time_slack: knob(&file.time_slack, limits::KNOB, default.time_slack)?,

@@ -1,5 +1,7 @@
 use bace_api::Schedule;
-use bace_netem::{LinkId, RegionId};
+use bace_netem::{
+    Accounting, BitRate, BurstCredit, Delay, Jitter, LinkId, LinkSpec, LossModel, RegionId, Sharing,
+};
 use proptest::prelude::*;
 
 use super::{Scenario, ScenarioError};
@@ -47,6 +49,28 @@ carbon_g_per_kwh = 12
 between = ["west", "east"]
 bandwidth_mbps = 500
 one_way_delay_ms = 38
+jitter_ms = 2.5
+loss = 0.001
+loss_model = "mathis"
+accounting = "ethernet"
+sharing = "per_flow"
+trace = [
+    { at_s = 5, bandwidth_mbps = 400 },
+    { at_s = 15, bandwidth_mbps = 0, one_way_delay_ms = 45 },
+]
+
+[[link]]
+from = "east"
+to = "north"
+bandwidth_mbps = 100
+one_way_delay_ms = 20
+jitter_ms = 4
+jitter = "normal"
+loss = 0.01
+burst_credit_mb = 12.5
+sustained_mbps = 25
+queue_kb = 64
+trace = { csv = "weather.csv" }
 
 [[link]]
 from = "north"
@@ -64,6 +88,12 @@ at_s = 10.5
 from = "north"
 to = "west"
 bandwidth_mbps = 250
+
+[[link_change]]
+at_s = 17
+from = "west"
+to = "east"
+one_way_delay_ms = 12
 
 [[gpu_change]]
 at_s = 30
@@ -109,11 +139,19 @@ aging_per_hour = 2
 
 const NORTH_CSV: &str = "# day-ahead prices\nfrom_s, usd_per_kwh\n0,0.05\n\n3600 , 0.07\n";
 
+const WEATHER_CSV: &str =
+    "# measured on a Tuesday\nat_s, bandwidth_mbps, one_way_delay_ms\n3, 50, 21\n6.5, 0, 21\n";
+
 fn sources(file: &str) -> Result<String, String> {
     match file {
         "north.csv" => Ok(NORTH_CSV.to_owned()),
+        "weather.csv" => Ok(WEATHER_CSV.to_owned()),
         other => Err(format!("there is no file {other}")),
     }
+}
+
+fn milliseconds(ms: f64) -> Delay {
+    Delay::from_seconds(ms * 1e-3).unwrap()
 }
 
 fn parse(text: &str) -> Result<Scenario, ScenarioError> {
@@ -160,18 +198,33 @@ fn every_key_arrives() {
 
     let id = |from, to| LinkId::new(RegionId::new(from), RegionId::new(to));
     let keys: Vec<LinkId> = scenario.links.keys().copied().collect();
-    assert_eq!(keys, [id(0, 1), id(1, 0), id(2, 0)]);
+    assert_eq!(keys, [id(0, 1), id(1, 0), id(1, 2), id(2, 0)]);
     assert_eq!(scenario.links[&id(1, 0)].rate.bps(), 5e8);
     assert_eq!(scenario.links[&id(1, 0)].delay.seconds(), 0.038);
     assert_eq!(scenario.links[&id(2, 0)].rate.bps(), 0.0);
+    assert_eq!(
+        scenario.links[&id(2, 0)],
+        LinkSpec::new(BitRate::ZERO, milliseconds(1.5))
+    );
     let changes: Vec<_> = scenario
         .link_changes
         .iter()
-        .map(|c| (c.at_s, c.link))
+        .map(|c| (c.at_s, c.link, c.rate.bps() / 1e6, c.delay))
         .collect();
     assert_eq!(
         changes,
-        [(10.5, id(2, 0)), (20.0, id(1, 0)), (20.0, id(0, 1))]
+        [
+            (3.0, id(1, 2), 50.0, milliseconds(21.0)),
+            (5.0, id(0, 1), 400.0, milliseconds(38.0)),
+            (5.0, id(1, 0), 400.0, milliseconds(38.0)),
+            (6.5, id(1, 2), 0.0, milliseconds(21.0)),
+            (10.5, id(2, 0), 250.0, milliseconds(1.5)),
+            (15.0, id(0, 1), 0.0, milliseconds(45.0)),
+            (15.0, id(1, 0), 0.0, milliseconds(45.0)),
+            (17.0, id(0, 1), 0.0, milliseconds(12.0)),
+            (20.0, id(1, 0), 50.0, milliseconds(45.0)),
+            (20.0, id(0, 1), 50.0, milliseconds(12.0)),
+        ]
     );
     assert_eq!(scenario.gpu_changes[0].gpus, 1);
 
@@ -192,6 +245,106 @@ fn every_key_arrives() {
         (policy.min_share, policy.time_slack, policy.aging_per_hour),
         (0.5, 0.1, 2.0)
     );
+}
+
+#[test]
+fn a_link_is_as_rough_as_the_file_says() {
+    let scenario = parse(FULL).unwrap();
+    let link = |from, to| scenario.links[&LinkId::new(RegionId::new(from), RegionId::new(to))];
+    let both = link(0, 1);
+    assert_eq!(both, link(1, 0));
+    assert_eq!(both.jitter, Jitter::Uniform(milliseconds(2.5)));
+    assert_eq!(
+        (both.loss.share, both.loss.model),
+        (0.001, LossModel::Mathis)
+    );
+    assert_eq!(
+        (both.accounting, both.sharing),
+        (Accounting::Ethernet, Sharing::PerFlow)
+    );
+    assert_eq!((both.burst, both.queue_bytes), (None, None));
+    let one = link(1, 2);
+    assert_eq!(one.jitter, Jitter::Normal(milliseconds(4.0)));
+    assert_eq!((one.loss.share, one.loss.model), (0.01, LossModel::Goodput));
+    assert_eq!(
+        (one.accounting, one.sharing),
+        (Accounting::Payload, Sharing::PerJob)
+    );
+    let burst = BurstCredit {
+        bytes: 12_500_000,
+        sustained: BitRate::from_bps(25e6).unwrap(),
+    };
+    assert_eq!((one.burst, one.queue_bytes), (Some(burst), Some(64_000)));
+}
+
+#[test]
+fn errors_of_rough_links_name_place_and_remedy() {
+    let slips = [
+        ("jitter_ms = 2.5", "jitter = \"uniform\""),
+        ("jitter_ms = 2.5", "jitter_ms = -1"),
+        ("jitter = \"normal\"", "jitter = \"gauss\""),
+        ("loss = 0.001", "loss = 0.6"),
+        ("loss = 0.001\n", ""),
+        ("accounting = \"ethernet\"", "accounting = \"tcp\""),
+        ("sharing = \"per_flow\"", "sharing = \"per-flow\""),
+        ("burst_credit_mb = 12.5\n", ""),
+        ("sustained_mbps = 25\n", ""),
+        ("sustained_mbps = 25", "sustained_mbps = 100"),
+        ("burst_credit_mb = 12.5", "burst_credit_mb = 0"),
+        ("queue_kb = 64", "queue_kb = 1"),
+        ("{ at_s = 15,", "{ at_s = 5,"),
+        ("{ at_s = 5, bandwidth_mbps = 400 },", "{ at_s = 5 },"),
+        (
+            "{ at_s = 5, bandwidth_mbps = 400 },",
+            "{ at_s = 5, bandwidth_mbps = -4 },",
+        ),
+        ("{ csv = \"weather.csv\" }", "\"weather.csv\""),
+        ("{ csv = \"weather.csv\" }", "[]"),
+        ("{ csv = \"weather.csv\" }", "{ csv = \"climate.csv\" }"),
+        ("{ csv = \"weather.csv\" }", "{ csv = \"north.csv\" }"),
+        ("one_way_delay_ms = 12\n", ""),
+        ("at_s = 20", "at_s = 15"),
+        ("fabric_delay_ms = 0.5", "jitter_ms = 0.5"),
+    ];
+    let messages: Vec<String> = slips.iter().map(|(from, to)| error(from, to)).collect();
+    golden("rough-link-errors.txt", &(messages.join("\n") + "\n"));
+}
+
+#[test]
+fn a_trace_is_checked_by_line() {
+    let with = |csv: &str| {
+        let csv = csv.to_owned();
+        let source = move |file: &str| match file {
+            "weather.csv" => Ok(csv.clone()),
+            other => sources(other),
+        };
+        Scenario::parse(FULL, "full.toml", &source)
+    };
+    let place = "read full.toml:63:17: `link[1].trace.csv`: ";
+    let error = |csv: &str| with(csv).unwrap_err().to_string();
+    let header = "at_s,bandwidth_mbps\n";
+    assert_eq!(
+        error(&format!("{header}0,1\n1,-2\n")),
+        format!(
+            "{place}weather.csv:3: `bandwidth_mbps` = -2 has to be a number from 0 up to 1000000000"
+        )
+    );
+    assert_eq!(
+        error(&format!("{header}0,1,2\n")),
+        format!(
+            "{place}weather.csv:2: 3 columns instead of 2; a line is 2 numbers with commas between"
+        )
+    );
+    assert_eq!(
+        error(&format!("{header}1,1\n1,2\n")),
+        format!(
+            "{place}step 1 at 1 s does not come after the one before it; sort the trace by `at_s`"
+        )
+    );
+    // Without the column of delays the link keeps its own.
+    let scenario = with(&format!("{header}0,1\n")).unwrap();
+    let first = scenario.link_changes[0];
+    assert_eq!((first.at_s, first.delay), (0.0, milliseconds(20.0)));
 }
 
 #[test]
@@ -251,7 +404,7 @@ fn a_model_that_no_gpu_can_hold_is_an_error() {
     let message = error("gpu = \"a6000\"", "gpu = \"slice\"");
     assert!(
         message.starts_with(
-            "read full.toml:89:9: `job[1].model`: training one layer of `qwen2.5-14b` takes "
+            "read full.toml:117:9: `job[1].model`: training one layer of `qwen2.5-14b` takes "
         ),
         "{message}"
     );
@@ -294,7 +447,7 @@ fn a_csv_series_is_checked_by_line() {
     );
     assert_eq!(
         with(&format!("{header}0,1,2\n")),
-        format!("{place}:2: 3 columns instead of 2; a line is two numbers with a comma between")
+        format!("{place}:2: 3 columns instead of 2; a line is 2 numbers with commas between")
     );
     assert_eq!(
         with(&format!("{header}3,1\n")),
@@ -307,7 +460,11 @@ fn a_csv_series_is_checked_by_line() {
 fn a_csv_series_may_begin_with_a_byte_order_mark() {
     let parsed = |csv: &str| {
         let csv = csv.to_owned();
-        Scenario::parse(FULL, "full.toml", &move |_: &str| Ok(csv.clone())).unwrap()
+        let source = move |file: &str| match file {
+            "north.csv" => Ok(csv.clone()),
+            other => sources(other),
+        };
+        Scenario::parse(FULL, "full.toml", &source).unwrap()
     };
     let csv = "from_s,usd_per_kwh\n0,0.5\n";
     let (with, without) = (parsed(&format!("\u{feff}{csv}")), parsed(csv));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bace_api::{Job, NetworkRung};
 use bace_models::GpuType;
-use bace_netem::{BitRate, LinkId, LinkSpec, RegionId};
+use bace_netem::{BitRate, Delay, LinkId, LinkSpec, RegionId};
 
 use super::draw::Draw;
 use crate::Series;
@@ -28,7 +28,7 @@ pub struct Scenario {
     pub policy: PolicySettings,
     /// How links are emulated in real runs, and how true they have to be.
     pub network: NetworkSettings,
-    /// Capacity changes of links, by time.
+    /// Changes of links, by time: those of `[[link_change]]` and the steps of traces.
     pub link_changes: Vec<LinkChange>,
     /// GPU losses and returns, by time.
     pub gpu_changes: Vec<GpuChange>,
@@ -100,7 +100,7 @@ impl Default for NetworkSettings {
     }
 }
 
-/// A link's capacity from an instant on.
+/// What a link gives from an instant on. Whatever else its [`LinkSpec`] says stays.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkChange {
     /// When, seconds.
@@ -109,6 +109,8 @@ pub struct LinkChange {
     pub link: LinkId,
     /// Capacity from then on.
     pub rate: BitRate,
+    /// One-way delay from then on.
+    pub delay: Delay,
 }
 
 /// A region's GPUs from an instant on.

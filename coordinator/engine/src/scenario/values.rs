@@ -27,6 +27,11 @@ pub(super) fn number(value: &Spanned<f64>, range: Range) -> Result<f64, Fault> {
     }
 }
 
+/// A number within `range` where one is given.
+pub(super) fn optional(value: &Option<Spanned<f64>>, range: Range) -> Result<Option<f64>, Fault> {
+    value.as_ref().map(|value| number(value, range)).transpose()
+}
+
 /// A whole number within `range`, none of which exceeds 32 bits.
 pub(super) fn count(value: &Spanned<i64>, range: RangeInclusive<i64>) -> Result<u32, Fault> {
     let number = *value.get_ref();
@@ -117,8 +122,35 @@ fn series_of_steps<S: StepFile>(
 }
 
 fn series_of_csv<S: StepFile>(csv: &CsvFile, sources: ReadSource<'_>) -> Result<Series, Fault> {
+    let header = format!("from_s,{}", S::VALUE_KEY);
+    let steps = csv_rows(&csv.csv, &[&header], sources, |row| {
+        let step = Step {
+            from_s: row[0],
+            value: row[1],
+        };
+        in_range(step.value)?;
+        if !limits::SECONDS.contains(step.from_s) {
+            let (from_s, range) = (step.from_s, limits::SECONDS);
+            return Err(format!("`from_s` = {from_s} has to be {range}"));
+        }
+        Ok(step)
+    })?;
     let file = csv.csv.get_ref();
-    let fault = |message: String| Fault::at(csv.csv.span(), message);
+    Series::steps(steps, csv.daily)
+        .map_err(|error| Fault::at(csv.csv.span(), format!("{file}: {error}")))
+}
+
+/// The rows of the CSV file `file`, each made of its numbers by `take`, which says what is wrong with them.
+///
+/// The file begins with one of `headers`, names of columns with commas between; each row has as many numbers.
+pub(super) fn csv_rows<T>(
+    file: &Spanned<String>,
+    headers: &[&str],
+    sources: ReadSource<'_>,
+    mut take: impl FnMut(&[f64]) -> Result<T, String>,
+) -> Result<Vec<T>, Fault> {
+    let fault = |message: String| Fault::at(file.span(), message);
+    let file = file.get_ref();
     let text = sources(file).map_err(fault)?;
     if text.len() > limits::FILE_BYTES {
         let most = limits::FILE_BYTES;
@@ -126,7 +158,6 @@ fn series_of_csv<S: StepFile>(csv: &CsvFile, sources: ReadSource<'_>) -> Result<
             "{file} is larger than a series may be, {most} bytes"
         )));
     }
-    let header = format!("from_s,{}", S::VALUE_KEY);
     // Comments and empty lines are left out, so that a source can stand beside its numbers.
     let mut lines = text
         .strip_prefix(BYTE_ORDER_MARK)
@@ -135,48 +166,45 @@ fn series_of_csv<S: StepFile>(csv: &CsvFile, sources: ReadSource<'_>) -> Result<
         .enumerate()
         .map(|(index, line)| (index + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let columns: Option<String> = lines
+    let first: Option<String> = lines
         .next()
         .map(|(_, line)| line.chars().filter(|c| !c.is_whitespace()).collect());
-    if columns.as_deref() != Some(header.as_str()) {
+    let Some(header) = headers
+        .iter()
+        .find(|&&header| first.as_deref() == Some(header))
+    else {
+        let known: Vec<String> = headers.iter().map(|header| format!("`{header}`")).collect();
         return Err(fault(format!(
-            "{file} has to begin with the line `{header}`"
+            "{file} has to begin with the line {}",
+            known.join(" or ")
         )));
-    }
-    let mut steps = Vec::new();
+    };
+    let columns = header.split(',').count();
+    let (mut rows, mut numbers) = (Vec::new(), Vec::new());
     for (number, line) in lines.take(limits::SERIES_STEPS + 1) {
-        let step = csv_step(line).map_err(|message| fault(format!("{file}:{number}: {message}")));
-        steps.push(step?);
+        let row = csv_numbers(line, columns, &mut numbers).and_then(|()| take(&numbers));
+        rows.push(row.map_err(|message| fault(format!("{file}:{number}: {message}")))?);
     }
-    if steps.len() > limits::SERIES_STEPS {
+    if rows.len() > limits::SERIES_STEPS {
         let most = limits::SERIES_STEPS;
         return Err(fault(format!(
             "{file} has more than {most} entries, the most a series may have"
         )));
     }
-    Series::steps(steps, csv.daily).map_err(|error| fault(format!("{file}: {error}")))
+    Ok(rows)
 }
 
-fn csv_step(line: &str) -> Result<Step, String> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    let [from_s, value] = fields.as_slice() else {
+fn csv_numbers(line: &str, columns: usize, numbers: &mut Vec<f64>) -> Result<(), String> {
+    numbers.clear();
+    let found = line.split(',').count();
+    if found != columns {
         return Err(format!(
-            "{} columns instead of 2; a line is two numbers with a comma between",
-            fields.len()
+            "{found} columns instead of {columns}; a line is {columns} numbers with commas between"
         ));
-    };
-    let number = |field: &str| {
-        let parsed: Result<f64, _> = field.parse();
-        parsed.map_err(|_| format!("`{}` is no number", field.escape_debug()))
-    };
-    let step = Step {
-        from_s: number(from_s)?,
-        value: number(value)?,
-    };
-    in_range(step.value)?;
-    if !limits::SECONDS.contains(step.from_s) {
-        let (from_s, range) = (step.from_s, limits::SECONDS);
-        return Err(format!("`from_s` = {from_s} has to be {range}"));
     }
-    Ok(step)
+    for field in line.split(',').map(str::trim) {
+        let parsed: Result<f64, _> = field.parse();
+        numbers.push(parsed.map_err(|_| format!("`{}` is no number", field.escape_debug()))?);
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! A scenario with one quantity changed: what a sweep asks for.
 
-use bace_netem::{BitRate, Delay, LinkSpec};
+use bace_netem::{BitRate, Delay};
 
 use super::error::suggestion;
 use super::limits;
@@ -54,7 +54,7 @@ const KNOBS: &[Knob] = &[
         turn: |scenario, factor| {
             let factor = positive(factor)?;
             for spec in scenario.links.values_mut() {
-                *spec = LinkSpec::new(scaled(spec.rate, factor)?, spec.delay);
+                spec.rate = scaled(spec.rate, factor)?;
             }
             for change in &mut scenario.link_changes {
                 change.rate = scaled(change.rate, factor)?;
@@ -66,9 +66,13 @@ const KNOBS: &[Knob] = &[
         name: "delay",
         summary: "factor on the delay of every link between regions, from 0",
         turn: |scenario, factor| {
+            let factor = from_zero(factor)?;
+            let scaled = |delay: Delay| Delay::from_seconds(delay.seconds() * factor);
             for spec in scenario.links.values_mut() {
-                let delay = Delay::from_seconds(spec.delay.seconds() * from_zero(factor)?)?;
-                *spec = LinkSpec::new(spec.rate, delay);
+                spec.delay = scaled(spec.delay)?;
+            }
+            for change in &mut scenario.link_changes {
+                change.delay = scaled(change.delay)?;
             }
             Some(())
         },
@@ -201,6 +205,7 @@ fn second(at_s: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::LinkChange;
     use crate::testing::World;
 
     fn world() -> Scenario {
@@ -236,6 +241,31 @@ mod tests {
         assert_eq!(turned("min_share", 0.5).policy.min_share, 0.5);
         assert_eq!(turned("time_slack", 0.5).policy.time_slack, 0.5);
         assert_eq!(turned("aging_per_hour", 0.5).policy.aging_per_hour, 0.5);
+    }
+
+    #[test]
+    fn bandwidth_and_delay_leave_everything_else_of_a_link() {
+        let mut rough = world();
+        let spec = rough.links.values_mut().next().unwrap();
+        spec.loss.share = 0.1;
+        let spec = *spec;
+        rough.link_changes.push(LinkChange {
+            at_s: 1.0,
+            link: *rough.links.keys().next().unwrap(),
+            rate: spec.rate,
+            delay: spec.delay,
+        });
+        for (knob, rate, delay) in [("bandwidth", 2.0, 1.0), ("delay", 1.0, 2.0)] {
+            let turned = Knob::by_name(knob).unwrap().turned(&rough, 2.0).unwrap();
+            let (link, change) = (
+                turned.links.values().next().unwrap(),
+                turned.link_changes[0],
+            );
+            assert_eq!(link.loss, spec.loss);
+            assert_eq!(link.rate.bps(), rate * spec.rate.bps());
+            assert_eq!(link.delay.seconds(), delay * spec.delay.seconds());
+            assert_eq!((change.rate, change.delay), (link.rate, link.delay));
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub(super) struct Flow {
     /// Stage that receives.
     pub to_stage: usize,
     pub kind: TensorKind,
-    pub delay_s: f64,
+    delay_s: f64,
+    /// When the latest bit so far arrives; none behind it arrives before.
+    latest_s: f64,
     bits: f64,
     /// Tensors that have not left yet, the one in progress among them.
     queued: u32,
@@ -34,6 +36,7 @@ impl Flow {
             to_stage,
             kind,
             delay_s: spec.delay.seconds(),
+            latest_s: 0.0,
             bits,
             queued: 0,
             left_bits: 0.0,
@@ -65,11 +68,27 @@ impl Flow {
         self.queued += 1;
     }
 
-    /// The tensor in progress has left; the next one begins.
-    pub fn complete(&mut self, now_s: f64) {
+    /// The tensor in progress has left, and the next one begins; when it arrives.
+    pub fn complete(&mut self, now_s: f64) -> f64 {
         self.queued -= 1;
         self.left_bits = self.bits;
         self.updated_s = now_s;
+        self.latest_s = self.latest_s.max(now_s + self.delay_s);
+        self.latest_s
+    }
+
+    /// The delay of what leaves from now on. It overtakes nothing.
+    pub fn set_delay(&mut self, now_s: f64, delay_s: f64) {
+        if !self.is_idle() {
+            // Part of the tensor in progress may have left.
+            self.latest_s = self.latest_s.max(now_s + self.delay_s);
+        }
+        self.delay_s = delay_s;
+    }
+
+    /// Everything has arrived, and times count from then on.
+    pub fn rebase(&mut self) {
+        self.latest_s = 0.0;
     }
 
     /// The flow's part of its link from now on.

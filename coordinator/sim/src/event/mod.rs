@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
 use bace_engine::{Input, Rates, Scenario, Start, pipeline};
-use bace_netem::{BitRate, LinkId};
+use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
 use run::Run;
@@ -59,6 +59,7 @@ pub struct EventModel {
 #[derive(Debug)]
 struct SharedLink {
     rate_bps: f64,
+    delay: Delay,
     /// Job and index of its flow.
     users: Vec<(JobId, usize)>,
 }
@@ -69,6 +70,7 @@ impl EventModel {
         let links = scenario.links.iter().map(|(&id, spec)| {
             let link = SharedLink {
                 rate_bps: spec.rate.bps(),
+                delay: spec.delay,
                 users: Vec::new(),
             };
             (id, link)
@@ -280,6 +282,14 @@ impl Executor for EventModel {
                 link.users.push((start.job, index));
             }
         }
+        let delays: Vec<f64> = run
+            .flows
+            .iter()
+            .map(|flow| self.links[&flow.link].delay.seconds())
+            .collect();
+        for (flow, delay_s) in delays.into_iter().enumerate() {
+            run.set_delay(flow, now.at_s(), delay_s);
+        }
         run.begin();
         self.runs.insert(start.job, run);
         if !self.is_alone(start.job)
@@ -300,10 +310,17 @@ impl Executor for EventModel {
         }
     }
 
-    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate) {
+    fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate, delay: Delay) {
         self.disturb(link, now);
-        if let Some(shared) = self.links.get_mut(&link) {
-            shared.rate_bps = rate.bps();
+        let Some(shared) = self.links.get_mut(&link) else {
+            return;
+        };
+        shared.rate_bps = rate.bps();
+        shared.delay = delay;
+        for (job, flow) in shared.users.clone() {
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.set_delay(flow, now.at_s(), delay.seconds());
+            }
         }
         self.rebalance(link, now.at_s());
     }

@@ -208,11 +208,11 @@ impl Run {
         let now_s = self.next_event_s();
         if let Some(index) = self.flows.iter().position(|flow| flow.done_s() <= now_s) {
             let flow = &mut self.flows[index];
-            flow.complete(now_s);
+            let arrival_s = flow.complete(now_s);
             if flow.is_idle() {
                 self.touched.push(flow.link);
             }
-            let (to, kind, arrival_s) = (flow.to_stage, flow.kind, now_s + flow.delay_s);
+            let (to, kind) = (flow.to_stage, flow.kind);
             self.schedule(arrival_s, EventKind::Arrived(to, kind));
             return;
         }
@@ -284,6 +284,11 @@ impl Run {
     /// Gives a flow its part of its link from `now_s` on.
     pub fn set_rate(&mut self, flow: usize, now_s: f64, rate_bps: f64) {
         self.flows[flow].set_rate(now_s - self.origin_s, rate_bps);
+    }
+
+    /// Gives what leaves by a flow from `now_s` on another delay.
+    pub fn set_delay(&mut self, flow: usize, now_s: f64, delay_s: f64) {
+        self.flows[flow].set_delay(now_s - self.origin_s, delay_s);
     }
 
     /// Iterations that all stages have ended since this start.
@@ -423,9 +428,10 @@ impl Run {
         for stage in &mut self.stages {
             stage.rebase(origin_s);
         }
+        // Everything has arrived.
+        self.flows.iter_mut().for_each(Flow::rebase);
         for channel in self.boundaries.iter_mut().flatten() {
             if let Road::Fabric { free_s, .. } = &mut channel.road {
-                // Everything has arrived.
                 *free_s = 0.0;
             }
         }

@@ -54,6 +54,9 @@ fn start(job: u32, gpus: [u32; 2], stage_s: f64) -> Start {
         first_iteration: 0,
         iteration_s: 1.0,
         rates: vec![32.0; stages.saturating_sub(1)],
+        delays_s: (1..stages as u32)
+            .map(|stage| if stage == gpus[0] { 0.5 } else { 0.0 })
+            .collect(),
     }
 }
 
@@ -173,6 +176,7 @@ fn eager_hides_round_trips_that_stall_plain_1f1b() {
         let scenario = Scenario::parse(&text, "far.toml", &|_: &str| Err(String::new())).unwrap();
         let mut far = start(0, [4, 0], 3.0);
         far.rates = vec![1e9; 3];
+        far.delays_s = vec![10.0, 0.0, 10.0];
         far.placement.path = [1, 2, 1]
             .into_iter()
             .zip(0..)

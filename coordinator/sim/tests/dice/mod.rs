@@ -176,6 +176,10 @@ impl Dice {
                 "[[link_change]]\nat_s = {at}\nbetween = [\"r{a}\", \"r{b}\"]\nbandwidth_mbps = {rate}"
             )
             .unwrap();
+            if self.chance(0.5) {
+                let delay = self.pick(&[0.0, 20.0, 2000.0]);
+                writeln!(text, "one_way_delay_ms = {delay}").unwrap();
+            }
         }
     }
 
