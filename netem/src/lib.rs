@@ -16,6 +16,7 @@ mod offset;
 mod receipt;
 mod region;
 mod share;
+mod tc;
 mod topology;
 mod units;
 
@@ -38,5 +39,9 @@ pub use receipt::{
 };
 pub use region::RegionId;
 pub use share::max_min_shares;
+pub use tc::{
+    MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place, PlanError, Qdiscs, RateQdisc,
+    TcCommand, TcPlan,
+};
 pub use topology::LinkId;
 pub use units::{BitRate, NotARate};

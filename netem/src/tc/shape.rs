@@ -1,0 +1,231 @@
+//! One end of a link as queueing disciplines.
+//!
+//! The root discipline, `1:`, gives the rate; what waits for it lies in its leaf, `10:`, which is netem where the kernel
+//! has it. A link that is down has the root `2:`, a queue that holds nothing.
+
+use std::fmt::Write as _;
+
+use super::command::TcCommand;
+use crate::{Accounting, BitRate, Delay, Jitter, LinkSpec};
+
+/// Payload of one QUIC packet that fills a 1452-byte datagram: what is left beside header, tag and frame header.
+const PAYLOAD_BYTES: f64 = 1421.0;
+/// The IP packet around it.
+const IP_BYTES: f64 = 1480.0;
+/// The Ethernet frame around that, which is what tc counts: 1500-byte frames less the 20 that QUIC leaves free.
+const FRAME_BYTES: f64 = 1494.0;
+/// The largest frame of an interface with an MTU of 1500.
+const LARGEST_FRAME_BYTES: f64 = 1514.0;
+/// How late the kernel may serve a link without losing link time, s: timers are 0.05 to 0.1 ms late. An idle link gives
+/// as much for nothing; with 64 KiB at 5 Gbit/s, which is 0.1 ms, 6 % of the rate are lost.
+const BURST_S: f64 = 0.5e-3;
+/// Frames that a bucket holds at least; what is larger is cut into frames.
+const LEAST_BURST_FRAMES: f64 = 2.0;
+/// What a queue holds at least: QUIC writes ten datagrams at a time, and a window of some such batches has to fit.
+const LEAST_QUEUE_BYTES: f64 = 256.0 * 1024.0;
+/// What a queue holds at least, s of the link's rate, where there is no delay to size it by.
+const LEAST_QUEUE_S: f64 = 0.01;
+/// Round trips whose bytes a queue holds where the link does not say.
+const QUEUE_ROUND_TRIPS: f64 = 2.0;
+/// netem's own default, in frames.
+const LEAST_NETEM_FRAMES: f64 = 1000.0;
+/// The least rate that tc takes: it counts bytes.
+const LEAST_BPS: u64 = 8;
+/// Mean and standard deviation of the positive half of a normal distribution, in those of the whole.
+const HALF_NORMAL_MEAN: f64 = 0.797_884_560_802_865_4;
+const HALF_NORMAL_DEVIATION: f64 = 0.602_810_274_989_028_2;
+const BITS_PER_BYTE: f64 = 8.0;
+
+/// The discipline that gives a link its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateQdisc {
+    /// Token bucket filter. It cuts batches of datagrams that exceed its bucket into frames.
+    Tbf,
+    /// Hierarchical token bucket. It lets whole batches pass and makes up for them afterwards.
+    Htb,
+}
+
+impl RateQdisc {
+    /// Its name in commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tbf => "tbf",
+            Self::Htb => "htb",
+        }
+    }
+}
+
+/// What a kernel has to shape links with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Qdiscs {
+    /// What gives rates.
+    pub rate: RateQdisc,
+    /// Whether there is netem, which gives delay, jitter and loss.
+    pub netem: bool,
+}
+
+/// An interface in its namespace.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    pub about: &'a str,
+    pub namespace: &'a str,
+    pub interface: &'a str,
+}
+
+impl End<'_> {
+    fn tc(&self, words: &str) -> TcCommand {
+        TcCommand::new(self.about, &format!("tc -n {} {words}", self.namespace))
+    }
+
+    /// Makes the end send as `spec` says, where it sends as `before` says or, without one, as fast as it can.
+    pub fn shape(
+        &self,
+        before: Option<&LinkSpec>,
+        spec: &LinkSpec,
+        qdiscs: Qdiscs,
+    ) -> Vec<TcCommand> {
+        let device = self.interface;
+        let is_down = |spec: &LinkSpec| spec.rate == BitRate::ZERO;
+        if is_down(spec) {
+            let words = format!("qdisc replace dev {device} root handle 2: pfifo limit 0");
+            return vec![self.tc(&words)];
+        }
+        let buckets = Buckets::of(spec);
+        let mut commands = Vec::new();
+        match qdiscs.rate {
+            RateQdisc::Tbf => {
+                let words = buckets.tbf(queue_bytes(spec));
+                commands.push(format!("qdisc replace dev {device} root handle 1: {words}"));
+            }
+            RateQdisc::Htb => {
+                // Its root has nothing to change.
+                if before.is_none_or(is_down) {
+                    commands.push(format!(
+                        "qdisc replace dev {device} root handle 1: htb default 1"
+                    ));
+                }
+                let words = buckets.htb();
+                commands.push(format!(
+                    "class replace dev {device} parent 1: classid 1:1 {words}"
+                ));
+            }
+        }
+        let leaf = if qdiscs.netem {
+            netem(spec)
+        } else {
+            format!("bfifo limit {}", queue_bytes(spec))
+        };
+        commands.push(format!(
+            "qdisc replace dev {device} parent 1:1 handle 10: {leaf}"
+        ));
+        commands.iter().map(|words| self.tc(words)).collect()
+    }
+}
+
+/// Rates in tc's bytes and the buckets that go with them.
+struct Buckets {
+    bps: u64,
+    burst: u64,
+    /// Of a link with credit for bursts: what it gives while there is credit.
+    peak: Option<(u64, u64)>,
+}
+
+impl Buckets {
+    fn of(spec: &LinkSpec) -> Self {
+        let (bps, burst) = (frame_bps(spec.rate, spec.accounting), burst_bytes(spec));
+        match spec.burst {
+            None => Self {
+                bps,
+                burst,
+                peak: None,
+            },
+            Some(credit) => Self {
+                bps: frame_bps(credit.sustained, spec.accounting),
+                burst: credit.bytes.max(burst),
+                peak: Some((bps, burst)),
+            },
+        }
+    }
+
+    fn tbf(&self, limit: u64) -> String {
+        let Self { bps, burst, peak } = self;
+        let mut words = format!("tbf rate {bps}bit burst {burst}");
+        if let Some((bps, burst)) = peak {
+            let _ = write!(words, " peakrate {bps}bit mtu {burst}");
+        }
+        let _ = write!(words, " limit {limit}");
+        words
+    }
+
+    fn htb(&self) -> String {
+        let Self { bps, burst, peak } = self;
+        let (ceil, cburst) = peak.unwrap_or((*bps, *burst));
+        // Only classes that compete need a quantum; without one htb warns.
+        format!("htb rate {bps}bit burst {burst} ceil {ceil}bit cburst {cburst} quantum 60000")
+    }
+}
+
+/// The rate that tc has to give, in bits of Ethernet frames, so that what the link counts gets the link's rate.
+fn frame_bps(rate: BitRate, accounting: Accounting) -> u64 {
+    let counted = match accounting {
+        Accounting::Payload => PAYLOAD_BYTES,
+        Accounting::Ip => IP_BYTES,
+        Accounting::Ethernet => FRAME_BYTES,
+    };
+    ((rate.bps() * FRAME_BYTES / counted).round() as u64).max(LEAST_BPS)
+}
+
+fn burst_bytes(spec: &LinkSpec) -> u64 {
+    let bytes = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE * BURST_S;
+    bytes.max(LEAST_BURST_FRAMES * LARGEST_FRAME_BYTES).ceil() as u64
+}
+
+fn queue_bytes(spec: &LinkSpec) -> u64 {
+    let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
+    let round_trip_s = 2.0 * spec.delay.seconds();
+    spec.queue_bytes.unwrap_or_else(|| {
+        let bytes = bytes_per_s * (QUEUE_ROUND_TRIPS * round_trip_s).max(LEAST_QUEUE_S);
+        bytes.max(LEAST_QUEUE_BYTES).ceil() as u64
+    })
+}
+
+/// netem counts what it delays and what waits for the rate together, in frames.
+fn netem(spec: &LinkSpec) -> String {
+    let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
+    let (delay_s, spread) = match spec.jitter {
+        Jitter::None => (0.0, None),
+        // Evenly from nothing to all of it.
+        Jitter::Uniform(most) => (most.seconds() / 2.0, Some((most.seconds() / 2.0, ""))),
+        // The whole distribution of the same mean and spread; netem has no half of one.
+        Jitter::Normal(deviation) => (
+            deviation.seconds() * HALF_NORMAL_MEAN,
+            Some((
+                deviation.seconds() * HALF_NORMAL_DEVIATION,
+                " distribution normal",
+            )),
+        ),
+    };
+    let delay_s = spec.delay.seconds() + delay_s;
+    let bytes = bytes_per_s * delay_s + queue_bytes(spec) as f64;
+    let frames = (bytes / FRAME_BYTES).max(LEAST_NETEM_FRAMES).ceil() as u64;
+    let mut words = format!("netem limit {frames} delay {}", micros(delay_s));
+    if let Some((spread_s, distribution)) = spread {
+        // With a rate of its own, however high, netem keeps frames in order.
+        let _ = write!(words, " {}{distribution} rate 100gbit", micros(spread_s));
+    }
+    if spec.loss.share > 0.0 {
+        let _ = write!(words, " loss {}%", decimal(spec.loss.share * 100.0));
+    }
+    words
+}
+
+fn micros(seconds: f64) -> String {
+    let delay = Delay::from_seconds(seconds).expect("a sum of delays is a delay");
+    format!("{}us", decimal(delay.nanos() as f64 / 1e3))
+}
+
+/// At most six digits behind the point, and no zeros at the end.
+fn decimal(number: f64) -> String {
+    let text = format!("{number:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
