@@ -90,7 +90,7 @@ impl Neighbour {
         let (out, inbox) = mpsc::channel(messages);
         let config = ReceiverConfig {
             max_message_bytes: prepare.job.boundary_bytes(),
-            cell: None,
+            ..ReceiverConfig::default()
         };
         let receiver = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;
         Ok(Self {

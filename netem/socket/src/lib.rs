@@ -20,6 +20,7 @@ mod error;
 mod frame;
 mod hold;
 mod host;
+pub mod kernel;
 mod packet;
 mod peer_clock;
 mod pool;

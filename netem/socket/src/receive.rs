@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bace_netem::Timing;
+use bace_netem::{Delay, Timing};
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -69,6 +69,9 @@ pub struct ReceiverConfig {
     pub max_message_bytes: u64,
     /// The link's cell, to count late arrivals where all processes see them.
     pub cell: Option<LinkCell>,
+    /// How long after its arrival a message is handed up that no clock has timed: the delay of a link whose rate something
+    /// else gives.
+    pub delay: Delay,
 }
 
 impl Default for ReceiverConfig {
@@ -76,6 +79,7 @@ impl Default for ReceiverConfig {
         Self {
             max_message_bytes: 1 << 30,
             cell: None,
+            delay: Delay::ZERO,
         }
     }
 }
@@ -182,22 +186,16 @@ impl Counters {
     }
 }
 
-/// A whole message and when its last byte came.
+/// A whole message, when its last byte came, and when it is handed up.
 struct Arrived {
     decoded: Decoded,
     arrived_ns: u64,
+    due_ns: u64,
 }
 
 impl Arrived {
     fn late_ns(&self) -> u64 {
-        self.arrived_ns.saturating_sub(self.due_ns())
-    }
-
-    fn due_ns(&self) -> u64 {
-        match self.decoded.deliver_at_ns {
-            ON_ARRIVAL_NS => self.arrived_ns,
-            deliver_at_ns => deliver_at_ns,
-        }
+        self.arrived_ns.saturating_sub(self.due_ns)
     }
 }
 
@@ -270,9 +268,10 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     fn start_reading(&mut self, stream: RecvStream) {
         let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
         let connection = self.connection.clone();
+        let delay_ns = self.config.delay.nanos();
         let place = self.hold.next_place();
         self.reading
-            .spawn(async move { (place, read(connection, stream, decoder).await) });
+            .spawn(async move { (place, read(connection, stream, decoder, delay_ns).await) });
     }
 
     /// Holds a message that was read, or reports why it was not; an error when nobody listens.
@@ -286,8 +285,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 {
                     cell.count_late(message.late_ns());
                 }
-                let due_ns = message.due_ns();
-                self.hold.fill(place, due_ns, message);
+                self.hold.fill(place, message.due_ns, message);
                 Ok(())
             }
             Err(error) => {
@@ -301,7 +299,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     async fn hand_up(&self, message: Arrived) -> Result<(), ()> {
         let timing = Timing {
             ready_ns: message.decoded.ready_ns,
-            deliver_at_ns: message.due_ns(),
+            deliver_at_ns: message.due_ns,
             arrived_ns: message.arrived_ns,
             delivered_ns: now_ns(),
         };
@@ -325,11 +323,12 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     }
 }
 
-/// Reads one message to the end of its stream.
+/// Reads one message to the end of its stream; one that no clock has timed is due `delay_ns` later.
 async fn read(
     connection: Connection,
     mut stream: RecvStream,
     mut decoder: Decoder,
+    delay_ns: u64,
 ) -> Result<Arrived, SocketError> {
     loop {
         let chunk = match stream.read_chunk(READ_BYTES, true).await {
@@ -342,9 +341,15 @@ async fn read(
             source,
         };
         let Some(chunk) = chunk else {
+            let arrived_ns = now_ns();
+            let decoded = decoder.finish().map_err(malformed)?;
             return Ok(Arrived {
-                arrived_ns: now_ns(),
-                decoded: decoder.finish().map_err(malformed)?,
+                due_ns: match decoded.deliver_at_ns {
+                    ON_ARRIVAL_NS => arrived_ns.saturating_add(delay_ns),
+                    deliver_at_ns => deliver_at_ns,
+                },
+                arrived_ns,
+                decoded,
             });
         };
         if let Err(error) = decoder.push(&chunk.bytes) {

@@ -6,14 +6,9 @@
 use std::fmt::Write as _;
 
 use super::command::TcCommand;
+use crate::accounting::{DATAGRAM_BYTES, SEGMENT_BYTES};
 use crate::{Accounting, BitRate, Delay, Jitter, LinkSpec};
 
-/// Payload of one QUIC packet that fills a 1452-byte datagram: what is left beside header, tag and frame header.
-const PAYLOAD_BYTES: f64 = 1421.0;
-/// The IP packet around it.
-const IP_BYTES: f64 = 1480.0;
-/// The Ethernet frame around that, which is what tc counts: 1500-byte frames less the 20 that QUIC leaves free.
-const FRAME_BYTES: f64 = 1494.0;
 /// The largest frame of an interface with an MTU of 1500.
 const LARGEST_FRAME_BYTES: f64 = 1514.0;
 /// How late the kernel may serve a link without losing link time, s: timers are 0.05 to 0.1 ms late. An idle link gives
@@ -168,11 +163,15 @@ impl Buckets {
 /// The rate that tc has to give, in bits of Ethernet frames, so that what the link counts gets the link's rate.
 fn frame_bps(rate: BitRate, accounting: Accounting) -> u64 {
     let counted = match accounting {
-        Accounting::Payload => PAYLOAD_BYTES,
-        Accounting::Ip => IP_BYTES,
-        Accounting::Ethernet => FRAME_BYTES,
+        Accounting::Payload => SEGMENT_BYTES,
+        Accounting::Ip | Accounting::Ethernet => accounting.datagram_bytes(DATAGRAM_BYTES),
     };
-    ((rate.bps() * FRAME_BYTES / counted).round() as u64).max(LEAST_BPS)
+    ((rate.bps() * frame_bytes() / counted as f64).round() as u64).max(LEAST_BPS)
+}
+
+/// A full datagram's frame, as tc counts it.
+fn frame_bytes() -> f64 {
+    Accounting::Ethernet.datagram_bytes(DATAGRAM_BYTES) as f64
 }
 
 fn burst_bytes(spec: &LinkSpec) -> u64 {
@@ -207,7 +206,7 @@ fn netem(spec: &LinkSpec) -> String {
     };
     let delay_s = spec.delay.seconds() + delay_s;
     let bytes = bytes_per_s * delay_s + queue_bytes(spec) as f64;
-    let frames = (bytes / FRAME_BYTES).max(LEAST_NETEM_FRAMES).ceil() as u64;
+    let frames = (bytes / frame_bytes()).max(LEAST_NETEM_FRAMES).ceil() as u64;
     let mut words = format!("netem limit {frames} delay {}", micros(delay_s));
     if let Some((spread_s, distribution)) = spread {
         // With a rate of its own, however high, netem keeps frames in order.

@@ -130,7 +130,7 @@ impl Link {
             };
             let config = ReceiverConfig {
                 max_message_bytes: max_message_bytes as u64,
-                cell: None,
+                ..ReceiverConfig::default()
             };
             let _task = ReceiverTask::spawn(&connection, &pool, config, out)?;
             Err::<(), _>(connection.closed().await)

@@ -1,5 +1,6 @@
-//! Both ends together, over real sockets on loopback.
+//! Both ends together, over real sockets on loopback and between network namespaces.
 
+mod kernel;
 mod links;
 mod members;
 mod packet;

@@ -73,7 +73,7 @@ pub(super) fn receiver(
     let (out, received) = mpsc::channel(64);
     let config = ReceiverConfig {
         max_message_bytes,
-        cell: None,
+        ..ReceiverConfig::default()
     };
     let task = ReceiverTask::spawn(connection, &BufferPool::default(), config, out).unwrap();
     (task, received)
