@@ -4,7 +4,7 @@
 //! burst: a reservation never begins before the bytes are ready. Nanoseconds count from any one
 //! origin; whoever calls has the clock.
 
-use crate::LinkSpec;
+use crate::{BitRate, LinkSpec};
 
 /// Bits of a byte times nanoseconds of a second.
 const BIT_NANOS: u128 = 8 * 1_000_000_000;
@@ -52,6 +52,11 @@ pub struct LinkState {
 }
 
 impl LinkState {
+    /// Of the whole link.
+    pub fn rate(self) -> BitRate {
+        BitRate::from_bps(self.bits_per_second as f64).expect("a whole number is a rate")
+    }
+
     /// There and back, ns, taken as twice this direction's delay.
     pub fn round_trip_ns(self) -> u64 {
         self.delay_ns.saturating_mul(2)

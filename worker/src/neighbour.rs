@@ -1,6 +1,7 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
-use bace_api::{CodecError, NetworkRung, Prepare, TensorId, TransferSummary};
+use bace_api::{CodecError, NetworkRung, Prepare, StageIndex, TensorId, TransferSummary};
+use bace_netem::FlowKey;
 use bace_socket::{
     BufferPool, CellTable, Connection, LinkCell, LinkSender, OutgoingMessage, Received,
     ReceivedMessage, ReceiverConfig, ReceiverTask, SenderConfig, Shaper, SocketError,
@@ -50,13 +51,35 @@ impl LinkAccess {
         if !is_clocked {
             return Ok(Shaper::Below);
         }
-        match (neighbour.clock, &self.clocks) {
-            (None, _) => Ok(Shaper::Clock(LinkCell::private(neighbour.link.rate))),
-            (Some(index), Some(clocks)) => Ok(Shaper::Clock(clocks.cell(index as usize)?)),
-            (Some(_), None) => Err(NeighbourError::NoClocks(
-                neighbour.worker.certificate_name(),
-            )),
+        match neighbour.clock {
+            None => Ok(Shaper::Clock(LinkCell::private(&neighbour.link))),
+            Some(index) => Ok(Shaper::Clock(self.shared(index, neighbour)?)),
         }
+    }
+
+    /// Where arrivals from `neighbour` are counted for all processes: only there where the sender's clock times them.
+    fn arrivals(
+        &self,
+        neighbour: &bace_api::Neighbour,
+    ) -> Result<Option<LinkCell>, NeighbourError> {
+        match (self.network, neighbour.clock_back) {
+            (NetworkRung::Modelled | NetworkRung::Shaped, Some(index)) => {
+                self.shared(index, neighbour).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The clock `index` of a link from or to `neighbour`.
+    fn shared(
+        &self,
+        index: u32,
+        neighbour: &bace_api::Neighbour,
+    ) -> Result<LinkCell, NeighbourError> {
+        let clocks = self.clocks.as_ref();
+        let clocks =
+            clocks.ok_or_else(|| NeighbourError::NoClocks(neighbour.worker.certificate_name()))?;
+        Ok(clocks.cell(index as usize)?)
     }
 }
 
@@ -71,9 +94,10 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Starts to exchange tensors over `connection`, within the network's runtime.
+    /// Starts to exchange tensors over `connection` with the stage `to`, within the network's runtime.
     pub fn start(
         connection: Connection,
+        to: StageIndex,
         neighbour: &bace_api::Neighbour,
         links: &LinkAccess,
         prepare: &Prepare,
@@ -83,6 +107,13 @@ impl Neighbour {
         let messages = 2 * prepare.job.micro_batches as usize + 1;
         let config = SenderConfig {
             queue_messages: messages,
+            flow: FlowKey {
+                seed: prepare.seed,
+                link: neighbour.link_id,
+                job: prepare.id.0,
+                from_stage: prepare.stage.0,
+                to_stage: to.0,
+            },
             ..SenderConfig::default()
         };
         // The task ends with its queue or its connection, which the session closes.
@@ -90,6 +121,7 @@ impl Neighbour {
         let (out, inbox) = mpsc::channel(messages);
         let config = ReceiverConfig {
             max_message_bytes: prepare.job.boundary_bytes(),
+            cell: links.arrivals(neighbour)?,
             ..ReceiverConfig::default()
         };
         let receiver = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;

@@ -438,6 +438,7 @@ impl Meeting<'_> {
         })??;
         Ok(Some(Neighbour::start(
             connection,
+            StageIndex(self.prepare.stage.0 + 1),
             next,
             self.links,
             self.prepare,
@@ -463,6 +464,7 @@ impl Meeting<'_> {
             .await?;
         Ok(Some(Neighbour::start(
             arrival.connection,
+            StageIndex(stage),
             previous,
             self.links,
             self.prepare,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bace_netem::LinkSpec;
+use bace_netem::{LinkId, LinkSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -88,10 +88,14 @@ pub struct Neighbour {
     pub worker: WorkerId,
     /// Where it listens for its neighbours.
     pub address: SocketAddr,
+    /// Which link leads from here to there; from a region to itself where that is its fabric.
+    pub link_id: LinkId,
     /// The link from here to there.
     pub link: LinkSpec,
     /// The link's clock in shared memory; absent for a region's fabric, whose clock is the boundary's own.
     pub clock: Option<u32>,
+    /// The clock of the link from there to here, likewise.
+    pub clock_back: Option<u32>,
 }
 
 /// How a stage's compute is timed.

@@ -250,8 +250,8 @@ impl<'a> Driver<'a> {
         while self.agenda.front().is_some_and(|next| next.at_s <= now_s)
             && let Some(next) = self.agenda.pop_front()
         {
-            if let Input::LinkChanged { link, rate, .. } = next.input {
-                self.fleet.set_rate(link, rate)?;
+            if let Input::LinkChanged { link, rate, delay } = next.input {
+                self.fleet.set_link(link, rate, delay)?;
             }
             self.tell_engine(next.input)?;
             self.unsettled = true;

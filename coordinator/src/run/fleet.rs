@@ -12,7 +12,7 @@ use bace_api::{
     COORDINATOR_NAME, ComputeRung, FromWorker, NetworkRung, Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{BitRate, LinkId, RegionId};
+use bace_netem::{BitRate, Delay, LinkId, LinkState, RegionId};
 use bace_socket::{CellTable, Connection, Endpoint, Profile, RunAuthority, host_id, now_ns};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -283,10 +283,14 @@ impl Fleet {
         self.clock_of.get(&link).copied()
     }
 
-    /// Gives a link another rate from now on. The delay of jobs that run stays: only the rate is in shared memory.
-    pub fn set_rate(&self, link: LinkId, rate: BitRate) -> anyhow::Result<()> {
+    /// Gives a link another rate and delay from now on; what is under way keeps those it was sent with.
+    pub fn set_link(&self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
         if let (Some(clocks), Some(index)) = (&self.clocks, self.clock_of(link)) {
-            clocks.cell(index as usize)?.set_rate(rate, now_ns());
+            let state = LinkState {
+                bits_per_second: rate.whole_bps(),
+                delay_ns: delay.nanos(),
+            };
+            clocks.cell(index as usize)?.set(state, now_ns());
         }
         Ok(())
     }
@@ -346,7 +350,7 @@ fn link_clocks(scenario: &Scenario) -> anyhow::Result<LinkClocks> {
     let (clocks, path) = CellTable::create(scenario.links.len())?;
     let mut clock_of = BTreeMap::new();
     for ((&link, spec), index) in scenario.links.iter().zip(0u32..) {
-        clocks.cell(index as usize)?.set_rate(spec.rate, now_ns());
+        clocks.cell(index as usize)?.set(spec.into(), now_ns());
         clock_of.insert(link, index);
     }
     Ok((Some(clocks), Some(path), clock_of))

@@ -195,8 +195,10 @@ impl Launch<'_> {
         Neighbour {
             worker: worker.seat.worker,
             address: worker.address,
+            link_id: link,
             link: spec,
             clock: self.fleet.clock_of(link),
+            clock_back: self.fleet.clock_of(link.reversed()),
         }
     }
 }

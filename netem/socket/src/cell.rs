@@ -1,4 +1,4 @@
-//! Link clocks in shared memory: one line of 64 bytes a directed link.
+//! Link clocks in shared memory: one line of 128 bytes a directed link.
 //!
 //! The coordinator makes the memory and the processes of its user open it by the coordinator's
 //! descriptor, `/proc/PID/fd/N`: no file system holds it, so that nothing is left behind however
@@ -11,9 +11,9 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use bace_netem::{BitRate, Slot};
+use bace_netem::{LinkSpec, LinkState, Slot};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
 
@@ -21,21 +21,37 @@ use crate::SocketError;
 
 /// "bacelink", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"bacelink");
-const VERSION: u64 = 1;
-const LINE_BYTES: usize = 64;
+const VERSION: u64 = 2;
+const LINE_BYTES: usize = 128;
 
 /// One link's line. All zero but the first two words is an idle link that is down.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 struct Line {
     magic: AtomicU64,
     version: AtomicU64,
-    bits_per_second: AtomicU64,
+    /// How often the state has changed; the last bit says which of `states` holds.
+    changes: AtomicU64,
+    states: [SharedState; 2],
     free_at_ns: AtomicU64,
-    bytes: AtomicU64,
+    /// When the bucket of burst credit is full; 0 before anything was taken from it.
+    credit_full_at_ns: AtomicU64,
+    charged_bytes: AtomicU64,
     reservations: AtomicU64,
+    payload_bytes: AtomicU64,
+    messages: AtomicU64,
     late_arrivals: AtomicU64,
     late_max_ns: AtomicU64,
+    late_total_ns: AtomicU64,
+}
+
+/// A [`LinkState`]. Readers use one while the other is written, so that rate and delay change together, and a writer that
+/// dies in between leaves the old ones.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct SharedState {
+    bits_per_second: AtomicU64,
+    delay_ns: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Line>() == LINE_BYTES);
@@ -75,14 +91,20 @@ pub enum Unreserved {
 /// What a link has carried since it was made, in all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CellCounters {
-    /// Payload bytes of all reservations.
-    pub bytes: u64,
-    /// Chunks.
+    /// Bytes charged for all reservations.
+    pub charged_bytes: u64,
+    /// Chunks, or datagrams.
     pub reservations: u64,
-    /// Messages that were complete later than the link would have delivered them.
+    /// Payload bytes of the messages that have arrived.
+    pub payload_bytes: u64,
+    /// Messages that have arrived whole.
+    pub messages: u64,
+    /// Those of them that were later, beyond tolerance, than the link would have delivered them.
     pub late_arrivals: u64,
     /// The most by which one was late, ns.
     pub late_max_ns: u64,
+    /// By how much all of them together were late, ns.
+    pub late_total_ns: u64,
 }
 
 impl CellTable {
@@ -194,13 +216,12 @@ impl Mapping {
 }
 
 impl LinkCell {
-    /// An idle link of this process alone: the fabric inside a region, which no two stage
+    /// An idle link of `spec` for this process alone: the fabric inside a region, which no two stage
     /// boundaries share.
-    pub fn private(rate: BitRate) -> Self {
-        let line = Line::default();
-        line.bits_per_second
-            .store(rate.whole_bps(), Ordering::Relaxed);
-        Self(Home::Private(Arc::new(line)))
+    pub fn private(spec: &LinkSpec) -> Self {
+        let cell = Self(Home::Private(Arc::default()));
+        cell.set(spec.into(), 0);
+        cell
     }
 
     /// Whether other processes may use this link.
@@ -210,6 +231,8 @@ impl LinkCell {
 
     /// Reserves the link for `bytes` that became ready at `ready_ns`, after all earlier
     /// reservations; lock-free. `None` while the link is down, and then nothing is reserved.
+    ///
+    /// `bytes` are those that the link's rate counts: see [`LinkSpec::charged_bytes`].
     pub fn reserve(&self, bytes: u64, ready_ns: u64) -> Option<Slot> {
         self.reserve_by(bytes, ready_ns, |_| u64::MAX).ok()
     }
@@ -228,7 +251,7 @@ impl LinkCell {
         let line = self.line();
         let mut free_at_ns = line.free_at_ns.load(Ordering::Acquire);
         loop {
-            let rate = line.bits_per_second.load(Ordering::Acquire);
+            let rate = self.state().bits_per_second;
             let slot =
                 bace_netem::reserve(free_at_ns, rate, bytes, ready_ns).ok_or(Unreserved::Down)?;
             if slot.start_ns > latest_start_ns(rate) {
@@ -241,7 +264,7 @@ impl LinkCell {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    line.bytes.fetch_add(bytes, Ordering::Relaxed);
+                    line.charged_bytes.fetch_add(bytes, Ordering::Relaxed);
                     line.reservations.fetch_add(1, Ordering::Relaxed);
                     return Ok(slot);
                 }
@@ -250,22 +273,42 @@ impl LinkCell {
         }
     }
 
-    /// The link's rate at present.
-    pub fn rate(&self) -> BitRate {
-        let rate = self.line().bits_per_second.load(Ordering::Acquire);
-        BitRate::from_bps(rate as f64).expect("a whole number is a rate")
+    /// What the link gives at present.
+    pub fn state(&self) -> LinkState {
+        let line = self.line();
+        loop {
+            let changes = line.changes.load(Ordering::Acquire);
+            let shared = &line.states[(changes & 1) as usize];
+            let state = LinkState {
+                bits_per_second: shared.bits_per_second.load(Ordering::Relaxed),
+                delay_ns: shared.delay_ns.load(Ordering::Relaxed),
+            };
+            fence(Ordering::Acquire);
+            // Two changes later the same place is written again.
+            if line.changes.load(Ordering::Relaxed) == changes {
+                return state;
+            }
+        }
     }
 
-    /// Sets the rate of the reservations to come, for all processes; those made keep their slots.
-    /// The time that a link was down (rate 0) cannot be reserved once it is up again: `now_ns` is
-    /// the earliest start.
-    pub fn set_rate(&self, rate: BitRate, now_ns: u64) {
+    /// Changes rate and delay of the reservations to come, for all processes; those made keep their slots and their delay.
+    /// The time that a link was down (rate 0) cannot be reserved once it is up again: `now_ns` is the earliest start.
+    ///
+    /// One process at a time may change a link.
+    pub fn set(&self, state: LinkState, now_ns: u64) {
         let line = self.line();
-        if line.bits_per_second.load(Ordering::Acquire) == 0 {
+        if self.state().bits_per_second == 0 {
             line.free_at_ns.fetch_max(now_ns, Ordering::AcqRel);
         }
-        line.bits_per_second
-            .store(rate.whole_bps(), Ordering::Release);
+        let changes = line.changes.load(Ordering::Acquire).wrapping_add(1);
+        let shared = &line.states[(changes & 1) as usize];
+        // A reader that sees either value sees the last change too, and reads again.
+        fence(Ordering::Release);
+        shared
+            .bits_per_second
+            .store(state.bits_per_second, Ordering::Relaxed);
+        shared.delay_ns.store(state.delay_ns, Ordering::Relaxed);
+        line.changes.store(changes, Ordering::Release);
     }
 
     /// When the link is free of all reservations made so far, ns.
@@ -273,21 +316,37 @@ impl LinkCell {
         self.line().free_at_ns.load(Ordering::Acquire)
     }
 
-    /// Counts a message that was complete `late_ns` after the link would have delivered it.
-    pub fn count_late(&self, late_ns: u64) {
+    /// When the link's bucket of burst credit is full, ns; 0 before anything was taken from it.
+    pub(crate) fn credit_full_at_ns(&self) -> &AtomicU64 {
+        &self.line().credit_full_at_ns
+    }
+
+    /// Counts a message of `payload_bytes` that has arrived whole, and by how much it was later than the link would have
+    /// delivered it; `None` within tolerance.
+    pub fn count_arrival(&self, payload_bytes: u64, late_ns: Option<u64>) {
         let line = self.line();
-        line.late_arrivals.fetch_add(1, Ordering::Relaxed);
-        line.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
+        line.messages.fetch_add(1, Ordering::Relaxed);
+        line.payload_bytes
+            .fetch_add(payload_bytes, Ordering::Relaxed);
+        if let Some(late_ns) = late_ns {
+            line.late_arrivals.fetch_add(1, Ordering::Relaxed);
+            line.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
+            line.late_total_ns.fetch_add(late_ns, Ordering::Relaxed);
+        }
     }
 
     /// What the link has carried; the counters are read one after the other, not at one instant.
     pub fn counters(&self) -> CellCounters {
         let line = self.line();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CellCounters {
-            bytes: line.bytes.load(Ordering::Relaxed),
-            reservations: line.reservations.load(Ordering::Relaxed),
-            late_arrivals: line.late_arrivals.load(Ordering::Relaxed),
-            late_max_ns: line.late_max_ns.load(Ordering::Relaxed),
+            charged_bytes: read(&line.charged_bytes),
+            reservations: read(&line.reservations),
+            payload_bytes: read(&line.payload_bytes),
+            messages: read(&line.messages),
+            late_arrivals: read(&line.late_arrivals),
+            late_max_ns: read(&line.late_max_ns),
+            late_total_ns: read(&line.late_total_ns),
         }
     }
 
@@ -303,10 +362,15 @@ impl LinkCell {
 mod tests {
     use std::io::Write;
 
+    use bace_netem::{BitRate, Delay};
+
     use super::*;
 
-    fn rate(bps: f64) -> BitRate {
-        BitRate::from_bps(bps).unwrap()
+    fn state(bits_per_second: u64, delay_ns: u64) -> LinkState {
+        LinkState {
+            bits_per_second,
+            delay_ns,
+        }
     }
 
     #[test]
@@ -317,8 +381,8 @@ mod tests {
         let ours = made.cell(1).unwrap();
         let theirs = opened.cell(1).unwrap();
         assert_eq!(theirs.reserve(1, 0), None);
-        ours.set_rate(rate(8e9), 100);
-        assert_eq!(theirs.rate(), rate(8e9));
+        ours.set(state(8_000_000_000, 5), 100);
+        assert_eq!(theirs.state(), state(8_000_000_000, 5));
         assert_eq!(
             ours.reserve(1_000, 0),
             Some(Slot {
@@ -333,15 +397,19 @@ mod tests {
                 end_ns: 2_100
             })
         );
-        theirs.count_late(7);
-        theirs.count_late(5);
+        theirs.count_arrival(900, Some(7));
+        theirs.count_arrival(90, Some(5));
+        theirs.count_arrival(9, None);
         assert_eq!(
             ours.counters(),
             CellCounters {
-                bytes: 2_000,
+                charged_bytes: 2_000,
                 reservations: 2,
+                payload_bytes: 999,
+                messages: 3,
                 late_arrivals: 2,
-                late_max_ns: 7
+                late_max_ns: 7,
+                late_total_ns: 12,
             }
         );
         assert_eq!(made.cell(0).unwrap().counters(), CellCounters::default());
@@ -349,7 +417,8 @@ mod tests {
 
     #[test]
     fn what_would_wait_too_long_reserves_nothing() {
-        let cell = LinkCell::private(rate(8e9));
+        let spec = LinkSpec::new(BitRate::from_bps(8e9).unwrap(), Delay::ZERO);
+        let cell = LinkCell::private(&spec);
         let by = |latest_ns| cell.reserve_by(1_000, 50, move |_| latest_ns);
         assert_eq!(
             by(50),
@@ -359,9 +428,9 @@ mod tests {
             })
         );
         assert_eq!(by(1_049), Err(Unreserved::Full));
-        assert_eq!(cell.counters().bytes, 1_000);
+        assert_eq!(cell.counters().charged_bytes, 1_000);
         assert!(by(1_050).is_ok());
-        cell.set_rate(BitRate::ZERO, 0);
+        cell.set(LinkState::default(), 0);
         assert_eq!(by(u64::MAX), Err(Unreserved::Down));
     }
 
@@ -388,14 +457,14 @@ mod tests {
         assert!(missing.to_string().contains("/proc/0/fd/1: No such file"));
 
         let mut plain = tempfile::NamedTempFile::new().unwrap();
-        plain.write_all(&[0; 64]).unwrap();
+        plain.write_all(&[0; 128]).unwrap();
         let unsealed = CellTable::open(plain.path()).unwrap_err().to_string();
         assert!(unsealed.contains("not sealed"), "{unsealed}");
 
         for (bytes, magic, version, expected) in [
             (100, MAGIC, VERSION, "no whole number"),
-            (64, MAGIC + 1, VERSION, "does not hold link clocks"),
-            (64, MAGIC, 9, "version 9, this program knows 1"),
+            (128, MAGIC + 1, VERSION, "does not hold link clocks"),
+            (128, MAGIC, 1, "version 1, this program knows 2"),
         ] {
             let (_file, path) = sealed(bytes, magic, version);
             let error = CellTable::open(&path).unwrap_err().to_string();
@@ -406,7 +475,7 @@ mod tests {
     #[test]
     fn threads_that_share_a_link_get_slots_that_never_overlap() {
         let (table, path) = CellTable::create(1).unwrap();
-        table.cell(0).unwrap().set_rate(rate(1e9), 0);
+        table.cell(0).unwrap().set(state(1_000_000_000, 0), 0);
         let mut slots = Vec::new();
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
@@ -429,7 +498,49 @@ mod tests {
             assert_eq!(pair[0].end_ns, pair[1].start_ns);
         }
         assert_eq!(slots.last().unwrap().end_ns, 5 + 6_000 * 524_288);
-        assert_eq!(table.cell(0).unwrap().counters().bytes, 6_000 * 65_536);
+        assert_eq!(
+            table.cell(0).unwrap().counters().charged_bytes,
+            6_000 * 65_536
+        );
+    }
+
+    #[test]
+    fn a_change_holds_for_all_from_then_on_and_downtime_is_lost() {
+        let (made, path) = CellTable::create(1).unwrap();
+        let (ours, theirs) = (made.cell(0).unwrap(), CellTable::open(&path).unwrap());
+        let theirs = theirs.cell(0).unwrap();
+        ours.set(state(8_000_000_000, 1), 0);
+        let before = theirs.reserve(1_000, 0).unwrap();
+        ours.set(state(4_000_000_000, 2), 500);
+        assert_eq!((before.start_ns, before.end_ns), (0, 1_000));
+        assert_eq!(theirs.reserve(1_000, 0).unwrap().end_ns, 3_000);
+        ours.set(state(0, 2), 4_000);
+        assert_eq!(theirs.reserve(1, 0), None);
+        ours.set(state(8_000_000_000, 9), 7_000);
+        assert_eq!(theirs.reserve(1, 0).unwrap().start_ns, 7_000);
+        assert_eq!(theirs.state(), state(8_000_000_000, 9));
+    }
+
+    #[test]
+    fn rate_and_delay_change_together() {
+        let (table, path) = CellTable::create(1).unwrap();
+        let cell = table.cell(0).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let cell = CellTable::open(&path).unwrap().cell(0).unwrap();
+                let mut last = 0;
+                while last < 100_000 {
+                    let seen = cell.state();
+                    assert_eq!(seen.bits_per_second, seen.delay_ns);
+                    assert!(seen.delay_ns >= last);
+                    last = seen.delay_ns;
+                }
+            });
+            for i in 1..=100_000 {
+                cell.set(state(i, i), 0);
+            }
+            reader.join().unwrap();
+        });
     }
 
     /// Sealed memory with a first line of our choice.

@@ -13,9 +13,11 @@
 //! blocking side of the channel given to [`ReceiverTask::spawn`], and [`yield_to_network`].
 
 pub mod bench;
+mod carry;
 mod cell;
 mod control;
 mod credentials;
+mod credit;
 mod error;
 mod frame;
 mod hold;

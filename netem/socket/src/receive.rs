@@ -67,7 +67,7 @@ pub enum Received {
 pub struct ReceiverConfig {
     /// Longer payloads are refused before anything is allocated for them.
     pub max_message_bytes: u64,
-    /// The link's cell, to count late arrivals where all processes see them.
+    /// The link's cell, to count arrivals where all processes see them.
     pub cell: Option<LinkCell>,
     /// How long after its arrival a message is handed up that no clock has timed: the delay of a link whose rate something
     /// else gives.
@@ -280,10 +280,9 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
         match read {
             Ok(message) => {
                 self.counters.count(&message);
-                if let Some(cell) = &self.config.cell
-                    && message.late_ns() > LATE_TOLERANCE_NS
-                {
-                    cell.count_late(message.late_ns());
+                if let Some(cell) = &self.config.cell {
+                    let late_ns = Some(message.late_ns()).filter(|&late| late > LATE_TOLERANCE_NS);
+                    cell.count_arrival(message.decoded.payload.len() as u64, late_ns);
                 }
                 self.hold.fill(place, message.due_ns, message);
                 Ok(())

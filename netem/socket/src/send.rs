@@ -1,36 +1,29 @@
 //! The sending end of a shaped link.
 //!
-//! One task a job and directed link cuts messages into chunks. Each chunk reserves its slot on the
-//! link's cell, is written a little before the slot begins, and carries the time at which the link
-//! would have delivered it. The task holds one reservation at a time, so that jobs that share a
-//! link take turns and share it equally.
+//! One task a job and directed link takes messages from a queue and carries one at a time, so that jobs that share a link take
+//! turns and share it equally; or several at once where each message counts as a flow.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bace_netem::{Delay, LinkSpec, Slot, chunk_bytes};
+use bace_netem::{FlowKey, LinkId, LinkSpec, LossModel, RegionId, Sharing, chunk_bytes};
 use bytes::Bytes;
-use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::SocketError;
+use crate::carry::{Carrier, OutgoingLink, OutgoingStream};
 use crate::cell::LinkCell;
-use crate::frame::{self, MAX_HEADER_BYTES, ON_ARRIVAL_NS};
+use crate::frame::MAX_HEADER_BYTES;
 use crate::quic::Connection;
-use crate::timer::{DeadlineTimer, now_ns};
 
-/// The code of a stream that its sender gave up.
-const ABANDONED: VarInt = VarInt::from_u32(1);
-/// How often a link that is down is looked at, ns.
-pub(crate) const DOWN_POLL_NS: u64 = 2_000_000;
 /// Chunks that may always be in flight, however slow the link.
 const MIN_CHUNKS_IN_FLIGHT: u64 = 4;
 /// Bytes that may be in flight, as a multiple of those that the link itself holds.
 const IN_FLIGHT_SHARE: f64 = 2.0;
-/// What is written at a time where no link is clocked: the whole of a larger piece would stay in memory until its last
-/// byte is acknowledged.
-const UNCLOCKED_CHUNK_BYTES: usize = 256 * 1024;
+/// Messages that one sender carries at once where each counts as a flow; each has a timer and a chunk of its own. More wait
+/// for their turn.
+const MAX_FLOWS: usize = 32;
 const BITS_PER_BYTE: f64 = 8.0;
 const BITS_PER_MEGABIT: f64 = 1e6;
 
@@ -67,6 +60,8 @@ pub struct SenderConfig {
     pub lookahead: Duration,
     /// A link whose rate x delay may need more bytes in flight than this is refused.
     pub max_in_flight_bytes: u64,
+    /// What the link's random draws are keyed by; matters where it has jitter or loss.
+    pub flow: FlowKey,
 }
 
 impl Default for SenderConfig {
@@ -75,22 +70,50 @@ impl Default for SenderConfig {
             queue_messages: 256,
             lookahead: Duration::from_millis(2),
             max_in_flight_bytes: 2 << 30,
+            flow: FlowKey {
+                seed: 0,
+                link: LinkId::new(RegionId::new(0), RegionId::new(1)),
+                job: 0,
+                from_stage: 0,
+                to_stage: 1,
+            },
         }
     }
 }
 
 impl SenderConfig {
+    /// Payload bytes that a sender may have written over a link of `spec` and that are not yet due at the receiver, at most:
+    /// what both sides together hold for it, messages that wait in its queue aside.
+    pub fn bytes_in_flight(&self, spec: &LinkSpec) -> u64 {
+        let least = MIN_CHUNKS_IN_FLIGHT.max(most_at_once(spec) as u64);
+        let least = least * u64::from(chunk_bytes(spec.rate));
+        let held = IN_FLIGHT_SHARE * spec.rate.bps() / BITS_PER_BYTE * self.seconds_in_flight(spec);
+        least.max(held as u64)
+    }
+
+    /// From the writing of a chunk's first bytes to its delivery, on a link that is not waited for; s, at most.
+    fn seconds_in_flight(&self, spec: &LinkSpec) -> f64 {
+        let recovers = spec.loss.share > 0.0 && spec.loss.model == LossModel::Goodput;
+        let recovery_s = if recovers {
+            spec.round_trip().seconds()
+        } else {
+            0.0
+        };
+        let delay_s = spec.delay.seconds() + spec.jitter.most().seconds();
+        delay_s + recovery_s + self.lookahead.as_secs_f64()
+    }
+
     /// Whether a sender can carry what `spec` gives; for all who want to know before there is one.
     ///
     /// # Errors
     /// When the link needs more bytes in flight than `max_in_flight_bytes`.
     pub fn admit(&self, spec: &LinkSpec) -> Result<(), SocketError> {
-        let bytes = bytes_in_flight(spec, spec.delay, self.lookahead);
+        let bytes = self.bytes_in_flight(spec);
         let limit = self.max_in_flight_bytes;
         if bytes <= limit {
             return Ok(());
         }
-        let seconds = spec.delay.seconds() + self.lookahead.as_secs_f64();
+        let seconds = self.seconds_in_flight(spec);
         let most_mbps = limit as f64 * BITS_PER_BYTE / IN_FLIGHT_SHARE / seconds / BITS_PER_MEGABIT;
         Err(SocketError::TooMuchInFlight {
             rate_mbps: spec.rate.bps() / BITS_PER_MEGABIT,
@@ -99,6 +122,14 @@ impl SenderConfig {
             limit,
             most_mbps: three_digits_down(most_mbps),
         })
+    }
+}
+
+/// Messages that one sender carries at a time over a link of `spec`.
+fn most_at_once(spec: &LinkSpec) -> usize {
+    match spec.sharing {
+        Sharing::PerJob => 1,
+        Sharing::PerFlow => MAX_FLOWS,
     }
 }
 
@@ -125,8 +156,8 @@ pub struct SenderReport {
 }
 
 impl LinkSender {
-    /// Starts a sender on `connection` within the current tokio runtime. The rate of a clocked link is the cell's,
-    /// whatever it changes to; delay and the bound on bytes in flight are `spec`'s.
+    /// Starts a sender on `connection` within the current tokio runtime. Rate and delay of a clocked link are the cell's,
+    /// whatever they change to; all else is `spec`'s.
     ///
     /// # Errors
     /// When `config` does not [`admit`](SenderConfig::admit) the link, or no timer is left.
@@ -139,18 +170,14 @@ impl LinkSender {
         spec: &LinkSpec,
         config: SenderConfig,
     ) -> Result<(Self, SenderTask), SocketError> {
-        let lookahead_ns = u64::try_from(config.lookahead.as_nanos()).unwrap_or(u64::MAX);
         config.admit(spec)?;
         let (queue, waiting) = mpsc::channel(config.queue_messages.max(1));
+        let link = Arc::new(OutgoingLink::new(connection, shaper, spec, config));
         let worker = Worker {
-            connection: connection.clone(),
-            shaper,
-            delay: spec.delay,
-            lookahead: config.lookahead,
-            lookahead_ns,
-            max_in_flight_bytes: config.max_in_flight_bytes,
-            timer: DeadlineTimer::new()?,
-            in_flight: InFlight::default(),
+            idle: vec![Carrier::new(&link)?],
+            link,
+            most_at_once: most_at_once(spec),
+            under_way: JoinSet::new(),
             unacknowledged: JoinSet::new(),
             report: SenderReport::default(),
         };
@@ -223,13 +250,6 @@ fn check_header(message: &OutgoingMessage) -> Result<(), SocketError> {
     Ok(())
 }
 
-/// Bytes written and not yet due at the receiver, at most.
-fn bytes_in_flight(spec: &LinkSpec, delay: Delay, lookahead: Duration) -> u64 {
-    let least = MIN_CHUNKS_IN_FLIGHT * u64::from(chunk_bytes(spec.rate));
-    let seconds = delay.seconds() + lookahead.as_secs_f64();
-    least.max((IN_FLIGHT_SHARE * spec.rate.bps() / BITS_PER_BYTE * seconds) as u64)
-}
-
 /// A positive number of which no digit but the first three is left, so that it is no larger.
 fn three_digits_down(number: f64) -> f64 {
     let unit = 10f64.powi(number.log10().floor() as i32 - 2);
@@ -242,15 +262,12 @@ fn three_digits_down(number: f64) -> f64 {
     }
 }
 
+/// The task of a [`LinkSender`]. Dropped, it takes the messages under way with it.
 struct Worker {
-    connection: Connection,
-    shaper: Shaper,
-    delay: Delay,
-    lookahead: Duration,
-    lookahead_ns: u64,
-    max_in_flight_bytes: u64,
-    timer: DeadlineTimer,
-    in_flight: InFlight,
+    link: Arc<OutgoingLink>,
+    most_at_once: usize,
+    idle: Vec<Carrier>,
+    under_way: JoinSet<Result<(Carrier, OutgoingStream), SocketError>>,
     unacknowledged: JoinSet<Result<u64, SocketError>>,
     report: SenderReport,
 }
@@ -260,221 +277,82 @@ impl Worker {
         mut self,
         mut waiting: mpsc::Receiver<OutgoingMessage>,
     ) -> Result<SenderReport, SocketError> {
-        while let Some(message) = waiting.recv().await {
-            self.send(message).await?;
-            while let Some(acknowledged) = self.unacknowledged.try_join_next() {
-                self.count(acknowledged)?;
+        let mut is_open = true;
+        while is_open || !self.under_way.is_empty() || !self.unacknowledged.is_empty() {
+            let has_room = self.under_way.len() < self.most_at_once;
+            tokio::select! {
+                biased;
+                Some(written) = self.under_way.join_next() => self.take_written(written)?,
+                Some(acknowledged) = self.unacknowledged.join_next() => self.count(acknowledged)?,
+                message = waiting.recv(), if is_open && has_room => match message {
+                    Some(message) => self.begin(message).await?,
+                    None => is_open = false,
+                },
             }
-        }
-        while let Some(acknowledged) = self.unacknowledged.join_next().await {
-            self.count(acknowledged)?;
         }
         Ok(self.report)
     }
 
-    async fn send(&mut self, message: OutgoingMessage) -> Result<(), SocketError> {
-        let opened = self.connection.quinn().open_uni().await;
-        let mut stream = Guarded {
-            stream: opened.map_err(|error| self.connection.ended(&error))?,
-            finished: false,
+    /// Opens a message's stream, whose place among all streams is the message's place at the receiver.
+    async fn begin(&mut self, message: OutgoingMessage) -> Result<(), SocketError> {
+        let stream = self.link.open().await?;
+        let carrier = match self.idle.pop() {
+            Some(carrier) => carrier,
+            None => Carrier::new(&self.link)?,
         };
-        let bytes = message.payload.len() as u64;
-        let mut head = frame::encode_head(&message.header, bytes, message.ready_ns);
-        let mut payload = message.payload;
-        loop {
-            let (size, deliver_at_ns) = self.next_chunk(payload.len(), message.ready_ns).await?;
-            frame::put_chunk_frame(&mut head, size as u32, deliver_at_ns);
-            let mut pieces = [head.split().freeze(), payload.split_to(size)];
-            // An empty piece is never written.
-            let pieces = if size == 0 {
-                &mut pieces[..1]
-            } else {
-                &mut pieces[..]
-            };
-            let written = stream.stream.write_all_chunks(pieces).await;
-            written.map_err(|error| self.write_failed(&error))?;
-            if payload.is_empty() {
-                break;
-            }
-        }
-        self.finish(stream, bytes);
+        self.under_way.spawn(carrier.carry(stream, message));
         Ok(())
     }
 
-    /// Ends a stream whose bytes are all written, and watches for its acknowledgement.
-    fn finish(&mut self, mut stream: Guarded, bytes: u64) {
-        // An error says that the peer stopped the stream; `stopped` then tells.
-        stream.finished = stream.stream.finish().is_ok();
-        let connection = self.connection.clone();
-        self.unacknowledged.spawn(async move {
-            match stream.stream.stopped().await {
-                Ok(None) => Ok(bytes),
-                Ok(Some(code)) => {
-                    Err(connection.stream_failed(&format_args!("it stopped reading, code {code}")))
-                }
-                Err(error) => Err(connection.stream_failed(&error)),
-            }
-        });
+    fn take_written(
+        &mut self,
+        written: Result<Result<(Carrier, OutgoingStream), SocketError>, JoinError>,
+    ) -> Result<(), SocketError> {
+        let (carrier, stream) = written.unwrap_or(Err(SocketError::TaskEnded))?;
+        self.idle.push(carrier);
+        self.unacknowledged.spawn(stream.acknowledged());
+        Ok(())
     }
 
     fn count(
         &mut self,
-        acknowledged: Result<Result<u64, SocketError>, tokio::task::JoinError>,
+        acknowledged: Result<Result<u64, SocketError>, JoinError>,
     ) -> Result<(), SocketError> {
         let bytes = acknowledged.unwrap_or(Err(SocketError::TaskEnded))?;
         self.report.messages += 1;
         self.report.bytes += bytes;
         Ok(())
     }
-
-    /// The next chunk of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
-    /// link delivers it. Ends with the connection, which a link that is down or slow may outlast by hours.
-    async fn next_chunk(
-        &mut self,
-        left: usize,
-        ready_ns: u64,
-    ) -> Result<(usize, u64), SocketError> {
-        let connection = self.connection.clone();
-        let slot = async {
-            let cell = match &self.shaper {
-                Shaper::Clock(cell) => cell.clone(),
-                Shaper::Below => {
-                    self.timer.wait_until(ready_ns).await?;
-                    return Ok((left.min(UNCLOCKED_CHUNK_BYTES), ON_ARRIVAL_NS));
-                }
-            };
-            let size = left.min(chunk_bytes(cell.rate()) as usize);
-            self.wait_until_near(&cell, ready_ns).await?;
-            self.wait_for_room(&cell, size as u64).await?;
-            let slot = self.reserve(&cell, size as u64, ready_ns).await?;
-            self.timer
-                .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
-                .await?;
-            let deliver_at_ns = slot.end_ns.saturating_add(self.delay.nanos());
-            self.in_flight.add(deliver_at_ns, size as u64);
-            Ok((size, deliver_at_ns))
-        };
-        tokio::select! {
-            biased;
-            slot = slot => slot,
-            error = connection.closed() => Err(error),
-        }
-    }
-
-    /// Waits for a message that is queued before it is ready. On a link that others use its slot is not reserved before:
-    /// they would have to wait for a message that does not exist yet.
-    async fn wait_until_near(&mut self, cell: &LinkCell, ready_ns: u64) -> Result<(), SocketError> {
-        let early_ns = if cell.is_shared() {
-            0
-        } else {
-            self.lookahead_ns
-        };
-        self.timer
-            .wait_until(ready_ns.saturating_sub(early_ns))
-            .await
-    }
-
-    /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would
-    /// have to wait for.
-    async fn wait_for_room(&mut self, cell: &LinkCell, bytes: u64) -> Result<(), SocketError> {
-        loop {
-            let spec = LinkSpec::new(cell.rate(), self.delay);
-            let limit =
-                bytes_in_flight(&spec, self.delay, self.lookahead).min(self.max_in_flight_bytes);
-            self.in_flight.forget_delivered(now_ns());
-            match self.in_flight.earliest() {
-                Some(deliver_at_ns) if self.in_flight.bytes + bytes > limit => {
-                    self.timer.wait_until(deliver_at_ns).await?;
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// The slot of the next chunk, as soon as the link is up.
-    async fn reserve(
-        &mut self,
-        cell: &LinkCell,
-        bytes: u64,
-        ready_ns: u64,
-    ) -> Result<Slot, SocketError> {
-        loop {
-            if let Some(slot) = cell.reserve(bytes, ready_ns) {
-                return Ok(slot);
-            }
-            self.timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
-        }
-    }
-
-    fn write_failed(&self, error: &WriteError) -> SocketError {
-        match error {
-            WriteError::ConnectionLost(error) => self.connection.ended(error),
-            other => self.connection.stream_failed(other),
-        }
-    }
-}
-
-/// A stream that is reset unless it was finished: a dropped one would end cleanly, and its message
-/// look whole.
-struct Guarded {
-    stream: SendStream,
-    finished: bool,
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        if !self.finished {
-            // An error says that the stream is closed already.
-            let _ = self.stream.reset(ABANDONED);
-        }
-    }
-}
-
-/// What was written and is not yet due at the receiver, in order of delivery.
-#[derive(Debug, Default)]
-struct InFlight {
-    chunks: VecDeque<(u64, u64)>,
-    bytes: u64,
-}
-
-impl InFlight {
-    fn add(&mut self, deliver_at_ns: u64, bytes: u64) {
-        self.chunks.push_back((deliver_at_ns, bytes));
-        self.bytes += bytes;
-    }
-
-    fn forget_delivered(&mut self, now_ns: u64) {
-        while let Some(&(deliver_at_ns, bytes)) = self.chunks.front()
-            && deliver_at_ns <= now_ns
-        {
-            self.chunks.pop_front();
-            self.bytes -= bytes;
-        }
-    }
-
-    fn earliest(&self) -> Option<u64> {
-        self.chunks.front().map(|&(deliver_at_ns, _)| deliver_at_ns)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bace_netem::BitRate;
+    use bace_netem::{BitRate, Delay, Jitter};
 
     use super::*;
 
     #[test]
     fn bytes_in_flight_follow_rate_and_delay() {
-        let in_flight = |bps, delay_s| {
-            let spec = LinkSpec::new(
+        let spec = |bps, delay_s| {
+            LinkSpec::new(
                 BitRate::from_bps(bps).unwrap(),
                 Delay::from_seconds(delay_s).unwrap(),
-            );
-            bytes_in_flight(&spec, spec.delay, Duration::from_millis(2))
+            )
         };
-        assert_eq!(in_flight(10e6, 0.0), 65_536);
-        assert_eq!(in_flight(1e9, 0.038), 10_000_000);
-        assert_eq!(in_flight(10e9, 0.298), 750_000_000);
+        let in_flight = |spec: LinkSpec| SenderConfig::default().bytes_in_flight(&spec);
+        assert_eq!(in_flight(spec(10e6, 0.0)), 65_536);
+        assert_eq!(in_flight(spec(1e9, 0.038)), 10_000_000);
+        assert_eq!(in_flight(spec(10e9, 0.298)), 750_000_000);
+        let uniform = Jitter::Uniform(Delay::from_seconds(0.01).unwrap());
+        let mut far = spec(1e9, 0.038);
+        far.jitter = uniform;
+        assert_eq!(in_flight(far), 12_500_000);
+        // A round trip of recovery more.
+        far.loss.share = 0.01;
+        assert_eq!(in_flight(far), 31_500_000);
+        let mut flows = spec(10e6, 0.0);
+        flows.sharing = Sharing::PerFlow;
+        assert_eq!(in_flight(flows), 32 * 16_384);
     }
 
     #[test]
@@ -500,18 +378,5 @@ mod tests {
             config.admit(&link(most_mbps * 1.02, delay_ms)).unwrap_err();
             assert!(format!("{most_mbps}").len() <= 9, "{most_mbps}");
         }
-    }
-
-    #[test]
-    fn delivered_chunks_make_room() {
-        let mut in_flight = InFlight::default();
-        assert_eq!(in_flight.earliest(), None);
-        for (deliver_at_ns, bytes) in [(10, 1), (20, 2), (30, 4)] {
-            in_flight.add(deliver_at_ns, bytes);
-        }
-        in_flight.forget_delivered(9);
-        assert_eq!((in_flight.bytes, in_flight.earliest()), (7, Some(10)));
-        in_flight.forget_delivered(20);
-        assert_eq!((in_flight.bytes, in_flight.earliest()), (4, Some(30)));
     }
 }

@@ -98,7 +98,7 @@ impl Link {
         // Through the same door as other processes.
         let (_table, path) = CellTable::create(1)?;
         let cell = CellTable::open(&path)?.cell(0)?;
-        cell.set_rate(spec.rate, now_ns());
+        cell.set(spec.into(), now_ns());
         Self::open(spec, cell, max_message_bytes)
     }
 

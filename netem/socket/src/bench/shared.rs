@@ -53,7 +53,8 @@ pub(super) fn measure_shares(
 ) -> Result<Shares, SocketError> {
     let (table, path) = CellTable::create(1)?;
     let cell = table.cell(0)?;
-    cell.set_rate(rate, now_ns());
+    let spec = LinkSpec::new(rate, Delay::ZERO);
+    cell.set((&spec).into(), now_ns());
     let nanos = |duration: Duration| duration.as_nanos() as u64;
     let start_ns = now_ns() + nanos(START_EACH * (processes + 1));
     let from_ns = start_ns + nanos(SETTLE);
@@ -78,7 +79,7 @@ pub(super) fn measure_shares(
     })??;
     let sample_at = |at_ns: u64| {
         thread::sleep(Duration::from_nanos(at_ns.saturating_sub(now_ns())));
-        (now_ns(), cell.counters().bytes)
+        (now_ns(), cell.counters().charged_bytes)
     };
     let (begin_ns, before) = sample_at(plan.from_ns);
     let (end_ns, after) = sample_at(plan.until_ns);

@@ -10,8 +10,8 @@ use quinn::udp::{EcnCodepoint, Transmit};
 
 use super::counters::DatagramCounters;
 use super::release::Schedule;
+use crate::carry::DOWN_POLL_NS;
 use crate::cell::{LinkCell, Unreserved};
-use crate::send::DOWN_POLL_NS;
 use crate::timer::now_ns;
 
 /// What lies between a member and one peer: the link there and back, and what draws its chances.
@@ -89,7 +89,7 @@ impl Line {
         let survivors = self.draw(&mut state, transmit.contents, segment);
         let together = state
             .arithmetic
-            .batch(segment as u64, self.cell.rate().whole_bps());
+            .batch(segment as u64, self.cell.state().bits_per_second);
         for contents in survivors.chunks(segment * together) {
             let datagrams = contents.len().div_ceil(segment) as u64;
             let batch = Batch {

@@ -18,7 +18,7 @@ async fn messages_arrive_whole_in_order_and_never_early() {
     let pair = pair(Profile::data()).await;
     let spec = spec(500.0, 5.0);
     let mut received = receive(&pair.server, 4 << 20);
-    let (sender, task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+    let (sender, task) = send(&pair.client, LinkCell::private(&spec), &spec);
     let payloads = [0, 1, 65_535, 65_536, 65_537, 3 << 20, 0, 200_000].map(pattern);
     let ready_ns = now_ns();
     for (i, payload) in payloads.iter().enumerate() {
@@ -134,7 +134,7 @@ fn senders_on_two_threads_share_one_link_and_never_exceed_it() {
     let (table, path) = CellTable::create(1).unwrap();
     let cell = table.cell(0).unwrap();
     let started_ns = now_ns();
-    cell.set_rate(spec.rate, started_ns);
+    cell.set((&spec).into(), started_ns);
 
     let mut deliveries: Vec<(u64, usize)> = std::thread::scope(|scope| {
         let jobs = [(); 2].map(|()| scope.spawn(|| one_job(&path, spec, MESSAGES, BYTES)));
@@ -151,7 +151,7 @@ fn senders_on_two_threads_share_one_link_and_never_exceed_it() {
         assert!(deliver_at_ns + 100 >= earliest_ns);
     }
     let counters = cell.counters();
-    assert_eq!(counters.bytes, (2 * MESSAGES * BYTES) as u64);
+    assert_eq!(counters.charged_bytes, (2 * MESSAGES * BYTES) as u64);
     assert_eq!(
         counters.reservations,
         (2 * MESSAGES * BYTES.div_ceil(65_536)) as u64
@@ -191,15 +191,15 @@ fn one_job(
 #[tokio::test]
 async fn a_link_that_is_down_keeps_its_messages_until_it_is_up() {
     let pair = pair(Profile::data()).await;
+    let cell = LinkCell::private(&spec(0.0, 0.0));
     let spec = spec(100.0, 0.0);
-    let cell = LinkCell::private(BitRate::ZERO);
     let mut received = receive(&pair.server, MAX_BYTES.into());
     let (sender, _task) = send(&pair.client, cell.clone(), &spec);
     sender.send(message(pattern(1_000))).await.unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(30), received.recv()).await;
     assert!(waited.is_err());
     let up_ns = now_ns();
-    cell.set_rate(spec.rate, up_ns);
+    cell.set((&spec).into(), up_ns);
     let message = next_message(&mut received).await;
     assert_eq!(message.timing.deliver_at_ns, up_ns + 80_000);
 }
@@ -210,7 +210,7 @@ async fn a_sender_ends_with_its_connection_though_its_link_carries_nothing() {
     for (bps, taken_bytes) in [(0.0, 0), (1.0, 10_000), (10.0, 0)] {
         let pair = pair(Profile::data()).await;
         let spec = spec(bps / 1e6, 0.0);
-        let cell = LinkCell::private(spec.rate);
+        let cell = LinkCell::private(&spec);
         if taken_bytes > 0 {
             cell.reserve(taken_bytes, now_ns()).unwrap();
         }
@@ -233,7 +233,7 @@ async fn a_sender_ends_with_its_connection_though_its_link_carries_nothing() {
 async fn late_messages_are_counted() {
     let pair = pair(Profile::data()).await;
     let spec = spec(1_000.0, 0.0);
-    let cell = LinkCell::private(spec.rate);
+    let cell = LinkCell::private(&spec);
     let (out, mut received) = mpsc::channel(4);
     let config = ReceiverConfig {
         cell: Some(cell.clone()),
@@ -263,7 +263,7 @@ async fn a_cancelled_message_fails_at_the_receiver_and_others_follow() {
     let slow = spec(1.0, 0.0);
     let fast = spec(1_000.0, 0.0);
     let mut received = receive(&pair.server, MAX_BYTES.into());
-    let (sender, task) = send(&pair.client, LinkCell::private(slow.rate), &slow);
+    let (sender, task) = send(&pair.client, LinkCell::private(&slow), &slow);
     sender.send(message(pattern(500_000))).await.unwrap();
     first_bytes(&pair.server).await;
     task.cancel();
@@ -276,7 +276,7 @@ async fn a_cancelled_message_fails_at_the_receiver_and_others_follow() {
     let refused = sender.send(message(Bytes::new())).await;
     assert!(matches!(refused, Err(SocketError::TaskEnded)));
 
-    let (sender, _task) = send(&pair.client, LinkCell::private(fast.rate), &fast);
+    let (sender, _task) = send(&pair.client, LinkCell::private(&fast), &fast);
     sender.send(message(pattern(10))).await.unwrap();
     assert_eq!(next_message(&mut received).await.payload, pattern(10));
 }
@@ -286,7 +286,7 @@ async fn a_lost_connection_fails_what_is_under_way_and_ends() {
     let pair = pair(Profile::data()).await;
     let slow = spec(1.0, 0.0);
     let mut received = receive(&pair.server, MAX_BYTES.into());
-    let (sender, task) = send(&pair.client, LinkCell::private(slow.rate), &slow);
+    let (sender, task) = send(&pair.client, LinkCell::private(&slow), &slow);
     sender.send(message(pattern(500_000))).await.unwrap();
     first_bytes(&pair.server).await;
     pair.client.close("crash");
@@ -309,7 +309,7 @@ async fn what_has_arrived_is_handed_up_after_an_orderly_close() {
     let pair = pair(Profile::data()).await;
     let far = spec(1_000.0, 80.0);
     let mut received = receive(&pair.server, MAX_BYTES.into());
-    let (sender, task) = send(&pair.client, LinkCell::private(far.rate), &far);
+    let (sender, task) = send(&pair.client, LinkCell::private(&far), &far);
     sender.send(message(pattern(1_000))).await.unwrap();
     drop(sender);
     assert_eq!(task.finish().await.unwrap().messages, 1);
@@ -328,7 +328,7 @@ async fn a_receiver_that_has_all_may_close() {
         let pair = pair(Profile::data()).await;
         let spec = spec(1_000.0, 0.0);
         let mut received = receive(&pair.server, MAX_BYTES.into());
-        let (sender, task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+        let (sender, task) = send(&pair.client, LinkCell::private(&spec), &spec);
         sender.send(message(pattern(size))).await.unwrap();
         drop(sender);
         next_message(&mut received).await;
@@ -369,7 +369,7 @@ async fn malformed_messages_fail_and_the_connection_lives() {
         }
     }
     let spec = spec(1_000.0, 0.0);
-    let (sender, _task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+    let (sender, _task) = send(&pair.client, LinkCell::private(&spec), &spec);
     sender.send(message(pattern(10))).await.unwrap();
     assert_eq!(next_message(&mut received).await.payload, pattern(10));
 }
@@ -380,7 +380,7 @@ async fn limits_hold_before_anything_is_sent() {
     let vast = spec(1e9, 10_000.0);
     let refused = LinkSender::spawn(
         &pair.client,
-        Shaper::Clock(LinkCell::private(vast.rate)),
+        Shaper::Clock(LinkCell::private(&vast)),
         &vast,
         SenderConfig::default(),
     );
@@ -390,7 +390,7 @@ async fn limits_hold_before_anything_is_sent() {
         queue_messages: 2,
         ..SenderConfig::default()
     };
-    let down = LinkCell::private(BitRate::ZERO);
+    let down = LinkCell::private(&spec(0.0, 0.0));
     let (sender, _task) =
         LinkSender::spawn(&pair.client, Shaper::Clock(down), &spec(1.0, 0.0), config).unwrap();
     let long_header = OutgoingMessage {

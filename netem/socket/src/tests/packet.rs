@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bace_netem::{BitRate, Congestion, Delay, FlowKey, Jitter, LinkId, LinkSpec, RegionId, Route};
+use bace_netem::{
+    Congestion, Delay, FlowKey, Jitter, LinkId, LinkSpec, LinkState, RegionId, Route,
+};
 use tokio::sync::mpsc;
 
 use super::support::*;
@@ -40,7 +42,7 @@ fn link(cell: LinkCell, there: LinkSpec, back: LinkSpec, congestion: Congestion)
 }
 
 async fn far(spec: LinkSpec, congestion: Congestion) -> Far {
-    far_over(LinkCell::private(spec.rate), spec, congestion).await
+    far_over(LinkCell::private(&spec), spec, congestion).await
 }
 
 /// Members whose handshake takes the link already.
@@ -52,7 +54,7 @@ async fn far_over(cell: LinkCell, spec: LinkSpec, congestion: Congestion) -> Far
     };
     let (w0, w1) = (bind("w0.run.local"), bind("w1.run.local"));
     let (a0, a1) = (w0.local_addr().unwrap(), w1.local_addr().unwrap());
-    let way_back = LinkCell::private(spec.rate);
+    let way_back = LinkCell::private(&spec);
     let there = w0
         .shape(a1, link(cell.clone(), spec, spec, congestion))
         .unwrap();
@@ -175,7 +177,7 @@ async fn a_full_queue_drops_its_end_and_stays_bounded() {
         let mut longest_ns = 0;
         loop {
             longest_ns = longest_ns.max(cell.free_at_ns().saturating_sub(now_ns()));
-            if cell.counters().bytes > 3 << 20 {
+            if cell.counters().charged_bytes > 3 << 20 {
                 return longest_ns;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -198,7 +200,7 @@ fn two_members_on_one_link_never_exceed_it() {
     let (table, path) = CellTable::create(1).unwrap();
     let cell = table.cell(0).unwrap();
     let started_ns = now_ns();
-    cell.set_rate(spec.rate, started_ns);
+    cell.set((&spec).into(), started_ns);
     let arrivals: Vec<u64> = std::thread::scope(|scope| {
         let members = [(); 2].map(|()| {
             scope.spawn(|| {
@@ -225,9 +227,9 @@ fn two_members_on_one_link_never_exceed_it() {
     let earliest_ns = started_ns + (spec.ideal_seconds(carried) * 1e9) as u64;
     assert!(*arrivals.iter().max().unwrap() >= earliest_ns);
     let counters = cell.counters();
-    assert!(counters.bytes > carried, "{counters:?}");
+    assert!(counters.charged_bytes > carried, "{counters:?}");
     // All that both sent had its slots one behind the other.
-    let busy_ns = (spec.rate.seconds_for(counters.bytes) * 1e9) as u64;
+    let busy_ns = (spec.rate.seconds_for(counters.charged_bytes) * 1e9) as u64;
     assert!(cell.free_at_ns() + counters.reservations >= started_ns + busy_ns);
 }
 
@@ -252,13 +254,13 @@ async fn a_link_that_is_down_keeps_its_connection_and_goes_on_when_up() {
     let sender = send_unclocked(&far.client, &spec);
     let mut received = receive(&far.server, 4 << 20);
     carry(&sender, &mut received, 100_000, 1).await;
-    far.cell.set_rate(BitRate::ZERO, now_ns());
+    far.cell.set(LinkState::default(), now_ns());
     sender.send(message(pattern(1 << 20))).await.unwrap();
     // What had departed arrives, and then nothing for longer than any timer of QUIC waits for its first probes.
     let waited = tokio::time::timeout(Duration::from_secs(3), received.recv()).await;
     assert!(waited.is_err());
     let up_ns = now_ns();
-    far.cell.set_rate(spec.rate, up_ns);
+    far.cell.set((&spec).into(), up_ns);
     let message = tokio::time::timeout(Duration::from_secs(20), next_message(&mut received));
     let message = message.await.expect("the link is up again");
     assert_eq!(message.payload, pattern(1 << 20));
@@ -273,8 +275,11 @@ async fn a_changed_rate_holds_for_datagrams_to_come() {
     let sender = send_unclocked(&far.client, &spec);
     let mut received = receive(&far.server, 4 << 20);
     carry(&sender, &mut received, 250_000, 1).await;
-    far.cell
-        .set_rate(BitRate::from_bps(10e6).unwrap(), now_ns());
+    let slower = LinkState {
+        bits_per_second: 10_000_000,
+        ..far.cell.state()
+    };
+    far.cell.set(slower, now_ns());
     let arrivals = carry(&sender, &mut received, 250_000, 1).await;
     assert!(arrivals[0] >= 0.2, "{arrivals:?}");
 }
@@ -289,7 +294,7 @@ async fn who_is_not_behind_a_link_passes_unshaped() {
     };
     let (w0, w1) = (bind("w0.run.local"), bind("w1.run.local"));
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-    let cell = LinkCell::private(slow.rate);
+    let cell = LinkCell::private(&slow);
     let counters = w0
         .shape(nobody, link(cell, slow, slow, Congestion::Bbr))
         .unwrap();

@@ -1,0 +1,387 @@
+//! Messages under way on a link.
+//!
+//! A message is cut into chunks. Each chunk reserves its slot on the link's cell, is written a little before the slot begins,
+//! and carries the time at which the link would have delivered it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bace_netem::{Chunk, Delay, Flow, LinkSpec, Message, Slot, chunk_bytes};
+use quinn::{SendStream, VarInt, WriteError};
+
+use crate::SocketError;
+use crate::cell::LinkCell;
+use crate::credit::CreditGate;
+use crate::frame::{self, ON_ARRIVAL_NS};
+use crate::quic::Connection;
+use crate::send::{OutgoingMessage, SenderConfig, Shaper};
+use crate::timer::{DeadlineTimer, now_ns};
+
+/// The code of a stream that its sender gave up.
+const ABANDONED: VarInt = VarInt::from_u32(1);
+/// How often a link that is down is looked at, ns.
+pub(crate) const DOWN_POLL_NS: u64 = 2_000_000;
+/// What is written at a time where no link is clocked: the whole of a larger piece would stay in memory until its last
+/// byte is acknowledged.
+const UNCLOCKED_CHUNK_BYTES: usize = 256 * 1024;
+
+/// A sender's link, shared by its messages under way.
+pub(crate) struct OutgoingLink {
+    connection: Connection,
+    /// Absent where something below gives the link its rate.
+    clocked: Option<ClockedLink>,
+}
+
+impl OutgoingLink {
+    pub fn new(
+        connection: &Connection,
+        shaper: Shaper,
+        spec: &LinkSpec,
+        config: SenderConfig,
+    ) -> Self {
+        let clocked = match shaper {
+            Shaper::Clock(cell) => Some(ClockedLink::new(cell, spec, config)),
+            Shaper::Below => None,
+        };
+        Self {
+            connection: connection.clone(),
+            clocked,
+        }
+    }
+
+    /// A stream for the next message.
+    pub async fn open(&self) -> Result<OutgoingStream, SocketError> {
+        let opened = self.connection.quinn().open_uni().await;
+        Ok(OutgoingStream {
+            stream: opened.map_err(|error| self.connection.ended(&error))?,
+            connection: self.connection.clone(),
+            bytes: 0,
+            finished: false,
+        })
+    }
+}
+
+/// A message's stream. It is reset unless it was finished: a dropped one would end cleanly, and its message look whole.
+pub(crate) struct OutgoingStream {
+    stream: SendStream,
+    connection: Connection,
+    /// Of payload, written.
+    bytes: u64,
+    finished: bool,
+}
+
+impl OutgoingStream {
+    /// Waits until the peer's QUIC has all of it; its payload bytes.
+    pub async fn acknowledged(self) -> Result<u64, SocketError> {
+        match self.stream.stopped().await {
+            Ok(None) => Ok(self.bytes),
+            Ok(Some(code)) => {
+                let why = format_args!("it stopped reading, code {code}");
+                Err(self.connection.stream_failed(&why))
+            }
+            Err(error) => Err(self.connection.stream_failed(&error)),
+        }
+    }
+
+    fn write_failed(&self, error: &WriteError) -> SocketError {
+        match error {
+            WriteError::ConnectionLost(error) => self.connection.ended(error),
+            other => self.connection.stream_failed(other),
+        }
+    }
+}
+
+impl Drop for OutgoingStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // An error says that the stream is closed already.
+            let _ = self.stream.reset(ABANDONED);
+        }
+    }
+}
+
+/// Carries one message at a time.
+pub(crate) struct Carrier {
+    link: Arc<OutgoingLink>,
+    timer: DeadlineTimer,
+}
+
+impl Carrier {
+    pub fn new(link: &Arc<OutgoingLink>) -> Result<Self, SocketError> {
+        Ok(Self {
+            link: Arc::clone(link),
+            timer: DeadlineTimer::new()?,
+        })
+    }
+
+    /// Writes a whole message; the carrier, free for the next one, and the message's finished stream.
+    pub async fn carry(
+        mut self,
+        mut stream: OutgoingStream,
+        message: OutgoingMessage,
+    ) -> Result<(Self, OutgoingStream), SocketError> {
+        let ready_ns = message.ready_ns;
+        let bytes = message.payload.len() as u64;
+        let mut head = frame::encode_head(&message.header, bytes, ready_ns);
+        let mut on_link = self
+            .link
+            .clocked
+            .as_ref()
+            .map(|link| link.begin(bytes, ready_ns));
+        let mut payload = message.payload;
+        loop {
+            let next = self.next_chunk(payload.len(), ready_ns, on_link.as_mut());
+            let (size, deliver_at_ns) = next.await?;
+            frame::put_chunk_frame(&mut head, size as u32, deliver_at_ns);
+            let mut pieces = [head.split().freeze(), payload.split_to(size)];
+            // An empty piece is never written.
+            let pieces = if size == 0 {
+                &mut pieces[..1]
+            } else {
+                &mut pieces[..]
+            };
+            let written = stream.stream.write_all_chunks(pieces).await;
+            written.map_err(|error| stream.write_failed(&error))?;
+            if payload.is_empty() {
+                break;
+            }
+        }
+        stream.bytes = bytes;
+        // An error says that the peer stopped the stream; `stopped` then tells.
+        stream.finished = stream.stream.finish().is_ok();
+        Ok((self, stream))
+    }
+
+    /// The next chunk of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
+    /// link delivers it. Ends with the connection, which a link that is down or slow may outlast by hours.
+    async fn next_chunk(
+        &mut self,
+        left: usize,
+        ready_ns: u64,
+        on_link: Option<&mut Message>,
+    ) -> Result<(usize, u64), SocketError> {
+        let Self { link, timer } = self;
+        let chunk = async {
+            match (&link.clocked, on_link) {
+                (Some(clocked), Some(message)) => {
+                    clocked.next_chunk(timer, message, ready_ns).await
+                }
+                _ => {
+                    timer.wait_until(ready_ns).await?;
+                    Ok((left.min(UNCLOCKED_CHUNK_BYTES), ON_ARRIVAL_NS))
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            chunk = chunk => chunk,
+            error = link.connection.closed() => Err(error),
+        }
+    }
+}
+
+/// A link with a clock, and what one job sends over it.
+struct ClockedLink {
+    cell: LinkCell,
+    spec: LinkSpec,
+    config: SenderConfig,
+    lookahead_ns: u64,
+    outgoing: Mutex<Outgoing>,
+}
+
+/// What messages under way share. Whoever holds it gets the next slot and the next time of delivery.
+struct Outgoing {
+    flow: Flow,
+    credit: Option<CreditGate>,
+    in_flight: InFlight,
+}
+
+impl ClockedLink {
+    fn new(cell: LinkCell, spec: &LinkSpec, config: SenderConfig) -> Self {
+        let outgoing = Outgoing {
+            flow: Flow::new(spec, config.flow),
+            credit: CreditGate::new(&cell, spec),
+            in_flight: InFlight::default(),
+        };
+        Self {
+            cell,
+            spec: *spec,
+            config,
+            lookahead_ns: u64::try_from(config.lookahead.as_nanos()).unwrap_or(u64::MAX),
+            outgoing: Mutex::new(outgoing),
+        }
+    }
+
+    fn begin(&self, bytes: u64, ready_ns: u64) -> Message {
+        self.outgoing().flow.message(bytes, ready_ns)
+    }
+
+    /// The next chunk once it may be written: its payload bytes and when the link delivers it, ns.
+    async fn next_chunk(
+        &self,
+        timer: &mut DeadlineTimer,
+        message: &mut Message,
+        ready_ns: u64,
+    ) -> Result<(usize, u64), SocketError> {
+        self.wait_until_near(timer, ready_ns).await?;
+        let state = loop {
+            let state = self.cell.state();
+            if state.bits_per_second > 0 {
+                break state;
+            }
+            timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
+        };
+        let most_bytes = chunk_bytes(state.rate()).into();
+        let chunk = self.outgoing().flow.next_chunk(message, most_bytes, state);
+        self.wait_until_near(timer, chunk.ready_ns).await?;
+        self.wait_for_room(timer, chunk.payload_bytes).await?;
+        let (slot, deliver_at_ns) = self.reserve(timer, message, chunk).await?;
+        timer
+            .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
+            .await?;
+        Ok((chunk.payload_bytes as usize, deliver_at_ns))
+    }
+
+    /// Waits for bytes that are queued before they are ready. On a link that others use their slot is not reserved before:
+    /// they would have to wait for a message that does not exist yet.
+    async fn wait_until_near(
+        &self,
+        timer: &mut DeadlineTimer,
+        ready_ns: u64,
+    ) -> Result<(), SocketError> {
+        let early_ns = if self.cell.is_shared() {
+            0
+        } else {
+            self.lookahead_ns
+        };
+        timer.wait_until(ready_ns.saturating_sub(early_ns)).await
+    }
+
+    /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would have to wait for.
+    async fn wait_for_room(
+        &self,
+        timer: &mut DeadlineTimer,
+        bytes: u64,
+    ) -> Result<(), SocketError> {
+        loop {
+            let state = self.cell.state();
+            let mut present = self.spec;
+            present.rate = state.rate();
+            present.delay = Delay::from_nanos(state.delay_ns);
+            let limit = self.config.bytes_in_flight(&present);
+            let limit = limit.min(self.config.max_in_flight_bytes);
+            let taken = self.outgoing().in_flight.take_room(bytes, limit, now_ns());
+            match taken {
+                Ok(()) => return Ok(()),
+                Err(earliest_ns) => timer.wait_until(earliest_ns).await?,
+            }
+        }
+    }
+
+    /// The slot of a chunk, as soon as the link is up, and when it is delivered.
+    async fn reserve(
+        &self,
+        timer: &mut DeadlineTimer,
+        message: &mut Message,
+        chunk: Chunk,
+    ) -> Result<(Slot, u64), SocketError> {
+        let mut credited_ns = None;
+        loop {
+            if let Some(reserved) = self.try_reserve(message, chunk, &mut credited_ns) {
+                return Ok(reserved);
+            }
+            timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
+        }
+    }
+
+    fn try_reserve(
+        &self,
+        message: &mut Message,
+        chunk: Chunk,
+        credited_ns: &mut Option<u64>,
+    ) -> Option<(Slot, u64)> {
+        let mut outgoing = self.outgoing();
+        let Outgoing {
+            flow,
+            credit,
+            in_flight,
+        } = &mut *outgoing;
+        let state = self.cell.state();
+        if state.bits_per_second == 0 {
+            return None;
+        }
+        let ready_ns = *credited_ns.get_or_insert_with(|| match credit {
+            Some(credit) => credit.take(chunk.charged_before, chunk.charged_bytes, chunk.ready_ns),
+            None => chunk.ready_ns,
+        });
+        let slot = self.cell.reserve(chunk.charged_bytes, ready_ns)?;
+        let deliver_at_ns = flow.delivered_ns(message, chunk, slot, state);
+        in_flight.add(deliver_at_ns, chunk.payload_bytes);
+        Some((slot, deliver_at_ns))
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        // Nothing that holds it panics half-way through a change.
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What may be in memory because it was written, or is about to be, and is not yet due at the receiver.
+#[derive(Debug, Default)]
+struct InFlight {
+    /// Time of delivery and bytes of each chunk, the earliest first.
+    chunks: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Of these and of those that have room and no time yet.
+    bytes: u64,
+}
+
+impl InFlight {
+    /// Takes room for `bytes`; else, when there may be some. A sender whose chunks have no times yet is never made to wait:
+    /// they are at most one for each message under way, for which `limit` has room.
+    fn take_room(&mut self, bytes: u64, limit: u64, now_ns: u64) -> Result<(), u64> {
+        while let Some(&Reverse((deliver_at_ns, delivered))) = self.chunks.peek()
+            && deliver_at_ns <= now_ns
+        {
+            self.chunks.pop();
+            self.bytes -= delivered;
+        }
+        match self.chunks.peek() {
+            Some(&Reverse((earliest_ns, _))) if self.bytes + bytes > limit => Err(earliest_ns),
+            _ => {
+                self.bytes += bytes;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a chunk that has room its time of delivery.
+    fn add(&mut self, deliver_at_ns: u64, bytes: u64) {
+        self.chunks.push(Reverse((deliver_at_ns, bytes)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivered_chunks_make_room() {
+        let mut in_flight = InFlight::default();
+        for (deliver_at_ns, bytes) in [(20, 2), (10, 1), (30, 4)] {
+            assert_eq!(in_flight.take_room(bytes, 7, 0), Ok(()));
+            in_flight.add(deliver_at_ns, bytes);
+        }
+        assert_eq!(in_flight.take_room(1, 7, 9), Err(10));
+        assert_eq!(in_flight.take_room(2, 7, 10), Err(20));
+        assert_eq!(in_flight.take_room(1, 7, 10), Ok(()));
+        assert_eq!(in_flight.take_room(4, 7, 30), Ok(()));
+        assert_eq!(in_flight.bytes, 5);
+    }
+
+    #[test]
+    fn one_chunk_has_room_on_any_link() {
+        let mut in_flight = InFlight::default();
+        assert_eq!(in_flight.take_room(100, 7, 0), Ok(()));
+    }
+}
