@@ -10,6 +10,8 @@ use crate::{Delay, Jitter, LinkId};
 pub const MOST_DEVIATIONS: u32 = 4;
 /// The stream of draws that belong to a message as a whole; chunks have those of their numbers.
 const WHOLE_MESSAGE: u64 = u64::MAX;
+/// In place of a message's number, where datagrams are drawn and not messages.
+const DATAGRAMS: u64 = u64::MAX;
 /// A uniform draw is a multiple of this: 2^-53, all that an f64 below 1 resolves.
 const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -48,6 +50,12 @@ impl FlowKey {
         let mut generator = ChaCha8Rng::from_seed(seed);
         generator.set_stream(chunk);
         Draws(generator)
+    }
+
+    /// The draws of all of the flow's datagrams, one after the other, where the link takes datagrams; `attempt` is which start
+    /// of the job it is.
+    pub fn datagrams(&self, attempt: u64) -> Draws {
+        self.chunk(DATAGRAMS, attempt)
     }
 
     /// The draws of the flow's message `message` as a whole.

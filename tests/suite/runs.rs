@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::harness::{Place, of_kind, scenario};
+use crate::harness::{Place, of_kind, scenario, with};
 
 /// Joules of a kilowatt-hour.
 const J_PER_KWH: f64 = 3.6e6;
@@ -37,6 +37,44 @@ fn a_paced_run_trains_and_takes_at_least_the_emulated_time() {
     check_losses(&results);
     check_ledger(&place.ledger(), &results);
     check_reports(&place, &results);
+    place.assert_no_litter();
+}
+
+#[test]
+fn a_run_over_links_that_take_datagrams_ends_and_says_what_became_of_them() {
+    let text = with(
+        &scenario("two-regions"),
+        "# A pipeline has",
+        "[network]\nbackend = \"packet\"\ncongestion = \"cubic\"\n\n# A pipeline has",
+    );
+    let place = Place::new(&text);
+    let ended = place
+        .start_run(&["--compute", "modelled", "--json"])
+        .end()
+        .code(0);
+    let results = ended.json();
+    check_results(&results);
+    assert_eq!(results["rung"]["network"], "packet");
+    let ledger = place.ledger();
+    assert_eq!(ledger[0]["network"], "packet");
+    let (mut between, mut within) = (0, 0);
+    for record in of_kind(&ledger, "transfer") {
+        let datagrams = &record["datagrams"];
+        if record["from"] == record["to"] {
+            assert_eq!(*datagrams, Value::Null, "{record}");
+            within += 1;
+        } else {
+            // The tensors, and what QUIC needs for them.
+            assert!(
+                number(datagrams, "bytes") > number(record, "bytes"),
+                "{record}"
+            );
+            assert!(number(datagrams, "sent") > 0.0, "{record}");
+            assert_eq!(datagrams["lost"], 0, "{record}");
+            between += 1;
+        }
+    }
+    assert_eq!((between, within), (2, 6));
     place.assert_no_litter();
 }
 

@@ -1,10 +1,13 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
-use bace_api::{CodecError, NetworkRung, Prepare, StageIndex, TensorId, TransferSummary};
-use bace_netem::FlowKey;
+use bace_api::{
+    CodecError, DatagramSummary, NetworkRung, Prepare, StageIndex, TensorId, TransferSummary,
+};
+use bace_netem::{Congestion, FlowKey, Route};
 use bace_socket::{
-    BufferPool, CellTable, Connection, LinkCell, LinkSender, OutgoingMessage, Received,
-    ReceivedMessage, ReceiverConfig, ReceiverTask, SenderConfig, Shaper, SocketError,
+    BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
+    OutgoingMessage, PacketLink, Received, ReceivedMessage, ReceiverConfig, ReceiverTask,
+    SenderConfig, Shaper, SocketError,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -36,6 +39,8 @@ pub enum NeighbourError {
 pub struct LinkAccess {
     /// Who gives them their rates and delays.
     pub network: NetworkRung,
+    /// How connections find their sending rate where links take their datagrams.
+    pub congestion: Congestion,
     /// Their clocks; absent without inter-region links.
     pub clocks: Option<CellTable>,
 }
@@ -81,6 +86,58 @@ impl LinkAccess {
             clocks.ok_or_else(|| NeighbourError::NoClocks(neighbour.worker.certificate_name()))?;
         Ok(clocks.cell(index as usize)?)
     }
+
+    /// Where links take datagrams, puts the one towards `neighbour` between `data` and its address. Comes before any
+    /// connection, whose handshake takes the link too.
+    pub fn lay<'a>(
+        &self,
+        data: &Endpoint,
+        neighbour: &'a bace_api::Neighbour,
+        to: StageIndex,
+        prepare: &Prepare,
+    ) -> Result<Towards<'a>, NeighbourError> {
+        let flow = FlowKey {
+            seed: prepare.seed,
+            link: neighbour.link_id,
+            job: prepare.id.0,
+            from_stage: prepare.stage.0,
+            to_stage: to.0,
+        };
+        let datagrams = match (self.network, neighbour.clock) {
+            (NetworkRung::Packet, Some(index)) => {
+                let link = PacketLink {
+                    cell: self.shared(index, neighbour)?,
+                    route: Route {
+                        there: neighbour.link,
+                        back: neighbour.back,
+                    },
+                    congestion: self.congestion,
+                    draws: flow.datagrams(prepare.attempt.0.into()),
+                };
+                Some(data.shape(neighbour.address, link)?)
+            }
+            _ => {
+                data.pass(neighbour.address);
+                None
+            }
+        };
+        Ok(Towards {
+            neighbour,
+            flow,
+            datagrams,
+        })
+    }
+}
+
+/// A neighbour, and what is sent to it.
+#[derive(Debug)]
+pub struct Towards<'a> {
+    /// Who and where it is, and the links there and back.
+    pub neighbour: &'a bace_api::Neighbour,
+    /// Names what is sent to it.
+    flow: FlowKey,
+    /// What becomes of the datagrams sent to it, where its link takes them.
+    datagrams: Option<DatagramCounters>,
 }
 
 /// The stage on the other side of a boundary.
@@ -91,29 +148,24 @@ pub struct Neighbour {
     inbox: mpsc::Receiver<Received>,
     receiver: ReceiverTask,
     sent: TransferSummary,
+    datagrams: Option<DatagramCounters>,
 }
 
 impl Neighbour {
-    /// Starts to exchange tensors over `connection` with the stage `to`, within the network's runtime.
+    /// Starts to exchange tensors over `connection` with a neighbour, within the network's runtime.
     pub fn start(
         connection: Connection,
-        to: StageIndex,
-        neighbour: &bace_api::Neighbour,
+        towards: Towards<'_>,
         links: &LinkAccess,
         prepare: &Prepare,
     ) -> Result<Self, NeighbourError> {
+        let neighbour = towards.neighbour;
         let shaper = links.shaper(neighbour)?;
         // A neighbour is at most one iteration ahead, so that no more tensors than these wait on either side.
         let messages = 2 * prepare.job.micro_batches as usize + 1;
         let config = SenderConfig {
             queue_messages: messages,
-            flow: FlowKey {
-                seed: prepare.seed,
-                link: neighbour.link_id,
-                job: prepare.id.0,
-                from_stage: prepare.stage.0,
-                to_stage: to.0,
-            },
+            flow: towards.flow,
             ..SenderConfig::default()
         };
         // The task ends with its queue or its connection, which the session closes.
@@ -131,6 +183,7 @@ impl Neighbour {
             inbox,
             receiver,
             sent: TransferSummary::default(),
+            datagrams: towards.datagrams,
         })
     }
 
@@ -175,5 +228,18 @@ impl Neighbour {
             worst_late_s: received.late_max_us as f64 / 1e6,
             ..self.sent
         }
+    }
+
+    /// What became of the datagrams sent to this neighbour, where its link takes them.
+    pub fn datagrams(&self) -> Option<DatagramSummary> {
+        let counts = self.datagrams.as_ref()?.counts();
+        Some(DatagramSummary {
+            sent: counts.sent,
+            bytes: counts.bytes,
+            lost: counts.lost,
+            dropped: counts.dropped,
+            late: counts.late,
+            worst_late_s: counts.late_max_ns as f64 / 1e9,
+        })
     }
 }

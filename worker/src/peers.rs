@@ -49,19 +49,35 @@ impl Arrival {
     }
 }
 
-/// Hands all who connect to `endpoint` and say who they are to `peers`, until the endpoint is closed.
-pub async fn accept_peers(endpoint: Arc<Endpoint>, peers: mpsc::Sender<Arrival>) {
+/// Where peers knock.
+#[derive(Debug)]
+pub struct Door {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Whether links take datagrams: then who knocks waits until the link to it is in place, which its handshake takes too.
+    pub takes_datagrams: bool,
+}
+
+/// Hands all who connect at `door` and say who they are to `peers`, until its endpoint is closed.
+pub async fn accept_peers(door: Door, peers: mpsc::Sender<Arrival>) {
+    let takes_datagrams = door.takes_datagrams;
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
             return;
         };
-        let Some(pending) = endpoint.accept().await else {
+        let Some(pending) = door.endpoint.accept().await else {
             return;
         };
         let peers = peers.clone();
         tokio::spawn(async move {
-            match timeout(PEER_HELLO_TIMEOUT, greet(pending)).await {
+            let greeted = async {
+                if takes_datagrams {
+                    pending.named().await;
+                }
+                greet(pending).await
+            };
+            match timeout(PEER_HELLO_TIMEOUT, greeted).await {
                 // A session that has ended needs no neighbours.
                 Ok(Ok(arrival)) => drop(peers.send(arrival).await),
                 Ok(Err(error)) => {

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, PROTOCOL_VERSION,
-    PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, NetworkRung,
+    PROTOCOL_VERSION, PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
 };
 use bace_socket::{CellTable, Credentials, Endpoint, MessageReader, MessageWriter, Profile};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::neighbour::{LinkAccess, Neighbour};
-use crate::peers::{Arrival, EarlyPeers, PeerKey, accept_peers};
+use crate::neighbour::{LinkAccess, Neighbour, Towards};
+use crate::peers::{Arrival, Door, EarlyPeers, PeerKey, accept_peers};
 use crate::stage::Neighbours;
 
 /// Tells the meeting of a job's neighbours that the job was dropped.
@@ -108,6 +108,7 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         link_clocks,
         compute,
         network,
+        congestion,
         text,
     } = welcome
     else {
@@ -122,11 +123,19 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         .ok()
         .context("reach the compute thread")?;
     let (peers, arrivals) = mpsc::channel(EARLY_PEERS);
-    tokio::spawn(accept_peers(Arc::clone(&data), peers));
+    let door = Door {
+        endpoint: Arc::clone(&data),
+        takes_datagrams: network == NetworkRung::Packet,
+    };
+    tokio::spawn(accept_peers(door, peers));
     let session = Session {
         writer,
         data: Arc::clone(&data),
-        links: LinkAccess { network, clocks },
+        links: LinkAccess {
+            network,
+            congestion,
+            clocks,
+        },
         orders: channels.orders,
         job: None,
         early: EarlyPeers::new(EARLY_PEERS),
@@ -406,7 +415,11 @@ impl Meeting<'_> {
         previous: oneshot::Receiver<Arrival>,
         closed: &mut oneshot::Receiver<Never>,
     ) -> anyhow::Result<Neighbours> {
-        let both = async { tokio::try_join!(self.found_by_previous(previous), self.find_next()) };
+        let towards = self.lay_links()?;
+        let both = async {
+            let [back, on] = towards;
+            tokio::try_join!(self.found_by_previous(previous, back), self.find_next(on))
+        };
         let (previous, next) = tokio::select! {
             both = both => both?,
             _ = closed => bail!("the job was dropped"),
@@ -414,10 +427,26 @@ impl Meeting<'_> {
         Ok(Neighbours { previous, next })
     }
 
-    async fn find_next(&self) -> anyhow::Result<Option<Neighbour>> {
-        let Some(next) = &self.prepare.next else {
+    /// Puts the links to the stage before and to the one behind in place.
+    fn lay_links(&self) -> anyhow::Result<[Option<Towards<'_>>; 2]> {
+        let Prepare { previous, next, .. } = self.prepare;
+        let stage = self.prepare.stage.0;
+        let lay = |neighbour, to| self.links.lay(self.data, neighbour, to, self.prepare);
+        let previous = previous.as_ref();
+        let next = next.as_ref();
+        Ok([
+            previous
+                .map(|to| lay(to, StageIndex(stage - 1)))
+                .transpose()?,
+            next.map(|to| lay(to, StageIndex(stage + 1))).transpose()?,
+        ])
+    }
+
+    async fn find_next(&self, towards: Option<Towards<'_>>) -> anyhow::Result<Option<Neighbour>> {
+        let Some(towards) = towards else {
             return Ok(None);
         };
+        let next = towards.neighbour;
         let name = next.worker.certificate_name();
         let connected = timeout(NEIGHBOUR_TIMEOUT, async {
             let connection = self.data.connect(next.address, &name).await?;
@@ -438,8 +467,7 @@ impl Meeting<'_> {
         })??;
         Ok(Some(Neighbour::start(
             connection,
-            StageIndex(self.prepare.stage.0 + 1),
-            next,
+            towards,
             self.links,
             self.prepare,
         )?))
@@ -448,8 +476,9 @@ impl Meeting<'_> {
     async fn found_by_previous(
         &self,
         arrival: oneshot::Receiver<Arrival>,
+        towards: Option<Towards<'_>>,
     ) -> anyhow::Result<Option<Neighbour>> {
-        let Some(previous) = &self.prepare.previous else {
+        let Some(towards) = towards else {
             return Ok(None);
         };
         let stage = self.prepare.stage.0 - 1;
@@ -464,8 +493,7 @@ impl Meeting<'_> {
             .await?;
         Ok(Some(Neighbour::start(
             arrival.connection,
-            StageIndex(stage),
-            previous,
+            towards,
             self.links,
             self.prepare,
         )?))

@@ -116,6 +116,12 @@ impl<'a> StageRun<'a> {
             stage: self.prepare.stage,
             previous: self.neighbours.previous.as_ref().map(Neighbour::transfers),
             next: self.neighbours.next.as_ref().map(Neighbour::transfers),
+            previous_datagrams: self
+                .neighbours
+                .previous
+                .as_ref()
+                .and_then(Neighbour::datagrams),
+            next_datagrams: self.neighbours.next.as_ref().and_then(Neighbour::datagrams),
         })
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bace_netem::{LinkId, LinkSpec};
+use bace_netem::{Congestion, LinkId, LinkSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +38,8 @@ pub enum ToWorker {
         compute: ComputeRung,
         /// Who takes the time of transfers in this run.
         network: NetworkRung,
+        /// How connections find their sending rate where links take their datagrams.
+        congestion: Congestion,
         /// File or folder of training text; absent for the worker's default.
         text: Option<PathBuf>,
     },
@@ -92,6 +94,8 @@ pub struct Neighbour {
     pub link_id: LinkId,
     /// The link from here to there.
     pub link: LinkSpec,
+    /// The link from there to here.
+    pub back: LinkSpec,
     /// The link's clock in shared memory; absent for a region's fabric, whose clock is the boundary's own.
     pub clock: Option<u32>,
     /// The clock of the link from there to here, likewise.
@@ -233,6 +237,24 @@ pub struct TransferSummary {
     pub worst_late_s: f64,
 }
 
+/// What became of the datagrams that a stage sent to one neighbour over a whole job, acknowledgements of what it received
+/// among them.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct DatagramSummary {
+    /// Delivered.
+    pub sent: u64,
+    /// Bytes that the link counted for those.
+    pub bytes: u64,
+    /// Lost on the link.
+    pub lost: u64,
+    /// Dropped at the end of the link's queue.
+    pub dropped: u64,
+    /// Delivered more than 1 ms after they should have been.
+    pub late: u64,
+    /// Worst lateness, seconds; also where it is within that millisecond.
+    pub worst_late_s: f64,
+}
+
 /// The end of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageFinished {
@@ -246,6 +268,10 @@ pub struct StageFinished {
     pub previous: Option<TransferSummary>,
     /// To and from the stage behind; absent at the last stage.
     pub next: Option<TransferSummary>,
+    /// To the stage before; absent unless the link there takes datagrams.
+    pub previous_datagrams: Option<DatagramSummary>,
+    /// To the stage behind; absent unless the link there takes datagrams.
+    pub next_datagrams: Option<DatagramSummary>,
 }
 
 /// First message on a connection between neighbours, answered by the same from the other side.

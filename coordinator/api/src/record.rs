@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Iteration, Schedule, StageIndex, StageTimes, TransferSummary};
+use crate::{
+    Attempt, DatagramSummary, Iteration, Schedule, StageIndex, StageTimes, TransferSummary,
+};
 
 /// Version of the ledger's format.
 pub const FORMAT_VERSION: u32 = 1;
@@ -357,6 +359,9 @@ pub enum Record {
         /// Sent, and how much of it came late.
         #[serde(flatten)]
         summary: TransferSummary,
+        /// The sender's datagrams; absent unless the link took them one by one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        datagrams: Option<DatagramSummary>,
     },
     /// Hashes of a job's final weights.
     Weights {

@@ -49,9 +49,9 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let network = args
         .network
         .map_or(loaded.scenario.network.backend, NetworkRung::from);
-    if matches!(network, NetworkRung::Packet | NetworkRung::Kernel) {
+    if network == NetworkRung::Kernel {
         return Err(WrongInput::error(
-            "use this network back end: a run can have `virtual` or `none`",
+            "use this network back end: a run can have `virtual`, `packet` or `none`",
         ));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -187,6 +187,7 @@ impl Fleet {
             link_clocks: clocks_path.clone(),
             compute: plan.compute,
             network: plan.network,
+            congestion: plan.scenario.network.congestion,
             text: plan.text.clone(),
         };
         let deadline = (!plan.await_workers).then(|| Instant::now() + READY_TIMEOUT);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bace_api::{
-    ComputePlan, ComputeRung, IterationRecord, IterationReport, Neighbour, Prepare, Program,
-    Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
+    ComputePlan, ComputeRung, DatagramSummary, IterationRecord, IterationReport, Neighbour,
+    Prepare, Program, Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
 };
 use bace_engine::{Cluster, Scenario, Start};
 use bace_models::FORWARD_AND_BACKWARD;
@@ -92,32 +92,41 @@ impl ActiveJob {
     /// What crossed each direction of each boundary.
     pub fn transfers(&self, at_s: f64, scenario: &Scenario) -> Vec<Record> {
         let regions = self.start.placement.stage_regions();
-        let record =
-            |from: StageIndex, to: StageIndex, sent: TransferSummary, received: TransferSummary| {
-                Record::Transfer {
-                    at_s,
-                    job: scenario.jobs[self.start.job.index()].name.clone(),
-                    attempt: self.start.attempt,
-                    from_stage: from,
-                    to_stage: to,
-                    from: scenario.regions[regions[from.index()].index()].name.clone(),
-                    to: scenario.regions[regions[to.index()].index()].name.clone(),
-                    summary: TransferSummary {
-                        messages: sent.messages,
-                        bytes: sent.bytes,
-                        // Lateness shows where it arrives.
-                        late_arrivals: received.late_arrivals,
-                        worst_late_s: received.worst_late_s,
-                    },
-                }
-            };
+        let region = |stage: StageIndex| {
+            scenario.regions[regions[stage.index()].index()]
+                .name
+                .clone()
+        };
+        let record = |[from, to]: [StageIndex; 2],
+                      sent: TransferSummary,
+                      received: TransferSummary,
+                      datagrams: Option<DatagramSummary>| {
+            Record::Transfer {
+                at_s,
+                job: scenario.jobs[self.start.job.index()].name.clone(),
+                attempt: self.start.attempt,
+                from_stage: from,
+                to_stage: to,
+                from: region(from),
+                to: region(to),
+                summary: TransferSummary {
+                    messages: sent.messages,
+                    bytes: sent.bytes,
+                    // Lateness shows where it arrives.
+                    late_arrivals: received.late_arrivals,
+                    worst_late_s: received.worst_late_s,
+                },
+                datagrams,
+            }
+        };
         let stages: Vec<&StageFinished> = self.finished.values().collect();
         let boundaries = stages.windows(2).filter_map(|pair| {
             let (upper, lower) = (pair[0], pair[1]);
             let (down, up) = (upper.next?, lower.previous?);
+            let [above, below] = [upper.stage, lower.stage];
             Some([
-                record(upper.stage, lower.stage, down, up),
-                record(lower.stage, upper.stage, up, down),
+                record([above, below], down, up, upper.next_datagrams),
+                record([below, above], up, down, lower.previous_datagrams),
             ])
         });
         boundaries.flatten().collect()
@@ -186,17 +195,20 @@ impl Launch<'_> {
     fn neighbour(&self, from: StageIndex, to: StageIndex) -> Neighbour {
         let regions = self.start.placement.stage_regions();
         let link = LinkId::new(regions[from.index()], regions[to.index()]);
-        let spec = if link.is_fabric() {
-            self.scenario.regions[link.from.index()].fabric
-        } else {
-            self.cluster.present(link, self.scenario.links[&link])
+        let spec = |link: LinkId| {
+            if link.is_fabric() {
+                self.scenario.regions[link.from.index()].fabric
+            } else {
+                self.cluster.present(link, self.scenario.links[&link])
+            }
         };
         let worker: &Worker = &self.fleet.workers[self.workers[to.index()].index()];
         Neighbour {
             worker: worker.seat.worker,
             address: worker.address,
             link_id: link,
-            link: spec,
+            link: spec(link),
+            back: spec(link.reversed()),
             clock: self.fleet.clock_of(link),
             clock_back: self.fleet.clock_of(link.reversed()),
         }

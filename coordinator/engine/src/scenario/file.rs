@@ -180,6 +180,7 @@ pub(super) struct PolicyFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct NetworkFile {
     pub backend: Option<BackendFile>,
+    pub congestion: Option<CongestionFile>,
     pub receipt_error: Option<Spanned<f64>>,
     pub receipt_error_ms: Option<Spanned<f64>>,
     pub late_share: Option<Spanned<f64>>,
@@ -192,6 +193,14 @@ pub(super) enum BackendFile {
     Packet,
     Kernel,
     None,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CongestionFile {
+    Bbr,
+    Cubic,
+    Fixed,
 }
 
 /// A number, a list of steps or the name of a CSV file.

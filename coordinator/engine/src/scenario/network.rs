@@ -1,9 +1,10 @@
 //! How links are emulated, and how true they have to be.
 
 use bace_api::NetworkRung;
+use bace_netem::Congestion;
 
 use super::error::Fault;
-use super::file::{BackendFile, NetworkFile};
+use super::file::{BackendFile, CongestionFile, NetworkFile};
 use super::limits;
 use super::link::SECONDS_PER_MS;
 use super::types::NetworkSettings;
@@ -21,6 +22,12 @@ pub(super) fn settings(file: &NetworkFile) -> Result<NetworkSettings, Fault> {
             Some(BackendFile::Packet) => NetworkRung::Packet,
             Some(BackendFile::Kernel) => NetworkRung::Kernel,
             Some(BackendFile::None) => NetworkRung::None,
+        },
+        congestion: match file.congestion {
+            None => default.congestion,
+            Some(CongestionFile::Bbr) => Congestion::Bbr,
+            Some(CongestionFile::Cubic) => Congestion::Cubic,
+            Some(CongestionFile::Fixed) => Congestion::Fixed,
         },
         receipt_error: knob(&file.receipt_error, limits::KNOB, default.receipt_error)?,
         receipt_error_s: knob(&file.receipt_error_ms, limits::DELAY_MS, error_ms)? * SECONDS_PER_MS,

@@ -1,6 +1,7 @@
 use bace_api::Schedule;
 use bace_netem::{
-    Accounting, BitRate, BurstCredit, Delay, Jitter, LinkId, LinkSpec, LossModel, RegionId, Sharing,
+    Accounting, BitRate, BurstCredit, Congestion, Delay, Jitter, LinkId, LinkSpec, LossModel,
+    RegionId, Sharing,
 };
 use proptest::prelude::*;
 
@@ -396,6 +397,32 @@ fn links_join_two_known_regions_once() {
     assert!(
         message.contains("there is no link from `west` to `north`"),
         "{message}"
+    );
+}
+
+#[test]
+fn congestion_control_can_be_chosen() {
+    let congestion = |network: &str| {
+        let text = FULL.replacen(
+            "[gpu.slice]",
+            &format!("[network]\n{network}\n\n[gpu.slice]"),
+            1,
+        );
+        parse(&text).map(|scenario| scenario.network.congestion)
+    };
+    assert_eq!(congestion("").unwrap(), Congestion::Bbr);
+    assert_eq!(
+        congestion("congestion = \"cubic\"").unwrap(),
+        Congestion::Cubic
+    );
+    assert_eq!(
+        congestion("congestion = \"fixed\"").unwrap(),
+        Congestion::Fixed
+    );
+    let error = congestion("congestion = \"reno\"").unwrap_err().to_string();
+    assert!(
+        error.contains("congestion") && error.contains("`cubic`"),
+        "{error}"
     );
 }
 

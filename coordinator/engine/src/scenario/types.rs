@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bace_api::{Job, NetworkRung};
 use bace_models::GpuType;
-use bace_netem::{BitRate, Delay, LinkId, LinkSpec, RegionId};
+use bace_netem::{BitRate, Congestion, Delay, LinkId, LinkSpec, RegionId};
 
 use super::draw::Draw;
 use crate::Series;
@@ -81,6 +81,8 @@ impl Default for PolicySettings {
 pub struct NetworkSettings {
     /// Who gives links their rates and delays, unless the command line says otherwise.
     pub backend: NetworkRung,
+    /// How connections find their sending rate where links take their datagrams: the `packet` back end.
+    pub congestion: Congestion,
     /// How far a measured link may be off, as a share of what is expected of it.
     pub receipt_error: f64,
     /// How far a measured link may be off in seconds, where that is more.
@@ -93,6 +95,7 @@ impl Default for NetworkSettings {
     fn default() -> Self {
         Self {
             backend: NetworkRung::Shaped,
+            congestion: Congestion::default(),
             receipt_error: 0.02,
             receipt_error_s: 0.001,
             late_share: 0.05,

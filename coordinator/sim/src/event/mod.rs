@@ -250,6 +250,7 @@ impl EventModel {
             from: name(transferred.from),
             to: name(transferred.to),
             summary: transferred.summary,
+            datagrams: None,
         });
         reports.records.extend(records);
     }

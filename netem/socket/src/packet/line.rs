@@ -165,7 +165,7 @@ impl Line {
 
     fn depart(&self, state: &mut State, batch: Batch, departed_ns: u64) {
         let datagrams = batch.datagrams;
-        let delay_ns = self.route.there.delay.nanos();
+        let delay_ns = self.cell.state().delay_ns;
         let deliver_at_ns = state.arithmetic.deliver_at_ns(departed_ns, delay_ns);
         if !self.schedule.release(deliver_at_ns, batch) {
             self.counters.dropped(datagrams);
