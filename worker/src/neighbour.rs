@@ -161,8 +161,8 @@ impl Neighbour {
     ) -> Result<Self, NeighbourError> {
         let neighbour = towards.neighbour;
         let shaper = links.shaper(neighbour)?;
-        // A neighbour is at most one iteration ahead, so that no more tensors than these wait on either side.
-        let messages = 2 * prepare.job.micro_batches as usize + 1;
+        // No more tensors than these wait on either side.
+        let messages = prepare.job.tensors_ahead() as usize;
         let config = SenderConfig {
             queue_messages: messages,
             flow: towards.flow,

@@ -47,6 +47,12 @@ impl Job {
         self.shape.boundary_bytes(&self.model)
     }
 
+    /// Tensors that one stage can have sent to a neighbour and that this has not taken yet, at most: a neighbour is at
+    /// most one iteration ahead.
+    pub fn tensors_ahead(&self) -> u32 {
+        self.micro_batches.saturating_mul(2).saturating_add(1)
+    }
+
     /// Tokens of one iteration over all micro-batches.
     pub fn iteration_tokens(&self) -> u64 {
         self.shape.tokens() * u64::from(self.micro_batches)

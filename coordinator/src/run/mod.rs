@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 mod fleet;
+mod in_flight;
 mod jobs;
 mod join;
 mod preflight;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
 use crate::machine;
+use crate::run::in_flight::refuse_more_than_memory_holds;
 use crate::wrong_input::WrongInput;
 
 /// Element sizes that can cross a boundary for real: bf16 and fp32.
@@ -37,6 +38,7 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
         )));
     }
     refuse_links_that_cannot_be_carried(scenario)?;
+    refuse_more_than_memory_holds(scenario, machine::memory_bytes())?;
     if args.compute == Some(ComputeChoice::Modelled) {
         return Ok(());
     }
