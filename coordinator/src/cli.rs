@@ -26,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
   bace compare paper --seeds 20       all policies over twenty draws of the paper's setting
   bace replay runs/three-regions-1    the same inputs, the same decisions
+  bace doctor three-regions           what this machine can carry, and whether the scenario fits
 
 Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.
 
@@ -54,6 +55,10 @@ pub enum Command {
     /// Measure this machine's emulation.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Look at what this machine has and measure what size of scenario it can carry; takes about ten seconds.
+    ///
+    /// Exit status: 0 a run on the CPU works here, and the scenario fits if one is named; 1 it does not.
+    Doctor(DoctorArgs),
 }
 
 /// What `run`, `simulate` and `plan` share.
@@ -229,6 +234,15 @@ pub enum ScenarioCommand {
         /// A scenario file, or the name of a built-in one.
         scenario: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also tell whether this scenario fits, and which limit it meets first.
+    pub scenario: Option<String>,
+    /// Print the findings as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

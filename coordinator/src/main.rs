@@ -6,6 +6,7 @@
 mod bench;
 mod cli;
 mod compare;
+mod doctor;
 mod generate;
 mod machine;
 mod output;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
         Command::Bench(BenchCommand::Peer) => bench::peer(),

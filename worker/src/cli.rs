@@ -59,6 +59,9 @@ pub struct CheckArgs {
     /// Longest sequence that has to be cut from the text, tokens.
     #[arg(long, default_value_t = 1)]
     pub sequence: u32,
+    /// Also measure how fast the device trains a small model and how much memory this process takes.
+    #[arg(long)]
+    pub speed: bool,
 }
 
 #[cfg(test)]

@@ -21,12 +21,28 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<serde_json::Value> {
     let text = load_text(args.data.as_deref())?;
     text.check(args.sequence)?;
     text.warm_up(args.device)?;
-    Ok(serde_json::json!({
+    let mut found = serde_json::json!({
         "device": device,
         "cuda_devices": bace_torch::cuda_devices(),
         "text_hash": text.hash(),
         "text_bytes": text.bytes(),
-    }))
+    });
+    if args.speed {
+        found["operations_per_s"] = text.speed(args.device)?.into();
+        found["memory_bytes"] = own_memory_bytes()?.into();
+    }
+    Ok(found)
+}
+
+/// Memory that this process has held at most, libraries included.
+fn own_memory_bytes() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let peak = status.lines().find_map(|line| {
+        let kib = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
+        kib.parse::<u64>().ok()
+    });
+    let kib = peak.context("find VmHWM in /proc/self/status")?;
+    Ok(kib << 10)
 }
 
 /// Sets libtorch up for one emulated GPU and describes what it computes on.

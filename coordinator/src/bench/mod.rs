@@ -4,9 +4,10 @@ mod figures;
 mod link;
 mod link_goals;
 mod peer;
-mod progress;
+pub mod progress;
 mod transport;
 
+pub use figures::table;
 pub use link::link;
 pub use peer::peer;
 pub use transport::transport;

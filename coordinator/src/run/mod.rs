@@ -13,3 +13,4 @@ mod recorder;
 mod wire;
 
 pub use command::{run, summary};
+pub use preflight::{MOST_WORKERS, ask_worker_for_speed};

@@ -19,7 +19,7 @@ use crate::wrong_input::WrongInput;
 const ELEMENT_SIZES: [u32; 2] = [2, 4];
 
 /// Most emulated GPUs of a run: each is a process that holds libtorch.
-const MOST_WORKERS: u64 = 256;
+pub const MOST_WORKERS: u64 = 256;
 /// Token ids that bytes need.
 const BYTE_TOKENS: u32 = 256;
 const BYTES_PER_GB: f64 = 1e9;
@@ -180,8 +180,19 @@ fn check(
     if let Some(data) = &args.data {
         arguments.extend([OsStr::new("--data"), data.as_os_str()]);
     }
-    let found = ask(worker, &arguments)?;
-    serde_json::from_str(&found)
+    understood(&ask(worker, &arguments)?)
+}
+
+/// Runs `bace-worker check --speed` on the CPU: what a worker says of its own speed and memory.
+pub fn ask_worker_for_speed() -> anyhow::Result<Value> {
+    // A model of that size is cut from the text by sequences of 64 tokens.
+    let arguments = ["check", "--device", "cpu", "--sequence", "64", "--speed"];
+    let found = ask(&worker_program()?, &arguments)?;
+    understood(&found)
+}
+
+fn understood(found: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(found)
         .with_context(|| format!("understand bace-worker, which said {found}"))
 }
 

@@ -1,9 +1,10 @@
 //! libtorch computes.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bace_api::{Iteration, MicroBatch, Prepare};
-use bace_models::ModelSpec;
+use bace_models::{MicroBatchShape, ModelSpec};
 use bace_torch::{
     Batch, BatchKey, BatchShape, BoundaryShape, Corpus, Device, Element, OptimizerSettings, Stage,
     StageInput, StageOutput, StagePlan, Tensor, Training, from_bytes, to_bytes, train_alone,
@@ -11,6 +12,11 @@ use bace_torch::{
 use bytes::Bytes;
 
 use super::{ComputeError, Forwarded, StageCompute};
+
+/// How long a device's speed is measured.
+const SPEED_TIME: Duration = Duration::from_millis(500);
+/// Micro-batches of an iteration by which it is measured: enough that building the stage and its step hardly count.
+const SPEED_MICRO_BATCHES: u32 = 16;
 
 /// The training text, loaded once for all stages that a worker runs.
 pub struct Text(Corpus);
@@ -65,6 +71,51 @@ impl Text {
         };
         train_alone(&training, &self.0, device)?;
         Ok(())
+    }
+
+    /// Operations a second, as the scheduler counts them, at which the device trains a small model in this process; takes
+    /// about half a second. Larger models with larger batches run faster.
+    pub fn speed(&self, device: Device) -> Result<f64, ComputeError> {
+        let model = ModelSpec {
+            layers: 4,
+            hidden: 96,
+            heads: 3,
+            kv_heads: 3,
+            head_size: 32,
+            feed_forward: 256,
+            gated: true,
+            vocabulary: 256,
+        };
+        let shape = MicroBatchShape {
+            sequences: 2,
+            sequence: 64,
+            bytes_per_element: 4,
+        };
+        let training = Training {
+            batch: BatchShape {
+                sequences: shape.sequences,
+                tokens: shape.sequence,
+            },
+            micro_batches: SPEED_MICRO_BATCHES,
+            iterations: 1,
+            seed: 0,
+            job: 0,
+            optimizer: OptimizerSettings::default(),
+            model,
+        };
+        self.0.check(training.batch)?;
+        let operations = shape.stage_operations(&training.model, training.model.layers, true)
+            * f64::from(SPEED_MICRO_BATCHES);
+        // What the first iteration loads and allocates belongs to no speed.
+        train_alone(&training, &self.0, device)?;
+        device.synchronize();
+        let (begin, mut iterations) = (Instant::now(), 0);
+        while begin.elapsed() < SPEED_TIME {
+            train_alone(&training, &self.0, device)?;
+            device.synchronize();
+            iterations += 1;
+        }
+        Ok(operations * f64::from(iterations) / begin.elapsed().as_secs_f64())
     }
 }
 

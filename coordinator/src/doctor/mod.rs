@@ -1,0 +1,12 @@
+//! `bace doctor`: what this machine has, what it is worth, and what size of scenario it can carry.
+
+mod capacity;
+mod command;
+mod finding;
+mod kernel;
+mod machine;
+mod measured;
+mod sensors;
+mod training;
+
+pub use command::doctor;

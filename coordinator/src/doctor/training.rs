@@ -1,0 +1,46 @@
+//! What trains: the worker's program with its libtorch.
+
+use super::finding::Finding;
+use crate::run::ask_worker_for_speed;
+
+const BYTES_PER_MB: f64 = 1e6;
+
+/// What one worker is worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WorkerWorth {
+    /// At which it trains a small model on one thread, operations a second as the scheduler counts them.
+    pub operations_per_s: f64,
+    /// What its process holds before a job is loaded.
+    pub memory_bytes: u64,
+}
+
+/// Starts a worker that measures itself.
+pub fn look() -> (Option<WorkerWorth>, Finding) {
+    match measure() {
+        Ok(worth) => {
+            let found = format!(
+                "a worker trains a small model at {:.1} Gop/s on one thread and holds {:.0} MB",
+                worth.operations_per_s / 1e9,
+                worth.memory_bytes as f64 / BYTES_PER_MB
+            );
+            (Some(worth), Finding::present("libtorch", found).needed())
+        }
+        Err(error) => {
+            let reason = format!("failed to {}", bace_api::told(error.as_ref()));
+            let advice = "scripts/libtorch, then cargo build --release; simulations do not need it";
+            (None, Finding::absent("libtorch", reason, advice).needed())
+        }
+    }
+}
+
+fn measure() -> anyhow::Result<WorkerWorth> {
+    let found = ask_worker_for_speed()?;
+    let number = |key: &str| {
+        let value = found[key].as_f64().filter(|&value| value > 0.0);
+        value.ok_or_else(|| anyhow::anyhow!("read `{key}` in what bace-worker said: {found}"))
+    };
+    Ok(WorkerWorth {
+        operations_per_s: number("operations_per_s")?,
+        memory_bytes: number("memory_bytes")? as u64,
+    })
+}
