@@ -70,24 +70,30 @@ pub trait Executor {
 
 /// Runs `engine`'s scenario to its end; `sink` gets every record in order, `RunEnded` last.
 ///
-/// A job whose stages can make no progress any more, because its link carries nothing and no change is to come, fails.
+/// A job whose stages can make no progress any more, because its link carries nothing and no change is to come, fails. What
+/// the scenario says happens behind the last job's end does not.
 pub fn drive(mut engine: Engine, executor: &mut impl Executor, mut sink: impl FnMut(Record)) {
     let scenario = engine.scenario().clone();
     let mut agenda = agenda(&scenario).into_iter().peekable();
+    let mut arrivals = scenario.jobs.len();
     let mut reports = Reports::default();
     let mut now = Instant::new(0.0);
     loop {
         let scheduled = agenda.peek().map(|scheduled| scheduled.at_s);
-        let next_s = [executor.next_s(), scheduled]
-            .into_iter()
-            .flatten()
-            .reduce(f64::min);
+        let inside_s = executor.next_s();
+        if inside_s.is_none() && is_over(&engine, arrivals) {
+            break;
+        }
+        let next_s = [inside_s, scheduled].into_iter().flatten().reduce(f64::min);
         let settle = match next_s {
             Some(next_s) => {
                 now = Instant::new(next_s.max(now.at_s()));
                 executor.advance(now, &mut reports);
                 let reported = hand_in(&mut engine, now, &mut reports, &mut sink);
-                take_agenda(&mut engine, executor, &mut agenda, now, &mut sink) || reported
+                let due = take_due(&mut agenda, now);
+                let submitted = |input: &&Input| matches!(input, Input::Submitted(_));
+                arrivals -= due.iter().filter(submitted).count();
+                hand_in_due(&mut engine, executor, due, now, &mut sink) || reported
             }
             None => fail_stuck(&mut engine, executor, now, &mut sink),
         };
@@ -111,18 +117,28 @@ pub fn drive(mut engine: Engine, executor: &mut impl Executor, mut sink: impl Fn
     });
 }
 
-/// Hands everything of this instant in; says whether there was anything.
-fn take_agenda(
-    engine: &mut Engine,
-    executor: &mut impl Executor,
-    agenda: &mut Peekable<impl Iterator<Item = Scheduled>>,
-    now: Instant,
-    sink: &mut impl FnMut(Record),
-) -> bool {
+/// Whether no job runs or waits and none is to come.
+fn is_over(engine: &Engine, arrivals: usize) -> bool {
+    arrivals == 0 && engine.running().next().is_none() && engine.waiting().next().is_none()
+}
+
+/// What the scenario says happens by now.
+fn take_due(agenda: &mut Peekable<impl Iterator<Item = Scheduled>>, now: Instant) -> Vec<Input> {
     let mut due = Vec::new();
     while let Some(scheduled) = agenda.next_if(|scheduled| now.includes(scheduled.at_s)) {
         due.push(scheduled.input);
     }
+    due
+}
+
+/// Hands everything of this instant in; says whether there was anything.
+fn hand_in_due(
+    engine: &mut Engine,
+    executor: &mut impl Executor,
+    due: Vec<Input>,
+    now: Instant,
+    sink: &mut impl FnMut(Record),
+) -> bool {
     let taken = !due.is_empty();
     let loses_gpus = |input: &Input| matches!(input, Input::GpusChanged { .. });
     if due.iter().any(loses_gpus) {

@@ -1,105 +1,174 @@
 //! A job's transfers on one directed link.
 
-use bace_api::TensorKind;
-use bace_netem::{LinkId, LinkSpec};
+use std::collections::VecDeque;
 
-/// One direction of a boundary between regions: equal tensors, first come, first served.
+use bace_api::TensorKind;
+use bace_netem::{FlowKey, LinkSpec, Sharing};
+
+use super::chunks::Chunks;
+
+const BITS_PER_BYTE: f64 = 8.0;
+
+/// One direction of a boundary between regions: equal tensors in order.
+///
+/// On a link that jobs share, one of them is under way at a time; on one that flows share, all are, each with a part of the link.
 #[derive(Debug)]
 pub(super) struct Flow {
-    pub link: LinkId,
     /// Stage that receives.
     pub to_stage: usize,
     pub kind: TensorKind,
-    delay_s: f64,
-    /// When the latest bit so far arrives; none behind it arrives before.
-    latest_s: f64,
+    key: FlowKey,
+    /// What the link gives at present.
+    spec: LinkSpec,
+    bytes: u64,
+    /// Bits that a tensor takes of the link's rate.
     bits: f64,
-    /// Tensors that have not left yet, the one in progress among them.
-    queued: u32,
-    /// Bits of the one in progress that had not left at `updated_s`.
-    left_bits: f64,
+    /// Bits of each tensor that had not left at `updated_s`, oldest first.
+    left_bits: VecDeque<f64>,
     updated_s: f64,
+    /// What each tensor under way gets.
     rate_bps: f64,
+    /// When the latest tensor so far arrives; none behind it arrives before.
+    latest_s: f64,
+    /// What the link draws for each chunk or message; absent where it draws nothing.
+    chunks: Option<Chunks>,
 }
 
 impl Flow {
-    /// The idle flow of tensors of `bits` over `link`.
+    /// The idle flow of tensors of `bytes` over a link of `spec`.
     pub fn new(
-        link: LinkId,
+        key: FlowKey,
         spec: &LinkSpec,
-        bits: f64,
+        bytes: u64,
         to_stage: usize,
         kind: TensorKind,
     ) -> Self {
         Self {
-            link,
             to_stage,
             kind,
-            delay_s: spec.delay.seconds(),
-            latest_s: 0.0,
-            bits,
-            queued: 0,
-            left_bits: 0.0,
+            key,
+            spec: *spec,
+            bytes,
+            bits: BITS_PER_BYTE * spec.charged_bytes(bytes) as f64,
+            left_bits: VecDeque::new(),
             updated_s: 0.0,
             rate_bps: 0.0,
+            latest_s: 0.0,
+            chunks: Chunks::draws(spec).then(|| Chunks::new(spec, key)),
         }
     }
 
-    /// Whether nothing is in progress.
+    /// The link.
+    pub fn link(&self) -> bace_netem::LinkId {
+        self.key.link
+    }
+
+    /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.queued == 0
+        self.left_bits.is_empty()
     }
 
-    /// When the tensor in progress has left; infinite if none is, or the link is dead.
+    /// Parts of its link that the flow takes.
+    pub fn under_way(&self) -> usize {
+        match self.spec.sharing {
+            Sharing::PerJob => self.left_bits.len().min(1),
+            Sharing::PerFlow => self.left_bits.len(),
+        }
+    }
+
+    /// The most of its link's rate that each tensor under way can take; infinite where only the link limits it.
+    pub fn cap_bps(&self) -> f64 {
+        let cap = self.spec.flow_cap();
+        cap.map_or(f64::INFINITY, |cap| {
+            // A flow is held to a rate of tensors, the link counts what they cost it.
+            cap.bps() * self.bits / (BITS_PER_BYTE * self.bytes as f64)
+        })
+    }
+
+    /// Whether an undisturbed iteration is like the one before it as far as this flow is concerned.
+    pub fn repeats(&self) -> bool {
+        self.chunks.is_none() && self.spec.burst.is_none()
+    }
+
+    /// When the oldest tensor has left; infinite if there is none, or the link is dead.
     pub fn done_s(&self) -> f64 {
-        if self.is_idle() || self.rate_bps == 0.0 {
-            f64::INFINITY
-        } else {
-            self.updated_s + self.left_bits / self.rate_bps
+        match self.left_bits.front() {
+            Some(left_bits) if self.rate_bps > 0.0 => self.updated_s + left_bits / self.rate_bps,
+            _ => f64::INFINITY,
         }
     }
 
-    /// Adds a tensor.
-    pub fn enqueue(&mut self, now_s: f64) {
+    /// Adds a tensor; whether the flow's parts of its link change.
+    pub fn enqueue(&mut self, now_s: f64) -> bool {
+        let before = self.under_way();
         if self.is_idle() {
-            self.left_bits = self.bits;
             self.updated_s = now_s;
+        } else if self.spec.sharing == Sharing::PerFlow {
+            self.settle(now_s);
         }
-        self.queued += 1;
+        self.left_bits.push_back(self.bits);
+        if let Some(chunks) = &mut self.chunks {
+            chunks.enqueue(self.bytes, now_s);
+        }
+        self.under_way() != before
     }
 
-    /// The tensor in progress has left, and the next one begins; when it arrives.
-    pub fn complete(&mut self, now_s: f64) -> f64 {
-        self.queued -= 1;
-        self.left_bits = self.bits;
+    /// The oldest tensor has left; when it arrives, and whether the flow's parts of its link change.
+    pub fn complete(&mut self, now_s: f64) -> (f64, bool) {
+        let before = self.under_way();
+        self.settle(now_s);
         self.updated_s = now_s;
-        self.latest_s = self.latest_s.max(now_s + self.delay_s);
-        self.latest_s
+        self.left_bits.pop_front();
+        let arrival_s = match &mut self.chunks {
+            // Rounding to nanoseconds must not let it arrive before it has left.
+            Some(chunks) => chunks.complete(now_s).max(now_s),
+            None => now_s + self.spec.delay.seconds(),
+        };
+        self.latest_s = self.latest_s.max(arrival_s);
+        (self.latest_s, self.under_way() != before)
     }
 
-    /// The delay of what leaves from now on. It overtakes nothing.
-    pub fn set_delay(&mut self, now_s: f64, delay_s: f64) {
-        if !self.is_idle() {
-            // Part of the tensor in progress may have left.
-            self.latest_s = self.latest_s.max(now_s + self.delay_s);
-        }
-        self.delay_s = delay_s;
-    }
-
-    /// Everything has arrived, and times count from then on.
-    pub fn rebase(&mut self) {
-        self.latest_s = 0.0;
-    }
-
-    /// The flow's part of its link from now on.
+    /// What each tensor under way gets from now on.
     pub fn set_rate(&mut self, now_s: f64, rate_bps: f64) {
         // An unchanged rate is left alone, so that a link of one's own gives exactly bits over rate.
         if rate_bps != self.rate_bps {
-            // An instant gathers events that rounding has parted, so that time may seem to stand back.
-            let passed_s = (now_s - self.updated_s).max(0.0);
-            self.left_bits = (self.left_bits - passed_s * self.rate_bps).max(0.0);
-            self.updated_s = self.updated_s.max(now_s);
+            self.settle(now_s);
             self.rate_bps = rate_bps;
         }
+    }
+
+    /// What the link gives from now on. What is behind overtakes nothing.
+    pub fn set_link(&mut self, now_s: f64, spec: &LinkSpec) {
+        self.settle(now_s);
+        if !self.is_idle() {
+            // Part of the oldest tensor may have left.
+            self.latest_s = self.latest_s.max(now_s + self.spec.delay.seconds());
+        }
+        self.spec = *spec;
+        if let Some(chunks) = &mut self.chunks {
+            chunks.set_link(spec);
+        }
+    }
+
+    /// Moves the origin of times to `origin_s`. Everything has arrived.
+    pub fn rebase(&mut self, origin_s: f64) {
+        self.latest_s = 0.0;
+        if let Some(chunks) = &mut self.chunks {
+            chunks.rebase(origin_s);
+        }
+    }
+
+    /// Takes off what has left since the last time.
+    fn settle(&mut self, now_s: f64) {
+        // An instant gathers events that rounding has parted, so that time may seem to stand back.
+        let passed_s = (now_s - self.updated_s).max(0.0);
+        let under_way = self.under_way();
+        for left_bits in self.left_bits.iter_mut().take(under_way) {
+            *left_bits = (*left_bits - passed_s * self.rate_bps).max(0.0);
+        }
+        if let Some(chunks) = &mut self.chunks {
+            chunks.pass(under_way, self.updated_s, passed_s, self.rate_bps);
+        }
+        self.updated_s = self.updated_s.max(now_s);
     }
 }

@@ -1,8 +1,11 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
-//! `stage` walks a list, `flow` is a job's queue on a link, `run` is one job, and [`EventModel`] shares links among jobs.
+//! `stage` walks a list, `flow` is a job's queue on a link with `chunks` where the link draws lots, `link` divides a link among
+//! flows, `run` is one job, and [`EventModel`] is all jobs on all links.
 
+mod chunks;
 mod flow;
+mod link;
 mod run;
 mod stage;
 #[cfg(test)]
@@ -16,6 +19,7 @@ use bace_engine::{Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
+use link::{Claim, SharedLink};
 use run::Run;
 use stage::StageIteration;
 
@@ -41,13 +45,19 @@ impl Default for EventSettings {
 /// The event iteration model.
 ///
 /// A job's transfers on a directed link are served first come, first served; at every instant the link's capacity is divided
-/// equally among the jobs with a transfer in progress. Queues have no bound, so a send never waits. The engine's shares decide
-/// how deep a program starts, and nothing else here.
+/// equally among the jobs with a transfer in progress, or, where flows share it, among all transfers. A flow that the Mathis
+/// model holds below its part leaves the rest to the others. Queues have no bound, so a send never waits. The engine's shares
+/// decide how deep a program starts, and nothing else here.
+///
+/// Capacity is a fluid: where chunks take turns on a real link, all get their parts at once, so that times differ by up to a
+/// chunk's. What a link draws for each chunk or message is the very draw of the real sender.
 #[derive(Debug)]
 pub struct EventModel {
     scenario: Arc<Scenario>,
     settings: EventSettings,
     links: BTreeMap<LinkId, SharedLink>,
+    /// Those with burst credit.
+    bursting: Vec<LinkId>,
     runs: BTreeMap<JobId, Run>,
     /// Told where nobody listened; handed over with the next reports.
     held: Reports,
@@ -55,28 +65,25 @@ pub struct EventModel {
     held_s: f64,
 }
 
-/// A directed link and the flows that may use it.
-#[derive(Debug)]
-struct SharedLink {
-    rate_bps: f64,
-    delay: Delay,
-    /// Job and index of its flow.
-    users: Vec<(JobId, usize)>,
+/// Where something can happen.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In a job.
+    Job(JobId),
+    /// On a link whose burst credit is used up.
+    Link(LinkId),
 }
 
 impl EventModel {
     /// An executor of `scenario`'s jobs.
     pub fn new(scenario: Arc<Scenario>, settings: EventSettings) -> Self {
-        let links = scenario.links.iter().map(|(&id, spec)| {
-            let link = SharedLink {
-                rate_bps: spec.rate.bps(),
-                delay: spec.delay,
-                users: Vec::new(),
-            };
-            (id, link)
-        });
+        let links = scenario.links.iter();
+        let bursting = links.clone().filter(|(_, spec)| spec.burst.is_some());
         Self {
-            links: links.collect(),
+            bursting: bursting.map(|(&id, _)| id).collect(),
+            links: links
+                .map(|(&id, spec)| (id, SharedLink::new(spec)))
+                .collect(),
             runs: BTreeMap::new(),
             held: Reports::default(),
             held_s: 0.0,
@@ -85,10 +92,13 @@ impl EventModel {
         }
     }
 
-    /// The job in which something happens next, and when.
-    fn earliest(&self) -> Option<(JobId, f64)> {
-        let times = self.runs.iter().map(|(&job, run)| (job, run.next_s()));
-        times
+    /// Where something happens next, and when; in jobs before links.
+    fn earliest(&self) -> Option<(Place, f64)> {
+        let jobs = self.runs.iter();
+        let jobs = jobs.map(|(&job, run)| (Place::Job(job), run.next_s()));
+        let links = self.bursting.iter();
+        let links = links.map(|&link| (Place::Link(link), self.links[&link].empty_s()));
+        jobs.chain(links)
             .filter(|(_, at_s)| at_s.is_finite())
             .min_by(|a, b| a.1.total_cmp(&b.1))
     }
@@ -134,22 +144,28 @@ impl EventModel {
     /// Whether no other job may use the job's links.
     fn is_alone(&self, job: JobId) -> bool {
         self.runs.get(&job).is_some_and(|run| {
-            let mut links = run.flows.iter().map(|flow| &self.links[&flow.link]);
+            let mut links = run.flows.iter().map(|flow| &self.links[&flow.link()]);
             links.all(|link| link.users.len() == 1)
         })
     }
 
-    /// Divides a link anew among the jobs with a transfer in progress.
+    /// Divides a link anew among the flows with something under way.
     fn rebalance(&mut self, link: LinkId, at_s: f64) {
-        let Some(link) = self.links.get(&link) else {
+        let Some(link) = self.links.get_mut(&link) else {
             return;
         };
-        let busy = |&&(job, flow): &&(JobId, usize)| !self.runs[&job].flows[flow].is_idle();
-        let sharers: Vec<(JobId, usize)> = link.users.iter().filter(busy).copied().collect();
-        let part_bps = link.rate_bps / sharers.len() as f64;
-        for (job, flow) in sharers {
+        let flow = |(job, flow): (JobId, usize)| &self.runs[&job].flows[flow];
+        let busy = |user: &(JobId, usize)| !flow(*user).is_idle();
+        let sharers: Vec<(JobId, usize)> = link.users.iter().copied().filter(busy).collect();
+        let claims = sharers.iter().map(|&user| Claim {
+            parts: flow(user).under_way(),
+            cap_bps: flow(user).cap_bps(),
+        });
+        let claims: Vec<Claim> = claims.collect();
+        let shares = link.divide(at_s, &claims);
+        for ((job, flow), share_bps) in sharers.into_iter().zip(shares) {
             if let Some(run) = self.runs.get_mut(&job) {
-                run.set_rate(flow, at_s, part_bps);
+                run.set_rate(flow, at_s, share_bps);
             }
         }
     }
@@ -191,17 +207,17 @@ impl EventModel {
     fn remove(&mut self, job: JobId, at_s: f64) -> Option<Run> {
         let run = self.runs.remove(&job)?;
         for flow in &run.flows {
-            if let Some(link) = self.links.get_mut(&flow.link) {
+            if let Some(link) = self.links.get_mut(&flow.link()) {
                 link.users.retain(|(user, _)| *user != job);
             }
         }
         for flow in &run.flows {
-            for user in self.users(flow.link) {
+            for user in self.users(flow.link()) {
                 if let Some(user) = self.runs.get_mut(&user) {
                     user.disturb();
                 }
             }
-            self.rebalance(flow.link, at_s);
+            self.rebalance(flow.link(), at_s);
         }
         Some(run)
     }
@@ -275,21 +291,16 @@ impl Executor for EventModel {
         let planned = plan.record(&self.scenario, start, now.at_s());
         self.held.records.push(planned);
         self.held_s = now.at_s();
-        let records = self.settings.iteration_records;
-        let mut run = Run::new(&self.scenario, start, plan.program, now.at_s(), records);
+        let present = |link| self.links[&link].spec;
+        let mut run = Run::new(&self.scenario, present, start, plan.program, now.at_s());
+        if self.settings.iteration_records {
+            run.keep_ended();
+        }
         for (index, flow) in run.flows.iter().enumerate() {
-            self.disturb(flow.link, now);
-            if let Some(link) = self.links.get_mut(&flow.link) {
+            self.disturb(flow.link(), now);
+            if let Some(link) = self.links.get_mut(&flow.link()) {
                 link.users.push((start.job, index));
             }
-        }
-        let delays: Vec<f64> = run
-            .flows
-            .iter()
-            .map(|flow| self.links[&flow.link].delay.seconds())
-            .collect();
-        for (flow, delay_s) in delays.into_iter().enumerate() {
-            run.set_delay(flow, now.at_s(), delay_s);
         }
         run.begin();
         self.runs.insert(start.job, run);
@@ -316,11 +327,10 @@ impl Executor for EventModel {
         let Some(shared) = self.links.get_mut(&link) else {
             return;
         };
-        shared.rate_bps = rate.bps();
-        shared.delay = delay;
-        for (job, flow) in shared.users.clone() {
-            if let Some(run) = self.runs.get_mut(&job) {
-                run.set_delay(flow, now.at_s(), delay.seconds());
+        shared.set(rate, delay);
+        for (job, flow) in &shared.users {
+            if let Some(run) = self.runs.get_mut(job) {
+                run.set_link(*flow, now.at_s(), &shared.spec);
             }
         }
         self.rebalance(link, now.at_s());
@@ -336,10 +346,13 @@ impl Executor for EventModel {
     fn advance(&mut self, now: Instant, reports: &mut Reports) {
         reports.records.append(&mut self.held.records);
         reports.inputs.append(&mut self.held.inputs);
-        while let Some((job, at_s)) = self.earliest()
+        while let Some((place, at_s)) = self.earliest()
             && now.includes(at_s)
         {
-            self.step(job, at_s, reports);
+            match place {
+                Place::Job(job) => self.step(job, at_s, reports),
+                Place::Link(link) => self.rebalance(link, at_s),
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! One running job: its stages, what is under way between them, and its rhythm.
 //!
 //! Stage 0's step ends an iteration for all stages: by then every other one has stepped and everything under way has
-//! arrived. So an iteration that nothing outside the job disturbs is like the one before it. Times inside a run count from the
+//! arrived. So an iteration that nothing outside the job disturbs is like the one before it, unless a link draws lots or
+//! remembers what it has carried. Times inside a run count from the
 //! end of the last iteration, so that such iterations are alike to the last bit.
 
 use std::cmp::Ordering;
@@ -9,7 +10,7 @@ use std::collections::BinaryHeap;
 
 use bace_api::{Attempt, Boundary, JobId, Program, StageIndex, TensorKind, TransferSummary};
 use bace_engine::{Scenario, Start};
-use bace_netem::{LinkId, LinkSpec, RegionId};
+use bace_netem::{FlowKey, LinkId, LinkSpec, RegionId};
 
 use super::flow::Flow;
 use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
@@ -29,7 +30,7 @@ pub(super) struct Run {
     pub first_iteration: u32,
     /// Its transfers on links between regions.
     pub flows: Vec<Flow>,
-    /// Links whose flow went from idle to busy or back; the caller clears it.
+    /// Links of which a flow takes more or fewer parts than before; the caller clears it.
     pub touched: Vec<LinkId>,
     /// Iterations that stages have ended; the caller clears it. Empty if nobody wants them.
     pub ended: Vec<StageIteration>,
@@ -111,13 +112,13 @@ pub(super) struct Transferred {
 }
 
 impl Run {
-    /// The run of `start` by `program` from `now_s` on; `keep_ended` asks for every stage's iterations.
+    /// The run of `start` by `program` from `now_s` on; `present` is what a link gives then.
     pub fn new(
         scenario: &Scenario,
+        present: impl Fn(LinkId) -> LinkSpec,
         start: &Start,
         program: Program,
         now_s: f64,
-        keep_ended: bool,
     ) -> Self {
         let job = &scenario.jobs[start.job.index()];
         let iterations = job.iterations.saturating_sub(start.first_iteration);
@@ -133,7 +134,7 @@ impl Run {
             flows: Vec::new(),
             touched: Vec::new(),
             ended: Vec::new(),
-            keep_ended,
+            keep_ended: false,
             spans: vec![Vec::new(); stages.len()],
             stages,
             boundaries: Vec::new(),
@@ -149,14 +150,23 @@ impl Run {
             state: State::Running,
         };
         for (index, boundary) in start.placement.boundaries().into_iter().enumerate() {
-            let roads = run.roads(scenario, boundary, index);
+            let roads = run.roads(scenario, &present, boundary, index as u32);
             run.boundaries
                 .push(roads.map(|road| Channel { messages: 0, road }));
+        }
+        for flow in &mut run.flows {
+            flow.rebase(now_s);
         }
         run
     }
 
-    fn roads(&mut self, scenario: &Scenario, boundary: Boundary, index: usize) -> [Road; 2] {
+    fn roads(
+        &mut self,
+        scenario: &Scenario,
+        present: impl Fn(LinkId) -> LinkSpec,
+        boundary: Boundary,
+        upper: u32,
+    ) -> [Road; 2] {
         match boundary {
             Boundary::Fabric(region) => {
                 let LinkSpec { rate, delay, .. } = scenario.regions[region.index()].fabric;
@@ -167,16 +177,27 @@ impl Run {
                 })
             }
             Boundary::Link(link) => [
-                (link, index + 1, TensorKind::Activation),
-                (link.reversed(), index, TensorKind::Gradient),
+                (link, upper, upper + 1, TensorKind::Activation),
+                (link.reversed(), upper + 1, upper, TensorKind::Gradient),
             ]
-            .map(|(link, to, kind)| {
-                let bits = 8.0 * self.bytes as f64;
-                let spec = &scenario.links[&link];
-                self.flows.push(Flow::new(link, spec, bits, to, kind));
+            .map(|(link, from_stage, to_stage, kind)| {
+                let key = FlowKey {
+                    seed: scenario.seed,
+                    link,
+                    job: self.job.0,
+                    from_stage,
+                    to_stage,
+                };
+                let (spec, to) = (present(link), to_stage as usize);
+                self.flows.push(Flow::new(key, &spec, self.bytes, to, kind));
                 Road::Flow(self.flows.len() - 1)
             }),
         }
+    }
+
+    /// Asks for every stage's iterations in [`Run::ended`].
+    pub fn keep_ended(&mut self) {
+        self.keep_ended = true;
     }
 
     /// Lets every stage begin.
@@ -208,9 +229,9 @@ impl Run {
         let now_s = self.next_event_s();
         if let Some(index) = self.flows.iter().position(|flow| flow.done_s() <= now_s) {
             let flow = &mut self.flows[index];
-            let arrival_s = flow.complete(now_s);
-            if flow.is_idle() {
-                self.touched.push(flow.link);
+            let (arrival_s, changed) = flow.complete(now_s);
+            if changed {
+                self.touched.push(flow.link());
             }
             let (to, kind) = (flow.to_stage, flow.kind);
             self.schedule(arrival_s, EventKind::Arrived(to, kind));
@@ -286,9 +307,9 @@ impl Run {
         self.flows[flow].set_rate(now_s - self.origin_s, rate_bps);
     }
 
-    /// Gives what leaves by a flow from `now_s` on another delay.
-    pub fn set_delay(&mut self, flow: usize, now_s: f64, delay_s: f64) {
-        self.flows[flow].set_delay(now_s - self.origin_s, delay_s);
+    /// A flow's link is as `spec` says from `now_s` on.
+    pub fn set_link(&mut self, flow: usize, now_s: f64, spec: &LinkSpec) {
+        self.flows[flow].set_link(now_s - self.origin_s, spec);
     }
 
     /// Iterations that all stages have ended since this start.
@@ -402,10 +423,9 @@ impl Run {
             }
             Road::Flow(index) => {
                 let flow = &mut self.flows[*index];
-                if flow.is_idle() {
-                    self.touched.push(flow.link);
+                if flow.enqueue(now_s) {
+                    self.touched.push(flow.link());
                 }
-                flow.enqueue(now_s);
             }
         }
     }
@@ -413,6 +433,7 @@ impl Run {
     /// Stage 0 has stepped.
     fn end_iteration(&mut self, now_s: f64) {
         let steady = !self.disturbed
+            && self.flows.iter().all(Flow::repeats)
             && self
                 .duration_s
                 .is_some_and(|before_s| (before_s - now_s).abs() <= SAME * now_s);
@@ -429,7 +450,9 @@ impl Run {
             stage.rebase(origin_s);
         }
         // Everything has arrived.
-        self.flows.iter_mut().for_each(Flow::rebase);
+        for flow in &mut self.flows {
+            flow.rebase(origin_s);
+        }
         for channel in self.boundaries.iter_mut().flatten() {
             if let Road::Fabric { free_s, .. } = &mut channel.road {
                 *free_s = 0.0;

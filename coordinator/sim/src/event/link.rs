@@ -1,0 +1,157 @@
+//! A directed link and who shares it.
+
+use bace_api::JobId;
+use bace_netem::{BitRate, Delay, LinkSpec, max_min_shares};
+
+const BITS_PER_BYTE: f64 = 8.0;
+
+/// A link between regions and the flows that may use it.
+#[derive(Debug)]
+pub(super) struct SharedLink {
+    /// As it is at present.
+    pub spec: LinkSpec,
+    /// Job and index of its flow.
+    pub users: Vec<(JobId, usize)>,
+    credit: Option<Credit>,
+}
+
+/// A flow with something under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Claim {
+    /// Tensors under way.
+    pub parts: usize,
+    /// The most that each can take, bit/s; may be infinite.
+    pub cap_bps: f64,
+}
+
+/// A bucket of burst credit as a fluid: what is sent at more than the sustained rate empties it.
+#[derive(Debug, Clone, Copy)]
+struct Credit {
+    depth_bits: f64,
+    left_bits: f64,
+    /// At which it fills.
+    sustained_bps: f64,
+    /// At which it is used.
+    used_bps: f64,
+    updated_s: f64,
+}
+
+impl SharedLink {
+    /// The idle link of `spec`, its bucket of credit full if it has one.
+    pub fn new(spec: &LinkSpec) -> Self {
+        let burst = spec.burst.zip(spec.credit_depth_bytes());
+        let credit = burst.map(|(burst, depth_bytes)| Credit {
+            depth_bits: BITS_PER_BYTE * depth_bytes as f64,
+            left_bits: BITS_PER_BYTE * depth_bytes as f64,
+            sustained_bps: burst.sustained.bps(),
+            used_bps: 0.0,
+            updated_s: 0.0,
+        });
+        Self {
+            spec: *spec,
+            users: Vec::new(),
+            credit,
+        }
+    }
+
+    /// What the link gives from now on, besides all else that its spec says.
+    pub fn set(&mut self, rate: BitRate, delay: Delay) {
+        (self.spec.rate, self.spec.delay) = (rate, delay);
+    }
+
+    /// Divides the link among `claims` from `at_s` on: what each of a claim's parts gets, bit/s.
+    ///
+    /// All parts get the same, but for those that can take no more than less.
+    pub fn divide(&mut self, at_s: f64, claims: &[Claim]) -> Vec<f64> {
+        let capacity_bps = self.capacity_bps(at_s);
+        let parts: usize = claims.iter().map(|claim| claim.parts).sum();
+        let equal_bps = capacity_bps / parts as f64;
+        let shares = if claims.iter().all(|claim| claim.cap_bps >= equal_bps) {
+            vec![equal_bps; claims.len()]
+        } else {
+            capped(capacity_bps, claims)
+        };
+        if let Some(credit) = &mut self.credit {
+            let used = claims.iter().zip(&shares);
+            let used_bps = used.map(|(claim, share)| claim.parts as f64 * share).sum();
+            credit.use_at(used_bps);
+        }
+        shares
+    }
+
+    /// When the bucket of credit is empty if all stays as it is; infinite if it does not get there.
+    pub fn empty_s(&self) -> f64 {
+        self.credit.map_or(f64::INFINITY, |credit| credit.empty_s())
+    }
+
+    fn capacity_bps(&mut self, at_s: f64) -> f64 {
+        let rate_bps = self.spec.rate.bps();
+        match &mut self.credit {
+            None => rate_bps,
+            Some(credit) => {
+                credit.pass_to(at_s);
+                if credit.left_bits > 0.0 {
+                    rate_bps
+                } else {
+                    rate_bps.min(credit.sustained_bps)
+                }
+            }
+        }
+    }
+}
+
+impl Credit {
+    /// Uses this close to the sustained rate, relative, are it: the bucket stays as full as it is.
+    const SAME: f64 = 1e-9;
+    /// Less than this is nothing: by so much a bucket may miss its end where times are rounded.
+    const EMPTY_BITS: f64 = 64.0;
+
+    fn drain_bps(&self) -> f64 {
+        let drain_bps = self.used_bps - self.sustained_bps;
+        if drain_bps.abs() <= Self::SAME * self.sustained_bps {
+            0.0
+        } else {
+            drain_bps
+        }
+    }
+
+    fn pass_to(&mut self, at_s: f64) {
+        let passed_s = (at_s - self.updated_s).max(0.0);
+        let left_bits = self.left_bits - passed_s * self.drain_bps();
+        self.left_bits = if left_bits < Self::EMPTY_BITS {
+            0.0
+        } else {
+            left_bits.min(self.depth_bits)
+        };
+        self.updated_s = self.updated_s.max(at_s);
+    }
+
+    fn use_at(&mut self, used_bps: f64) {
+        self.used_bps = used_bps;
+    }
+
+    fn empty_s(&self) -> f64 {
+        let drain_bps = self.drain_bps();
+        if self.left_bits > 0.0 && drain_bps > 0.0 {
+            self.updated_s + self.left_bits / drain_bps
+        } else {
+            f64::INFINITY
+        }
+    }
+}
+
+/// Shares where some parts can take less than an equal one.
+fn capped(capacity_bps: f64, claims: &[Claim]) -> Vec<f64> {
+    let parts = claims
+        .iter()
+        .flat_map(|claim| std::iter::repeat_n(claim.cap_bps, claim.parts));
+    let demands: Vec<f64> = parts.collect();
+    let mut shares = Vec::new();
+    max_min_shares(capacity_bps, &demands, &mut shares);
+    let firsts = claims.iter().scan(0, |next, claim| {
+        let first = *next;
+        *next += claim.parts;
+        Some(shares[first])
+    });
+    firsts.collect()
+}
