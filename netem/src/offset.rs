@@ -8,13 +8,15 @@
 //! The clocks drift apart, so that what a message has shown loosens with its age. All loosen at one rate, and so the
 //! tightest of each kind stays the tightest until a newer one beats it: nothing else has to be kept.
 
+use serde::{Deserialize, Serialize};
+
 /// How fast two clocks drift apart at most, parts per million: two crystals of ±50 each, as computers have them.
 pub const MAX_DRIFT_PPM: u64 = 100;
 
 const PPM: i128 = 1_000_000;
 
 /// Another host's clock as known at one instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockEstimate {
     /// By how much the other clock is ahead of this one, ns; negative where it is behind.
     pub offset_ns: i64,

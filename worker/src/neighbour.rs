@@ -3,11 +3,11 @@
 use bace_api::{
     CodecError, DatagramSummary, NetworkRung, Prepare, StageIndex, TensorId, TransferSummary,
 };
-use bace_netem::{Congestion, FlowKey, Route};
+use bace_netem::{ClockEstimate, Congestion, FlowKey, Route};
 use bace_socket::{
     BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
-    OutgoingMessage, PacketLink, Received, ReceivedMessage, ReceiverConfig, ReceiverTask,
-    SenderConfig, Shaper, SocketError,
+    OutgoingMessage, PacketLink, PeerClock, Received, ReceivedMessage, ReceiverConfig,
+    ReceiverTask, SenderConfig, Shaper, SocketError,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -21,6 +21,18 @@ pub enum NeighbourError {
     /// The link has no clock in this run's shared memory.
     #[error("find the clock of the link to {0}: the coordinator shares no memory with this worker")]
     NoClocks(String),
+    /// A neighbour that is farther away than the link makes it.
+    #[error(
+        "emulate the link to {name}: a message takes {latency_ms:.3} ms to get there, and the link's delay is {delay_ms} ms; give it more (`one_way_delay_ms`, or inside a region `fabric_delay_ms`), or use hosts that are nearer"
+    )]
+    TooFar {
+        /// The neighbour's certificate name.
+        name: String,
+        /// Half of the shortest round trip.
+        latency_ms: f64,
+        /// The link's one-way delay.
+        delay_ms: f64,
+    },
     /// A header that cannot be read.
     #[error("read a tensor's header: {0}")]
     Header(CodecError),
@@ -46,14 +58,22 @@ pub struct LinkAccess {
 }
 
 impl LinkAccess {
-    /// Who shapes the link towards `neighbour`. A region's fabric is clocked wherever links between regions are shaped.
-    fn shaper(&self, neighbour: &bace_api::Neighbour) -> Result<Shaper, NeighbourError> {
-        let is_clocked = match self.network {
+    /// Whether messages from and to `neighbour` are released by times of its clock, which is another.
+    pub fn is_timed_elsewhere(&self, neighbour: &bace_api::Neighbour) -> bool {
+        neighbour.is_elsewhere && self.is_clocked(neighbour)
+    }
+
+    fn is_clocked(&self, neighbour: &bace_api::Neighbour) -> bool {
+        match self.network {
             NetworkRung::Modelled | NetworkRung::Shaped => true,
             NetworkRung::Packet | NetworkRung::Kernel => neighbour.clock.is_none(),
             NetworkRung::None => false,
-        };
-        if !is_clocked {
+        }
+    }
+
+    /// Who shapes the link towards `neighbour`. A region's fabric is clocked wherever links between regions are shaped.
+    fn shaper(&self, neighbour: &bace_api::Neighbour) -> Result<Shaper, NeighbourError> {
+        if !self.is_clocked(neighbour) {
             return Ok(Shaper::Below);
         }
         match neighbour.clock {
@@ -125,6 +145,7 @@ impl LinkAccess {
             neighbour,
             flow,
             datagrams,
+            clock: None,
         })
     }
 }
@@ -138,6 +159,8 @@ pub struct Towards<'a> {
     flow: FlowKey,
     /// What becomes of the datagrams sent to it, where its link takes them.
     datagrams: Option<DatagramCounters>,
+    /// Its clock once it was probed; absent on the same host, and where links are not timed.
+    pub clock: Option<PeerClock>,
 }
 
 /// The stage on the other side of a boundary.
@@ -148,6 +171,8 @@ pub struct Neighbour {
     inbox: mpsc::Receiver<Received>,
     receiver: ReceiverTask,
     sent: TransferSummary,
+    /// Its clock; absent on the same host, and where links are not timed.
+    clock: Option<PeerClock>,
     datagrams: Option<DatagramCounters>,
 }
 
@@ -160,6 +185,9 @@ impl Neighbour {
         prepare: &Prepare,
     ) -> Result<Self, NeighbourError> {
         let neighbour = towards.neighbour;
+        if let Some(clock) = &towards.clock {
+            check_distance(neighbour, clock)?;
+        }
         let shaper = links.shaper(neighbour)?;
         // No more tensors than these wait on either side.
         let messages = prepare.job.tensors_ahead() as usize;
@@ -174,6 +202,7 @@ impl Neighbour {
         let config = ReceiverConfig {
             max_message_bytes: prepare.job.boundary_bytes(),
             cell: links.arrivals(neighbour)?,
+            peer_clock: towards.clock.clone(),
             ..ReceiverConfig::default()
         };
         let receiver = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;
@@ -184,7 +213,13 @@ impl Neighbour {
             receiver,
             sent: TransferSummary::default(),
             datagrams: towards.datagrams,
+            clock: towards.clock,
         })
+    }
+
+    /// What is known of its clock now.
+    pub fn clock(&self) -> Option<ClockEstimate> {
+        self.clock.as_ref().map(PeerClock::estimate)
     }
 
     /// The connection, to close it.
@@ -242,4 +277,21 @@ impl Neighbour {
             worst_late_s: counts.late_max_ns as f64 / 1e9,
         })
     }
+}
+
+/// What is farther away than an emulated link cannot be brought nearer.
+fn check_distance(
+    neighbour: &bace_api::Neighbour,
+    clock: &PeerClock,
+) -> Result<(), NeighbourError> {
+    let latency_s = clock.estimate().latency_ns as f64 / 1e9;
+    let delay_s = neighbour.link.delay.seconds();
+    if latency_s <= delay_s {
+        return Ok(());
+    }
+    Err(NeighbourError::TooFar {
+        name: neighbour.worker.certificate_name(),
+        latency_ms: latency_s * 1e3,
+        delay_ms: delay_s * 1e3,
+    })
 }

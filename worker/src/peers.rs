@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bace_api::{Attempt, HEADER_LIMIT, JobId, PeerHello, StageIndex, decode, told};
-use bace_socket::{Connection, Endpoint, MessageWriter, PendingPeer};
+use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter, PendingPeer};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -36,6 +36,8 @@ pub struct Arrival {
     pub hello: PeerHello,
     /// To answer it.
     pub writer: MessageWriter,
+    /// What it says after that.
+    pub reader: MessageReader,
 }
 
 impl Arrival {
@@ -101,6 +103,7 @@ async fn greet(pending: PendingPeer) -> anyhow::Result<Arrival> {
         hello: decode::<HEADER_LIMIT, PeerHello>(&hello)?,
         connection,
         writer,
+        reader,
     })
 }
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, NetworkRung,
-    PROTOCOL_VERSION, PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkClocks,
+    NetworkRung, PROTOCOL_VERSION, PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
 };
-use bace_socket::{CellTable, Credentials, Endpoint, MessageReader, MessageWriter, Profile};
+use bace_netem::{BitRate, Delay, LinkState};
+use bace_socket::{
+    CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, PeerClock, Profile,
+    now_ns,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -102,10 +106,37 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         &identity.credentials,
         Profile::data(),
     )?);
-    let (welcome, writer, reader) = join(&control, &identity, data.local_addr()?).await?;
+    let ended = take_part(&control, &data, &identity, channels).await;
+    // What a worker on another host writes to its log nobody sees who looks at the run.
+    let farewell = match &ended {
+        Ok(()) => "the worker ends".to_owned(),
+        Err(error) => format!("it failed to {}", told(error.as_ref())),
+    };
+    // The others see a silent peer as lost after some seconds anyway.
+    let _ = timeout(FAREWELL_TIMEOUT, async {
+        data.close(&farewell).await;
+        control.close(&farewell).await;
+    })
+    .await;
+    ended
+}
+
+async fn take_part(
+    control: &Endpoint,
+    data: &Arc<Endpoint>,
+    identity: &Identity,
+    channels: Channels,
+) -> anyhow::Result<()> {
+    let (welcome, joined) = join(control, identity, data.local_addr()?).await?;
+    let Joined {
+        connection,
+        mut writer,
+        reader,
+    } = joined;
     let ToWorker::Welcome {
         worker,
         link_clocks,
+        is_clock_probed,
         compute,
         network,
         congestion,
@@ -115,7 +146,10 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         bail!("join the run: the coordinator answered {welcome:?}");
     };
     tracing::info!(%worker, region = identity.region, "joined");
-    let clocks = link_clocks.map(|path| CellTable::open(&path)).transpose()?;
+    if is_clock_probed {
+        tokio::spawn(tell_time(connection));
+    }
+    let clocks = link_clocks_at(link_clocks, &mut writer).await?;
     channels
         .orders
         .send(Order::Begin(Begin { compute, text }))
@@ -124,13 +158,13 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         .context("reach the compute thread")?;
     let (peers, arrivals) = mpsc::channel(EARLY_PEERS);
     let door = Door {
-        endpoint: Arc::clone(&data),
+        endpoint: Arc::clone(data),
         takes_datagrams: network == NetworkRung::Packet,
     };
     tokio::spawn(accept_peers(door, peers));
     let session = Session {
         writer,
-        data: Arc::clone(&data),
+        data: Arc::clone(data),
         links: LinkAccess {
             network,
             congestion,
@@ -140,21 +174,61 @@ pub async fn serve(identity: Identity, channels: Channels) -> anyhow::Result<()>
         job: None,
         early: EarlyPeers::new(EARLY_PEERS),
     };
-    let ended = session.run(reader, channels.outbox, arrivals).await;
-    // The others see a silent peer as lost after some seconds anyway.
-    let _ = timeout(FAREWELL_TIMEOUT, async {
-        data.close("the worker ends").await;
-        control.close("the worker ends").await;
-    })
-    .await;
-    ended
+    session.run(reader, channels.outbox, arrivals).await
+}
+
+/// Lets the coordinator probe this host's clock as long as the connection lasts.
+async fn tell_time(connection: Connection) {
+    let answered = async {
+        let (writer, reader) = connection.accept_messages(HEADER_LIMIT as u32).await?;
+        PeerClock::answer(writer, reader).await
+    };
+    match answered.await {
+        // Dropped, it would answer no more.
+        Ok(_clock) => drop(connection.closed().await),
+        // The coordinator knows it as well.
+        Err(error) => {
+            tracing::warn!("the coordinator could not probe the clock: failed to {error}")
+        }
+    }
+}
+
+/// The clocks of links between regions, made for this host where nobody has.
+async fn link_clocks_at(
+    link_clocks: LinkClocks,
+    writer: &mut MessageWriter,
+) -> anyhow::Result<Option<CellTable>> {
+    match link_clocks {
+        LinkClocks::Needless => Ok(None),
+        LinkClocks::At(path) => Ok(Some(CellTable::open(&path)?)),
+        LinkClocks::Make(links) => {
+            let (clocks, path) = CellTable::create(links as usize)?;
+            tell(writer, &FromWorker::LinkClocksMade { path }).await?;
+            Ok(Some(clocks))
+        }
+    }
+}
+
+async fn tell(writer: &mut MessageWriter, message: &FromWorker) -> anyhow::Result<()> {
+    let message = encode::<CONTROL_LIMIT>(message)?;
+    writer
+        .send(&message)
+        .await
+        .context("report to the coordinator")
+}
+
+/// The way to and from the coordinator.
+struct Joined {
+    connection: Connection,
+    writer: MessageWriter,
+    reader: MessageReader,
 }
 
 async fn join(
     control: &Endpoint,
     identity: &Identity,
     address: SocketAddr,
-) -> anyhow::Result<(ToWorker, MessageWriter, MessageReader)> {
+) -> anyhow::Result<(ToWorker, Joined)> {
     let connection = control.connect(identity.join, COORDINATOR_NAME).await?;
     let hello = encode::<CONTROL_LIMIT>(&FromWorker::Hello {
         protocol: PROTOCOL_VERSION,
@@ -169,7 +243,12 @@ async fn join(
     if let ToWorker::Refused(reason) = answer {
         bail!("join the run: the coordinator refused: {reason}");
     }
-    Ok((answer, writer, reader))
+    let joined = Joined {
+        connection,
+        writer,
+        reader,
+    };
+    Ok((answer, joined))
 }
 
 /// The address of this host that the coordinator can reach.
@@ -252,23 +331,28 @@ impl Session {
                         ToWorker::Prepare(prepare) => self.prepare(*prepare, failed_tx.clone()),
                         ToWorker::Start(job, attempt) => self.start(job, attempt),
                         ToWorker::Release(job, attempt) => self.release(job, attempt),
+                        ToWorker::SetLink { clock, rate, delay } => self.set_link(clock, rate, delay)?,
                         ToWorker::Shutdown => return Ok(()),
                         other => bail!("understand the coordinator: it said {other:?}"),
                     }
                 }
-                Some(message) = outbox.recv() => self.tell(&message).await?,
-                Some(message) = failed.recv() => self.tell(&message).await?,
+                Some(message) = outbox.recv() => tell(&mut self.writer, &message).await?,
+                Some(message) = failed.recv() => tell(&mut self.writer, &message).await?,
                 Some(arrival) = arrivals.recv() => self.arrived(arrival),
             }
         }
     }
 
-    async fn tell(&mut self, message: &FromWorker) -> anyhow::Result<()> {
-        let message = encode::<CONTROL_LIMIT>(message)?;
-        self.writer
-            .send(&message)
-            .await
-            .context("report to the coordinator")
+    /// Gives a link another rate and delay for all who send over it from this host.
+    fn set_link(&self, clock: u32, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
+        let clocks = self.links.clocks.as_ref();
+        let clocks = clocks.context("change a link: this worker has no link clocks")?;
+        let state = LinkState {
+            bits_per_second: rate.whole_bps(),
+            delay_ns: delay.nanos(),
+        };
+        clocks.cell(clock as usize)?.set(state, now_ns());
+        Ok(())
     }
 
     fn prepare(&mut self, prepare: Prepare, failed: mpsc::Sender<FromWorker>) {
@@ -443,7 +527,7 @@ impl Meeting<'_> {
     }
 
     async fn find_next(&self, towards: Option<Towards<'_>>) -> anyhow::Result<Option<Neighbour>> {
-        let Some(towards) = towards else {
+        let Some(mut towards) = towards else {
             return Ok(None);
         };
         let next = towards.neighbour;
@@ -451,11 +535,14 @@ impl Meeting<'_> {
         let connected = timeout(NEIGHBOUR_TIMEOUT, async {
             let connection = self.data.connect(next.address, &name).await?;
             let hello = encode::<HEADER_LIMIT>(&self.own_hello())?;
-            let (answer, ..) = connection.hello(&hello, HEADER_LIMIT as u32).await?;
+            let (answer, writer, reader) = connection.hello(&hello, HEADER_LIMIT as u32).await?;
             self.check(
                 decode::<HEADER_LIMIT, _>(&answer)?,
                 self.prepare.stage.0 + 1,
             )?;
+            if self.links.is_timed_elsewhere(next) {
+                towards.clock = Some(PeerClock::ask(writer, reader).await?);
+            }
             anyhow::Ok(connection)
         });
         let connection = connected.await.map_err(|_| {
@@ -478,7 +565,7 @@ impl Meeting<'_> {
         arrival: oneshot::Receiver<Arrival>,
         towards: Option<Towards<'_>>,
     ) -> anyhow::Result<Option<Neighbour>> {
-        let Some(towards) = towards else {
+        let Some(mut towards) = towards else {
             return Ok(None);
         };
         let stage = self.prepare.stage.0 - 1;
@@ -491,6 +578,13 @@ impl Meeting<'_> {
             .writer
             .send(&encode::<HEADER_LIMIT>(&self.own_hello())?)
             .await?;
+        if self.links.is_timed_elsewhere(towards.neighbour) {
+            let answered = PeerClock::answer(arrival.writer, arrival.reader);
+            let answered = timeout(NEIGHBOUR_TIMEOUT, answered).await;
+            let clock =
+                answered.map_err(|_| anyhow!("stage {stage} does not probe the clock"))??;
+            towards.clock = Some(clock);
+        }
         Ok(Some(Neighbour::start(
             arrival.connection,
             towards,

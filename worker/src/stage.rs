@@ -122,6 +122,7 @@ impl<'a> StageRun<'a> {
                 .as_ref()
                 .and_then(Neighbour::datagrams),
             next_datagrams: self.neighbours.next.as_ref().and_then(Neighbour::datagrams),
+            next_clock: self.neighbours.next.as_ref().and_then(Neighbour::clock),
         })
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::CheckArgs;
 use crate::compute::{self, Text};
+use crate::neighbour::Neighbour;
 use crate::session::{Begin, Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
 
@@ -168,6 +169,7 @@ impl StageOrderRun<'_> {
             job: self.prepare.id,
             attempt: self.prepare.attempt,
             parameters: compute.parameters(),
+            next_clock: self.neighbours.next.as_ref().and_then(Neighbour::clock),
         })?;
         if self.start.blocking_recv().is_err() {
             return Err(StageError::Cancelled);

@@ -19,8 +19,8 @@ pub use ids::{Attempt, Iteration, JobId, MicroBatch, StageIndex, WorkerId};
 pub use job::{Job, Schedule};
 pub use message::{
     COORDINATOR_NAME, ComputePlan, DatagramSummary, Element, FromWorker, IterationReport,
-    Neighbour, PROTOCOL_VERSION, PeerHello, Prepare, StageFinished, StageTimes, TensorHeader,
-    TensorKind, ToWorker, TransferSummary,
+    LinkClocks, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare, StageFinished, StageTimes,
+    TensorHeader, TensorKind, ToWorker, TransferSummary,
 };
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{

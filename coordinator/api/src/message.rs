@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bace_netem::{Congestion, LinkId, LinkSpec};
+use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Version of these messages; both sides refuse another one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The name in the coordinator's certificate.
 pub const COORDINATOR_NAME: &str = "coordinator.run.local";
@@ -32,8 +32,11 @@ pub enum ToWorker {
     Welcome {
         /// Its id in this run.
         worker: WorkerId,
-        /// Where the shared memory with the link clocks can be opened; absent without inter-region links.
-        link_clocks: Option<PathBuf>,
+        /// Where the clocks of links between regions are.
+        link_clocks: LinkClocks,
+        /// Whether the coordinator is on another host: it opens a stream on this connection and probes the worker's clock,
+        /// as long as the connection lasts.
+        is_clock_probed: bool,
         /// Who takes the time of compute in this run.
         compute: ComputeRung,
         /// Who takes the time of transfers in this run.
@@ -52,8 +55,28 @@ pub enum ToWorker {
     /// Drop all that belongs to the job at once and answer `Released`. Ends a job whose stages have all finished,
     /// and one that cannot go on.
     Release(JobId, Attempt),
+    /// A directed link has another rate and delay from now on: to one worker of a host that has link clocks of its own.
+    SetLink {
+        /// The link's clock in shared memory.
+        clock: u32,
+        /// What this host has of its rate.
+        rate: BitRate,
+        /// Its one-way delay.
+        delay: Delay,
+    },
     /// End the process.
     Shutdown,
+}
+
+/// Where a worker finds the clocks of links between regions: in memory that all workers of its host share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkClocks {
+    /// There are none.
+    Needless,
+    /// They can be opened at this path.
+    At(PathBuf),
+    /// It makes them for its host, all of them down, for so many links, and answers [`FromWorker::LinkClocksMade`].
+    Make(u32),
 }
 
 /// A stage to load, with all it needs to train without asking again.
@@ -92,7 +115,7 @@ pub struct Neighbour {
     pub address: SocketAddr,
     /// Which link leads from here to there; from a region to itself where that is its fabric.
     pub link_id: LinkId,
-    /// The link from here to there.
+    /// The link from here to there: what this host has of it, where its rate is split among hosts.
     pub link: LinkSpec,
     /// The link from there to here.
     pub back: LinkSpec,
@@ -100,6 +123,9 @@ pub struct Neighbour {
     pub clock: Option<u32>,
     /// The clock of the link from there to here, likewise.
     pub clock_back: Option<u32>,
+    /// Whether it is on another host: then its monotonic clock is another, and the stage before probes that of the stage
+    /// behind after their hellos.
+    pub is_elsewhere: bool,
 }
 
 /// How a stage's compute is timed.
@@ -131,6 +157,11 @@ pub enum FromWorker {
         /// What it computes on, in words.
         device: String,
     },
+    /// The worker has made its host's link clocks.
+    LinkClocksMade {
+        /// Where the other workers of the host open them.
+        path: PathBuf,
+    },
     /// The worker has loaded what all stages share and can be given one.
     Ready {
         /// Hash of the training text; absent where nothing is computed.
@@ -149,6 +180,8 @@ pub enum FromWorker {
         attempt: Attempt,
         /// Parameters of the stage.
         parameters: u64,
+        /// The clock of the stage behind; absent on the same host, and where links are not timed.
+        next_clock: Option<ClockEstimate>,
     },
     /// A stage has ended an iteration.
     Iteration(IterationReport),
@@ -272,6 +305,8 @@ pub struct StageFinished {
     pub previous_datagrams: Option<DatagramSummary>,
     /// To the stage behind; absent unless the link there takes datagrams.
     pub next_datagrams: Option<DatagramSummary>,
+    /// The clock of the stage behind, as known at the end; absent on the same host, and where links are not timed.
+    pub next_clock: Option<ClockEstimate>,
 }
 
 /// First message on a connection between neighbours, answered by the same from the other side.

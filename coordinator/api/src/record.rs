@@ -312,6 +312,24 @@ pub enum Record {
         region: String,
         /// What it computes on, in words.
         device: String,
+        /// Its host, 0 the coordinator's; absent where all workers are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<u32>,
+    },
+    /// How the monotonic clocks of two processes on different hosts compare.
+    ClockOffset {
+        /// When.
+        at_s: f64,
+        /// Whose clock: a worker's name in the run.
+        worker: String,
+        /// What it is compared with: another worker, or `coordinator`.
+        against: String,
+        /// By how much the worker's clock is ahead, seconds; negative where it is behind.
+        offset_s: f64,
+        /// How far `offset_s` may be from the truth, seconds.
+        uncertainty_s: f64,
+        /// What a message takes from one to the other, seconds: half of the shortest round trip.
+        latency_s: f64,
     },
     /// A worker process is gone.
     WorkerLost {

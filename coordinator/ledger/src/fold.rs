@@ -185,6 +185,7 @@ impl Fold {
             Record::Header(_)
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
+            | Record::ClockOffset { .. }
             | Record::Weights { .. } => {}
         }
     }
@@ -546,6 +547,7 @@ fn time_of(record: &Record) -> f64 {
         | Record::Pipeline { at_s, .. }
         | Record::PassedOver { at_s, .. }
         | Record::WorkerJoined { at_s, .. }
+        | Record::ClockOffset { at_s, .. }
         | Record::WorkerLost { at_s, .. }
         | Record::Training { at_s, .. }
         | Record::Transfer { at_s, .. }

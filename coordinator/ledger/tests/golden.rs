@@ -51,6 +51,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::PassedOver { .. } => "passed_over",
             Record::Pipeline { .. } => "pipeline",
             Record::WorkerJoined { .. } => "worker_joined",
+            Record::ClockOffset { .. } => "clock_offset",
             Record::WorkerLost { .. } => "worker_lost",
             Record::Training { .. } => "training",
             Record::Iteration(_) => "iteration",

@@ -12,12 +12,12 @@ use bace_api::{
 use bace_engine::{
     Command, DEAD_LINK, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline,
 };
-use bace_netem::RegionId;
+use bace_netem::{ClockEstimate, RegionId};
 use bace_socket::now_ns;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
-use super::fleet::{Event, Fleet};
+use super::fleet::{Event, Fleet, clock_record};
 use super::jobs::{ActiveJob, Launch, iteration_record};
 use super::progress::Progress;
 use super::recorder::Recorder;
@@ -146,6 +146,10 @@ impl<'a> Driver<'a> {
             Ok(stopped) => stopped.map(str::to_owned),
             Err(error) => Some(format!("failed to {}", told(error.as_ref()))),
         };
+        let mut offsets_told = Ok(());
+        for record in self.fleet.clock_offsets(at_s) {
+            offsets_told = offsets_told.and(self.recorder.add(record));
+        }
         let ended = self.recorder.add(Record::RunEnded {
             at_s,
             waiting: if stopped.is_none() {
@@ -160,6 +164,7 @@ impl<'a> Driver<'a> {
         driven?;
         closed?;
         waiting_told?;
+        offsets_told?;
         Ok(ended?)
     }
 
@@ -406,9 +411,15 @@ impl<'a> Driver<'a> {
         };
         match said {
             FromWorker::Prepared {
-                job, parameters, ..
-            } => self.prepared(job, stage, parameters),
-            FromWorker::Iteration(report) => self.iteration(&report),
+                job,
+                parameters,
+                next_clock,
+                ..
+            } => {
+                self.record_clock(job, stage, next_clock)?;
+                self.prepared(job, stage, parameters)
+            }
+            FromWorker::Iteration(report) => self.iteration(worker, &report),
             FromWorker::Finished(finished) => self.stage_finished(finished),
             FromWorker::Failed { job, reason, .. } => self.failed(job, reason),
             FromWorker::Released { job, weights, .. } => {
@@ -435,6 +446,24 @@ impl<'a> Driver<'a> {
         self.jobs.get_mut(&job).filter(|active| !active.is_ending)
     }
 
+    /// How the clock of the stage behind compares with that of `stage`, where it is another.
+    fn record_clock(
+        &mut self,
+        job: JobId,
+        stage: StageIndex,
+        next_clock: Option<ClockEstimate>,
+    ) -> anyhow::Result<()> {
+        let at_s = self.now_s();
+        if let (Some(estimate), Some(active)) = (next_clock, self.active(job))
+            && let Some(next) = active.workers.get(stage.index() + 1)
+        {
+            let against = active.workers[stage.index()].certificate_name();
+            let record = clock_record(at_s, next.certificate_name(), against, estimate);
+            self.recorder.add(record)?;
+        }
+        Ok(())
+    }
+
     fn prepared(&mut self, job: JobId, stage: StageIndex, parameters: u64) -> anyhow::Result<()> {
         let Some(active) = self.active(job) else {
             return Ok(());
@@ -459,13 +488,15 @@ impl<'a> Driver<'a> {
         Ok(self.recorder.add(record)?)
     }
 
-    fn iteration(&mut self, report: &IterationReport) -> anyhow::Result<()> {
+    fn iteration(&mut self, worker: WorkerId, report: &IterationReport) -> anyhow::Result<()> {
         let (job, stage) = (report.job, report.stage);
         let Some(active) = self.active(job) else {
             return Ok(());
         };
         let done = active.iteration_ended(stage);
-        let record = iteration_record(&self.scenario, report, |ns| self.seconds(ns));
+        let sender = &self.fleet.workers[worker.index()];
+        let seconds = |ns| self.seconds(sender.to_own(ns));
+        let record = iteration_record(&self.scenario, report, seconds);
         let usage = Input::Usage {
             job,
             stage,
@@ -488,6 +519,7 @@ impl<'a> Driver<'a> {
 
     fn stage_finished(&mut self, finished: StageFinished) -> anyhow::Result<()> {
         let job = finished.job;
+        self.record_clock(job, finished.stage, finished.next_clock)?;
         let Some(active) = self.active(job) else {
             return Ok(());
         };
@@ -552,6 +584,7 @@ impl<'a> Driver<'a> {
     }
 
     fn lost(&mut self, worker: WorkerId, reason: &str) -> anyhow::Result<()> {
+        self.fleet.lost(worker)?;
         let seat = self.fleet.workers[worker.index()].seat.clone();
         let name = worker.certificate_name();
         self.recorder.add(Record::WorkerLost {

@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bace_api::{
     COORDINATOR_NAME, ComputeRung, FromWorker, NetworkRung, Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{BitRate, Delay, LinkId, LinkState, RegionId};
-use bace_socket::{CellTable, Connection, Endpoint, Profile, RunAuthority, host_id, now_ns};
+use bace_netem::{BitRate, ClockEstimate, Delay, LinkId, LinkState, RegionId};
+use bace_socket::{
+    CellTable, Connection, Endpoint, PeerClock, Profile, RunAuthority, host_id, now_ns,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::driver::Interrupts;
+use super::gather::{Gathered, Gathering};
+use super::hosts::{HostIndex, Hosts};
 use super::join::{Joined, admit};
 use super::process::{self, WorkerProcess};
 use super::recorder::Recorder;
@@ -27,7 +31,9 @@ use super::wire;
 /// What workers may have said without the driver having looked: some seconds of the fastest iterations.
 const EVENTS: usize = 4096;
 /// Longest wait for started workers to join and to load libtorch and the text, all on one slow disk.
-const READY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// What the ledger calls the coordinator's clock.
+const AGAINST_COORDINATOR: &str = "coordinator";
 /// Longest wait for workers to end by themselves.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -90,8 +96,10 @@ pub struct Worker {
     pub seat: Seat,
     /// Where it listens for neighbours.
     pub address: SocketAddr,
+    /// Its clock, where that is another than the coordinator's.
+    pub clock: Option<PeerClock>,
     commands: mpsc::Sender<ToWorker>,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// What happens to a worker.
@@ -112,8 +120,12 @@ pub struct Fleet {
     pub events: mpsc::Receiver<Event>,
     /// Hash of the training text, the same for all; absent where nothing is computed.
     pub text_hash: Option<String>,
+    hosts: Hosts,
+    /// Those of the coordinator's host.
     clocks: Option<CellTable>,
     clock_of: BTreeMap<LinkId, u32>,
+    /// Rates and delays at which links run now.
+    states: BTreeMap<LinkId, (BitRate, Delay)>,
     /// Closing it turns late workers away.
     endpoint: Arc<Endpoint>,
     supervisors: JoinSet<()>,
@@ -121,6 +133,12 @@ pub struct Fleet {
 }
 
 impl Worker {
+    /// The reading of the coordinator's clock at which the worker's read `their_ns`.
+    pub fn to_own(&self, their_ns: u64) -> u64 {
+        let clock = self.clock.as_ref();
+        clock.map_or(their_ns, |clock| clock.to_own(their_ns))
+    }
+
     /// Says `command`; a worker that is gone is told of by its event.
     pub fn tell(&self, command: ToWorker) {
         if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
@@ -153,7 +171,6 @@ impl Fleet {
         tokio::spawn(admit(
             Arc::clone(&endpoint),
             seats.clone().into(),
-            host_id()?.into(),
             joined_tx,
         ));
         let (events_tx, events) = mpsc::channel(EVENTS);
@@ -176,36 +193,33 @@ impl Fleet {
             workers: Vec::new(),
             events,
             text_hash: None,
+            hosts: Hosts::new(Arc::clone(&plan.scenario), host_id()?, clocks_path),
             clocks,
             clock_of,
+            states: BTreeMap::new(),
             endpoint,
             supervisors: JoinSet::new(),
             kill,
         };
-        let welcome = |worker| ToWorker::Welcome {
+        let welcome = |worker, link_clocks, is_clock_probed| ToWorker::Welcome {
             worker,
-            link_clocks: clocks_path.clone(),
+            link_clocks,
+            is_clock_probed,
             compute: plan.compute,
             network: plan.network,
             congestion: plan.scenario.network.congestion,
             text: plan.text.clone(),
         };
         let deadline = (!plan.await_workers).then(|| Instant::now() + READY_TIMEOUT);
+        let gathering = Gathering::new(&assembly, &mut fleet.hosts, welcome);
         let gathered = tokio::select! {
-            gathered = fleet.gather(&mut assembly, &mut joined, welcome, deadline) => gathered,
+            gathered = gathering.all_ready(&mut joined, &mut fleet.events, deadline) => gathered,
             signal = interrupts.next() => Err(anyhow!("start the workers: {signal}")),
         };
         fleet.supervisors = assembly.supervisors;
         match gathered {
-            Ok(devices) => {
-                for (worker, device) in fleet.workers.iter().zip(devices) {
-                    recorder.add(Record::WorkerJoined {
-                        at_s: 0.0,
-                        worker: worker.seat.worker.certificate_name(),
-                        region: worker.seat.region_name.clone(),
-                        device,
-                    })?;
-                }
+            Ok(gathered) => {
+                fleet.begin(gathered, &plan.scenario, recorder)?;
                 Ok(fleet)
             }
             Err(error) => {
@@ -215,68 +229,71 @@ impl Fleet {
         }
     }
 
-    /// Waits until every seat is filled and ready; the devices in worker order.
-    async fn gather(
+    /// Takes over workers that are ready, and gives the links their rates.
+    fn begin(
         &mut self,
-        assembly: &mut Assembly,
-        joined: &mut mpsc::Receiver<Joined>,
-        welcome: impl Fn(WorkerId) -> ToWorker,
-        deadline: Option<Instant>,
-    ) -> anyhow::Result<Vec<String>> {
-        let mut devices = BTreeMap::new();
-        let mut workers = BTreeMap::new();
-        let mut hashes = BTreeMap::new();
-        while hashes.len() < assembly.seats.len() {
-            let next = async {
-                tokio::select! {
-                    Some(joined) = joined.recv() => Ok(joined),
-                    Some(event) = self.events.recv() => Err(event),
-                }
-            };
-            let next = match deadline {
-                Some(deadline) => timeout_at(deadline, next).await.map_err(|_| {
-                    let (ready, all) = (hashes.len(), assembly.seats.len());
-                    anyhow!(
-                        "start the workers: only {ready} of {all} were ready after {} s",
-                        READY_TIMEOUT.as_secs()
-                    )
-                })?,
-                None => next.await,
-            };
-            match next {
-                Ok(one) if workers.contains_key(&one.worker) => {
-                    let reason = format!("{} has joined already", one.worker.certificate_name());
-                    tokio::spawn(async move { one.refuse(&reason).await });
-                }
-                Ok(one) => {
-                    devices.insert(one.worker, one.device.clone());
-                    let (id, worker) = assembly.seat(one);
-                    worker.tell(welcome(id));
-                    workers.insert(id, worker);
-                }
-                Err(Event::Said(worker, FromWorker::Ready { text_hash })) => {
-                    hashes.insert(worker, text_hash);
-                }
-                Err(Event::Said(worker, FromWorker::Unfit { reason })) => {
-                    bail!(
-                        "use worker {}: failed to {reason}",
-                        worker.certificate_name()
-                    );
-                }
-                Err(Event::Said(worker, other)) => {
-                    bail!(
-                        "understand {}: it said {other:?} before it was ready",
-                        worker.certificate_name()
-                    );
-                }
-                Err(Event::Lost(worker, reason)) => {
-                    bail!("use worker {}: {reason}", worker.certificate_name())
+        gathered: Gathered,
+        scenario: &Scenario,
+        recorder: &mut Recorder,
+    ) -> anyhow::Result<()> {
+        self.workers = gathered.workers;
+        self.text_hash = gathered.text_hash;
+        for (worker, device) in self.workers.iter().zip(gathered.devices) {
+            let host = self.hosts.of(worker.seat.worker);
+            recorder.add(Record::WorkerJoined {
+                at_s: 0.0,
+                worker: worker.seat.worker.certificate_name(),
+                region: worker.seat.region_name.clone(),
+                device,
+                host: self.hosts.are_several().then(|| host.number()),
+            })?;
+        }
+        for record in self.clock_offsets(0.0) {
+            recorder.add(record)?;
+        }
+        for (&link, spec) in &scenario.links {
+            self.set_link(link, spec.rate, spec.delay)?;
+        }
+        Ok(())
+    }
+
+    /// How the workers' clocks compare with the coordinator's where they are others.
+    pub fn clock_offsets(&self, at_s: f64) -> Vec<Record> {
+        let probed = self.workers.iter().filter_map(|worker| {
+            let estimate = worker.clock.as_ref()?.estimate();
+            let name = worker.seat.worker.certificate_name();
+            Some(clock_record(
+                at_s,
+                name,
+                AGAINST_COORDINATOR.to_owned(),
+                estimate,
+            ))
+        });
+        probed.collect()
+    }
+
+    /// Whether two workers are on different hosts.
+    pub fn are_apart(&self, one: WorkerId, other: WorkerId) -> bool {
+        self.hosts.of(one) != self.hosts.of(other)
+    }
+
+    /// What part of the rate of links from `region` is that of the host of `worker`, which stands for a GPU there.
+    pub fn share_of(&self, worker: WorkerId, region: RegionId) -> f64 {
+        self.hosts.share_of(worker, region)
+    }
+
+    /// A worker is gone. If it kept its host's link clocks, another does from now on, and is told what the first may have
+    /// missed.
+    pub fn lost(&mut self, worker: WorkerId) -> anyhow::Result<()> {
+        if let Some(host) = self.hosts.lost(worker) {
+            for (&link, &(rate, delay)) in &self.states {
+                let shares = self.hosts.shares(link.from);
+                if let Some((_, share)) = shares.into_iter().find(|(of, _)| *of == host) {
+                    self.set_link_on(host, link, scaled(rate, share), delay)?;
                 }
             }
         }
-        self.text_hash = same_text(&hashes)?;
-        self.workers = workers.into_values().collect();
-        Ok(devices.into_values().collect())
+        Ok(())
     }
 
     /// The clock of a link in shared memory.
@@ -284,14 +301,36 @@ impl Fleet {
         self.clock_of.get(&link).copied()
     }
 
-    /// Gives a link another rate and delay from now on; what is under way keeps those it was sent with.
-    pub fn set_link(&self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
-        if let (Some(clocks), Some(index)) = (&self.clocks, self.clock_of(link)) {
-            let state = LinkState {
-                bits_per_second: rate.whole_bps(),
-                delay_ns: delay.nanos(),
-            };
-            clocks.cell(index as usize)?.set(state, now_ns());
+    /// Gives a link another rate and delay from now on, to each host that sends over it its share; what is under way keeps
+    /// those it was sent with.
+    pub fn set_link(&mut self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
+        self.states.insert(link, (rate, delay));
+        for (host, share) in self.hosts.shares(link.from) {
+            self.set_link_on(host, link, scaled(rate, share), delay)?;
+        }
+        Ok(())
+    }
+
+    fn set_link_on(
+        &self,
+        host: HostIndex,
+        link: LinkId,
+        rate: BitRate,
+        delay: Delay,
+    ) -> anyhow::Result<()> {
+        let Some(clock) = self.clock_of(link) else {
+            return Ok(());
+        };
+        if host == HostIndex::OWN {
+            if let Some(clocks) = &self.clocks {
+                let state = LinkState {
+                    bits_per_second: rate.whole_bps(),
+                    delay_ns: delay.nanos(),
+                };
+                clocks.cell(clock as usize)?.set(state, now_ns());
+            }
+        } else if let Some(keeper) = self.hosts.keeper(host) {
+            self.workers[keeper.index()].tell(ToWorker::SetLink { clock, rate, delay });
         }
         Ok(())
     }
@@ -343,38 +382,37 @@ fn seats(scenario: &Scenario) -> Vec<Seat> {
 
 type LinkClocks = (Option<CellTable>, Option<PathBuf>, BTreeMap<LinkId, u32>);
 
-/// One clock for each directed link between regions, running at the link's rate.
+/// A part of a link's rate.
+pub fn scaled(rate: BitRate, share: f64) -> BitRate {
+    BitRate::from_bps(rate.bps() * share).expect("a share of a rate is a rate")
+}
+
+/// How the clock of `worker` compares with that of `against`, for the ledger.
+pub fn clock_record(at_s: f64, worker: String, against: String, estimate: ClockEstimate) -> Record {
+    Record::ClockOffset {
+        at_s,
+        worker,
+        against,
+        offset_s: estimate.offset_ns as f64 / 1e9,
+        uncertainty_s: estimate.uncertainty_ns as f64 / 1e9,
+        latency_s: estimate.latency_ns as f64 / 1e9,
+    }
+}
+
+/// One clock for each directed link between regions; all are down.
 fn link_clocks(scenario: &Scenario) -> anyhow::Result<LinkClocks> {
     if scenario.links.is_empty() {
         return Ok((None, None, BTreeMap::new()));
     }
     let (clocks, path) = CellTable::create(scenario.links.len())?;
-    let mut clock_of = BTreeMap::new();
-    for ((&link, spec), index) in scenario.links.iter().zip(0u32..) {
-        clocks.cell(index as usize)?.set(spec.into(), now_ns());
-        clock_of.insert(link, index);
-    }
+    let clock_of = scenario.links.keys().copied().zip(0..).collect();
     Ok((Some(clocks), Some(path), clock_of))
 }
 
-/// All workers have to train on the same text.
-fn same_text(hashes: &BTreeMap<WorkerId, Option<String>>) -> anyhow::Result<Option<String>> {
-    let Some((first, hash)) = hashes.first_key_value() else {
-        return Ok(None);
-    };
-    if let Some((other, _)) = hashes.iter().find(|(_, other)| *other != hash) {
-        bail!(
-            "train on one text: {} and {} have read different texts; give all workers the same --data",
-            first.certificate_name(),
-            other.certificate_name()
-        );
-    }
-    Ok(hash.clone())
-}
-
 /// Workers on their way into a fleet.
-struct Assembly {
-    seats: Vec<Seat>,
+pub struct Assembly {
+    /// By [`WorkerId`].
+    pub seats: Vec<Seat>,
     authority: RunAuthority,
     events_tx: mpsc::Sender<Event>,
     supervisors: JoinSet<()>,
@@ -446,7 +484,7 @@ impl Assembly {
     }
 
     /// Connects a worker's streams to the fleet.
-    fn seat(&self, joined: Joined) -> (WorkerId, Worker) {
+    pub fn seat(&self, joined: Joined) -> (WorkerId, Worker) {
         let id = joined.worker;
         let seat = self.seats[id.index()].clone();
         let connection_ended = self.processes.get(&id).cloned();
@@ -454,7 +492,7 @@ impl Assembly {
         let kept = connection.clone();
         let reader = joined.reader;
         tokio::spawn(async move {
-            let reason = wire::read(id, reader, &events).await;
+            let reason = wire::read(id, reader, &connection, &events).await;
             connection.close("the connection was given up");
             match connection_ended {
                 // How the process ended says more; its supervisor tells.
@@ -468,6 +506,7 @@ impl Assembly {
             Worker {
                 seat,
                 address: joined.address,
+                clock: None,
                 commands,
                 connection: kept,
             },

@@ -10,7 +10,7 @@ use bace_engine::{Cluster, Scenario, Start};
 use bace_models::FORWARD_AND_BACKWARD;
 use bace_netem::LinkId;
 
-use super::fleet::{Fleet, Worker};
+use super::fleet::{Fleet, Worker, scaled};
 
 /// A job from its placement until its workers are free again.
 #[derive(Debug)]
@@ -195,22 +195,27 @@ impl Launch<'_> {
     fn neighbour(&self, from: StageIndex, to: StageIndex) -> Neighbour {
         let regions = self.start.placement.stage_regions();
         let link = LinkId::new(regions[from.index()], regions[to.index()]);
-        let spec = |link: LinkId| {
+        let spec = |sender: StageIndex, link: LinkId| {
             if link.is_fabric() {
-                self.scenario.regions[link.from.index()].fabric
-            } else {
-                self.cluster.present(link, self.scenario.links[&link])
+                return self.scenario.regions[link.from.index()].fabric;
             }
+            let mut spec = self.cluster.present(link, self.scenario.links[&link]);
+            let share = self.fleet.share_of(self.workers[sender.index()], link.from);
+            spec.rate = scaled(spec.rate, share);
+            spec
         };
         let worker: &Worker = &self.fleet.workers[self.workers[to.index()].index()];
         Neighbour {
             worker: worker.seat.worker,
             address: worker.address,
             link_id: link,
-            link: spec(link),
-            back: spec(link.reversed()),
+            link: spec(from, link),
+            back: spec(to, link.reversed()),
             clock: self.fleet.clock_of(link),
             clock_back: self.fleet.clock_of(link.reversed()),
+            is_elsewhere: self
+                .fleet
+                .are_apart(self.workers[from.index()], worker.seat.worker),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Joined {
     pub worker: WorkerId,
     /// Where it listens for neighbours.
     pub address: SocketAddr,
+    /// Identifies its host.
+    pub host_id: String,
     /// What it computes on, in words.
     pub device: String,
     /// Keeps the connection open.
@@ -50,12 +52,7 @@ impl Joined {
 }
 
 /// Lets expected workers in until the endpoint closes; others are told why not.
-pub async fn admit(
-    endpoint: Arc<Endpoint>,
-    seats: Arc<[Seat]>,
-    host_id: Arc<str>,
-    joined: mpsc::Sender<Joined>,
-) {
+pub async fn admit(endpoint: Arc<Endpoint>, seats: Arc<[Seat]>, joined: mpsc::Sender<Joined>) {
     let first_of_each = u32::try_from(seats.len()).unwrap_or(u32::MAX);
     let burst = HANDSHAKES_PER_SECOND.saturating_add(first_of_each);
     let limiter = RateLimiter::direct(Quota::per_second(HANDSHAKES_PER_SECOND).allow_burst(burst));
@@ -67,13 +64,13 @@ pub async fn admit(
             );
             continue;
         }
-        let (seats, host_id, joined) = (Arc::clone(&seats), Arc::clone(&host_id), joined.clone());
+        let (seats, joined) = (Arc::clone(&seats), joined.clone());
         tokio::spawn(async move {
             let address = pending.address();
             let admitted = timeout(HELLO_TIMEOUT, async {
                 let connection = pending.establish().await?;
                 let (writer, reader) = connection.accept_messages(CONTROL_LIMIT as u32).await?;
-                admit_one(connection, writer, reader, &seats, &host_id).await
+                admit_one(connection, writer, reader, &seats).await
             });
             match admitted.await {
                 Ok(Ok(worker)) => {
@@ -101,7 +98,6 @@ async fn admit_one(
     writer: MessageWriter,
     mut reader: MessageReader,
     seats: &[Seat],
-    host_id: &str,
 ) -> anyhow::Result<Joined> {
     let hello = reader
         .receive()
@@ -109,10 +105,16 @@ async fn admit_one(
         .context("read a hello: the worker said nothing")?;
     let hello: FromWorker = decode::<CONTROL_LIMIT, _>(&hello)
         .context("read a hello: coordinator and worker may be of different builds")?;
-    match check(&hello, connection.peer_name(), seats, host_id) {
-        Ok((worker, address, device)) => Ok(Joined {
+    match check(hello, connection.peer_name(), seats) {
+        Ok(Newcomer {
             worker,
             address,
+            host_id,
+            device,
+        }) => Ok(Joined {
+            worker,
+            address,
+            host_id,
             device,
             connection,
             writer,
@@ -135,13 +137,17 @@ async fn say_no(mut writer: MessageWriter, reason: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What an expected worker has said of itself.
+#[derive(Debug, PartialEq)]
+struct Newcomer {
+    worker: WorkerId,
+    address: SocketAddr,
+    host_id: String,
+    device: String,
+}
+
 /// Whether this is the worker that its certificate is for, and one that this run can use.
-fn check(
-    hello: &FromWorker,
-    certificate_name: &str,
-    seats: &[Seat],
-    own_host_id: &str,
-) -> Result<(WorkerId, SocketAddr, String), String> {
+fn check(hello: FromWorker, certificate_name: &str, seats: &[Seat]) -> Result<Newcomer, String> {
     let FromWorker::Hello {
         protocol,
         region,
@@ -153,7 +159,7 @@ fn check(
     else {
         return Err("its first message is no hello".to_owned());
     };
-    if *protocol != PROTOCOL_VERSION {
+    if protocol != PROTOCOL_VERSION {
         return Err(format!(
             "it speaks protocol {protocol}, this run speaks {PROTOCOL_VERSION}"
         ));
@@ -162,19 +168,18 @@ fn check(
         .iter()
         .find(|seat| seat.worker.certificate_name() == certificate_name)
         .ok_or_else(|| format!("{certificate_name} is no worker of this run"))?;
-    if seat.region_name != *region {
+    if seat.region_name != region {
         return Err(format!(
             "its credentials are for region {}, but it stands for {region}",
             seat.region_name
         ));
     }
-    if host_id != own_host_id {
-        return Err(
-            "it runs on another host or in another time namespace; all workers of a run have to share one clock"
-                .to_owned(),
-        );
-    }
-    Ok((seat.worker, *address, device.clone()))
+    Ok(Newcomer {
+        worker: seat.worker,
+        address,
+        host_id,
+        device,
+    })
 }
 
 #[cfg(test)]
@@ -183,41 +188,39 @@ mod tests {
 
     use super::*;
 
-    fn hello(protocol: u32, region: &str, host: &str) -> FromWorker {
+    fn hello(protocol: u32, region: &str) -> FromWorker {
         FromWorker::Hello {
             protocol,
             region: region.to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 9)),
-            host_id: host.to_owned(),
+            host_id: "host".to_owned(),
             pid: 1,
             device: "cpu".to_owned(),
         }
     }
 
     #[test]
-    fn only_the_expected_worker_of_this_host_may_join() {
+    fn only_the_expected_worker_may_join() {
         let seats = [Seat {
             worker: WorkerId(0),
             region: RegionId::new(0),
             region_name: "north".to_owned(),
         }];
         let check = |hello: FromWorker, name: &str| {
-            check(&hello, name, &seats, "host").map(|(worker, ..)| worker)
+            check(hello, name, &seats).map(|newcomer| newcomer.worker)
         };
-        let good = || hello(PROTOCOL_VERSION, "north", "host");
+        let good = || hello(PROTOCOL_VERSION, "north");
         assert_eq!(check(good(), "w0.run.local"), Ok(WorkerId(0)));
         let refusals = [
             check(good(), "w1.run.local"),
-            check(hello(PROTOCOL_VERSION + 1, "north", "host"), "w0.run.local"),
-            check(hello(PROTOCOL_VERSION, "south", "host"), "w0.run.local"),
-            check(hello(PROTOCOL_VERSION, "north", "other"), "w0.run.local"),
+            check(hello(PROTOCOL_VERSION + 1, "north"), "w0.run.local"),
+            check(hello(PROTOCOL_VERSION, "south"), "w0.run.local"),
             check(FromWorker::Ready { text_hash: None }, "w0.run.local"),
         ];
         let words = [
             "no worker of this run",
             "protocol",
             "north, but it stands for south",
-            "another host",
             "no hello",
         ];
         for (refusal, word) in refusals.into_iter().zip(words) {

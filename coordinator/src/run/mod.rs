@@ -3,6 +3,8 @@
 mod command;
 mod driver;
 mod fleet;
+mod gather;
+mod hosts;
 mod in_flight;
 mod jobs;
 mod join;

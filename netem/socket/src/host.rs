@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::SocketError;
 
-/// Identifies the running kernel and its view of time: processes with the same answer can share link clocks.
+/// Identifies the running kernel, its view of time and of processes: those with the same answer can share link clocks,
+/// which they find by a process's id.
 ///
 /// # Errors
 /// When the system does not tell.
@@ -15,7 +16,14 @@ pub fn host_id() -> Result<String, SocketError> {
     // A container may have a monotonic clock of its own.
     let time = time_namespace(std::fs::read_link("/proc/self/ns/time"))
         .map_err(SocketError::system("read the time namespace"))?;
-    Ok(format!("{} {}", boot.trim(), time.display()))
+    let processes = std::fs::read_link("/proc/self/ns/pid")
+        .map_err(SocketError::system("read the process namespace"))?;
+    Ok(format!(
+        "{} {} {}",
+        boot.trim(),
+        time.display(),
+        processes.display()
+    ))
 }
 
 /// What stands for the time namespace; kernels before 5.6 know none, so that all their processes

@@ -87,6 +87,18 @@ impl PeerClock {
         Self::start(Exchange::new(writer, reader, now_ns), Side::Answers).await
     }
 
+    /// A clock of this offset and at this distance, ns, that cannot be probed: its uncertainty is unknown.
+    #[cfg(test)]
+    pub(crate) fn guessed(offset_ns: i64, latency_ns: u64) -> Self {
+        let mut knowledge = Knowledge::new();
+        knowledge.last.offset_ns = offset_ns;
+        knowledge.last.latency_ns = latency_ns;
+        Self(Arc::new(Kept {
+            knowledge: Arc::new(Mutex::new(knowledge)),
+            probing: tokio::spawn(async {}).abort_handle(),
+        }))
+    }
+
     async fn start(mut exchange: Exchange, side: Side) -> Result<Self, SocketError> {
         match side {
             Side::Asks => exchange.ask(FIRST_PROBES).await?,

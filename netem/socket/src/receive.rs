@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bace_netem::{Delay, Timing};
+use bace_netem::{ClockEstimate, Delay, Timing};
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use crate::SocketError;
 use crate::cell::LinkCell;
 use crate::frame::{Decoded, Decoder, FrameError, ON_ARRIVAL_NS};
 use crate::hold::HoldQueue;
+use crate::peer_clock::PeerClock;
 use crate::pool::BufferPool;
 use crate::quic::Connection;
 use crate::timer::{DeadlineTimer, now_ns};
@@ -72,6 +73,8 @@ pub struct ReceiverConfig {
     /// How long after its arrival a message is handed up that no clock has timed: the delay of a link whose rate something
     /// else gives.
     pub delay: Delay,
+    /// The peer's clock where it is on another host: what its messages say of times is translated.
+    pub peer_clock: Option<PeerClock>,
 }
 
 impl Default for ReceiverConfig {
@@ -80,6 +83,7 @@ impl Default for ReceiverConfig {
             max_message_bytes: 1 << 30,
             cell: None,
             delay: Delay::ZERO,
+            peer_clock: None,
         }
     }
 }
@@ -268,10 +272,12 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     fn start_reading(&mut self, stream: RecvStream) {
         let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
         let connection = self.connection.clone();
-        let delay_ns = self.config.delay.nanos();
+        let (delay_ns, peer_clock) = (self.config.delay.nanos(), self.config.peer_clock.clone());
         let place = self.hold.next_place();
-        self.reading
-            .spawn(async move { (place, read(connection, stream, decoder, delay_ns).await) });
+        self.reading.spawn(async move {
+            let read = read(connection, stream, decoder, delay_ns, peer_clock).await;
+            (place, read)
+        });
     }
 
     /// Holds a message that was read, or reports why it was not; an error when nobody listens.
@@ -322,12 +328,21 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     }
 }
 
+/// Turns times of the sender's clock into times of this host's.
+fn translate(message: &mut Decoded, clock: &ClockEstimate) {
+    message.ready_ns = clock.to_own(message.ready_ns);
+    if message.deliver_at_ns != ON_ARRIVAL_NS {
+        message.deliver_at_ns = clock.to_own(message.deliver_at_ns);
+    }
+}
+
 /// Reads one message to the end of its stream; one that no clock has timed is due `delay_ns` later.
 async fn read(
     connection: Connection,
     mut stream: RecvStream,
     mut decoder: Decoder,
     delay_ns: u64,
+    peer_clock: Option<PeerClock>,
 ) -> Result<Arrived, SocketError> {
     loop {
         let chunk = match stream.read_chunk(READ_BYTES, true).await {
@@ -341,7 +356,10 @@ async fn read(
         };
         let Some(chunk) = chunk else {
             let arrived_ns = now_ns();
-            let decoded = decoder.finish().map_err(malformed)?;
+            let mut decoded = decoder.finish().map_err(malformed)?;
+            if let Some(clock) = &peer_clock {
+                translate(&mut decoded, &clock.estimate());
+            }
             return Ok(Arrived {
                 due_ns: match decoded.deliver_at_ns {
                     ON_ARRIVAL_NS => arrived_ns.saturating_add(delay_ns),

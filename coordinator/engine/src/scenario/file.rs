@@ -58,6 +58,7 @@ pub(super) struct RegionFile {
     pub pue: Option<Spanned<f64>>,
     pub fabric_gbps: Option<Spanned<f64>>,
     pub fabric_delay_ms: Option<Spanned<f64>>,
+    pub host_shares: Option<Spanned<Vec<Spanned<f64>>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -25,6 +25,9 @@ const LEARNING_RATE: f64 = 1e-3;
 /// Bytes of an element on the wire of a job that names none.
 const BYTES_PER_ELEMENT: u32 = 2;
 
+/// How far shares such as three of 0.3333333 may be from 1 together.
+const SHARES_ROUNDING: f64 = 1e-6;
+
 const MBPS_PER_GBPS: f64 = 1e3;
 const FLOPS_PER_TFLOPS: f64 = 1e12;
 const BYTES_PER_GB: f64 = 1e9;
@@ -135,7 +138,27 @@ fn region(
             None => None,
         },
         fabric: LinkSpec::new(rate_mbps(gbps * MBPS_PER_GBPS), delay_ms(fabric_ms)),
+        host_shares: match &file.host_shares {
+            Some(shares) => host_shares(shares)?,
+            None => Vec::new(),
+        },
     })
+}
+
+/// Shares of a region's hosts, which leave nothing of a link out and nothing over.
+fn host_shares(file: &Spanned<Vec<Spanned<f64>>>) -> Result<Vec<f64>, Fault> {
+    let shares = file.get_ref().iter();
+    let shares: Vec<f64> = shares
+        .map(|share| number(share, limits::SHARE))
+        .collect::<Result<_, _>>()?;
+    let sum = shares.iter().fold(0.0, |sum, share| sum + share);
+    if (sum - 1.0).abs() > SHARES_ROUNDING {
+        let message = format!(
+            "the shares sum to {sum}; give one for each host of the region, together 1, such as [0.5, 0.5]"
+        );
+        return Err(Fault::at(file.span(), message));
+    }
+    Ok(shares)
 }
 
 fn gpu_type(file: &GpuFile) -> Result<GpuType, Fault> {

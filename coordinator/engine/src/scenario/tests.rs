@@ -377,6 +377,27 @@ fn errors_name_place_and_remedy() {
 }
 
 #[test]
+fn the_shares_of_a_regions_hosts_sum_to_one() {
+    let with = |shares: &str| {
+        let text = FULL.replace("pue = 1.2", &format!("host_shares = {shares}"));
+        Scenario::parse(&text, "full.toml", &sources)
+    };
+    let regions = with("[0.75, 0.25]").unwrap().regions;
+    assert_eq!(regions[0].host_shares, [0.75, 0.25]);
+    assert!(regions[1].host_shares.is_empty());
+    with("[0.333333, 0.333333, 0.333334]").unwrap();
+    for (shares, word) in [
+        ("[0.5, 0.4]", "sum to 0.9; give one for each host"),
+        ("[]", "sum to 0;"),
+        ("[1.5, -0.5]", "1.5 is out of range"),
+    ] {
+        let error = with(shares).unwrap_err().to_string();
+        assert!(error.contains("`region[0].host_shares"), "{error}");
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
 fn links_join_two_known_regions_once() {
     let second = "from = \"north\"\nto = \"west\"\nbandwidth_mbps = 0";
     let message = error(second, "from = \"east\"\nto = \"west\"\nbandwidth_mbps = 0");

@@ -53,6 +53,9 @@ pub struct Region {
     pub carbon: Option<Series>,
     /// Inside the region, per stage boundary and direction.
     pub fabric: LinkSpec,
+    /// How the rates of the links that leave it are split where its workers run on several hosts: a share for each, which
+    /// sum to 1. Empty where all have to run on one.
+    pub host_shares: Vec<f64>,
 }
 
 /// Knobs of the policies, docs/scheduling.md section 3.

@@ -4,4 +4,5 @@ mod kernel;
 mod links;
 mod members;
 mod packet;
+mod peer_clocks;
 pub(crate) mod support;
