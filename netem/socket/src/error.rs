@@ -143,6 +143,14 @@ pub enum SocketError {
         /// What it did.
         reason: String,
     },
+    /// A message that is not the one that was to come while a link is measured.
+    #[error("measure the link from {peer}: its message {place} is not the one that was planned")]
+    OutOfScript {
+        /// The sender's certificate name.
+        peer: String,
+        /// How many came before.
+        place: usize,
+    },
     /// A measurement in which no message arrived.
     #[error("measure loopback: no message arrived in time")]
     NothingCarried,

@@ -27,6 +27,7 @@ mod packet;
 mod peer_clock;
 mod pool;
 mod quic;
+pub mod receipt;
 mod receive;
 mod runtime;
 mod send;

@@ -5,4 +5,5 @@ mod links;
 mod members;
 mod packet;
 mod peer_clocks;
+mod receipts;
 pub(crate) mod support;

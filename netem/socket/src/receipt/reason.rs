@@ -1,0 +1,221 @@
+//! Why a link is not what it should be, in words.
+
+use bace_netem::{BitRate, Finding, LinkSpec, Miss, Quantity, Shaping, Timing};
+
+const BITS_PER_MEGABIT: f64 = 1e6;
+/// What a link is true to, s: a message that is late by less says nothing about the host.
+const LATE_S: f64 = 1e-3;
+
+/// Who emulates the links of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emulator {
+    /// Clocks for every chunk.
+    Clocks,
+    /// Delays, queues and losses of datagrams in user space.
+    Packets,
+    /// The kernel's queueing disciplines.
+    Kernel,
+    /// Nobody.
+    Nobody,
+}
+
+impl Emulator {
+    /// What can be promised of its links.
+    pub fn shaping(self) -> Shaping {
+        match self {
+            Self::Clocks => Shaping::Clocked,
+            Self::Packets | Self::Kernel => Shaping::Datagrams,
+            Self::Nobody => Shaping::Nothing,
+        }
+    }
+}
+
+/// How messages came that measured a link.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Arrivals {
+    /// Messages.
+    pub messages: u64,
+    /// Those that came more than 1 ms after the link would have delivered them.
+    pub late: u64,
+    /// The worst of that, s.
+    pub worst_late_s: f64,
+    /// Time of the fastest message from worker to worker, s; infinite without messages.
+    pub fastest_s: f64,
+}
+
+impl Arrivals {
+    /// How the messages of `timings` came.
+    pub fn of<'a>(timings: impl IntoIterator<Item = &'a Timing>) -> Self {
+        let none = Self {
+            fastest_s: f64::INFINITY,
+            ..Self::default()
+        };
+        timings.into_iter().fold(none, |all, timing| Self {
+            messages: all.messages + 1,
+            late: all.late + u64::from(timing.late_s() > LATE_S),
+            worst_late_s: all.worst_late_s.max(timing.late_s()),
+            fastest_s: all.fastest_s.min(timing.physical_s()),
+        })
+    }
+
+    /// Those of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            late: self.late + other.late,
+            worst_late_s: self.worst_late_s.max(other.worst_late_s),
+            fastest_s: self.fastest_s.min(other.fastest_s),
+        }
+    }
+}
+
+/// What else is known when a link is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The link.
+    pub spec: &'a LinkSpec,
+    /// Who emulates it.
+    pub emulator: Emulator,
+    /// How the messages came.
+    pub arrivals: Arrivals,
+    /// What two workers exchange where nothing shapes; absent where that was not measured.
+    pub ceiling: Option<BitRate>,
+    /// All links of the run together.
+    pub links: BitRate,
+}
+
+/// What is wrong with a link and why, in words that follow its name and a colon; `None` if nothing is.
+pub fn reason(findings: &[Finding], circumstances: &Circumstances<'_>) -> Option<String> {
+    let misses: Vec<Miss> = findings.iter().filter_map(Finding::miss).collect();
+    let worst = *[Miss::Over, Miss::Short, Miss::Unequal]
+        .iter()
+        .find(|miss| misses.contains(miss))?;
+    let wrong = findings.iter().filter(|finding| finding.miss().is_some());
+    let wrong: Vec<String> = wrong.map(words).collect();
+    let cause = match worst {
+        Miss::Over => over(circumstances),
+        Miss::Short => short(findings, circumstances),
+        Miss::Unequal => format!("{}one of them was held up", late(circumstances)),
+    };
+    Some(format!("{}; {cause}", wrong.join(", ")))
+}
+
+/// What of a link's figures cannot be judged and why; `None` if all are.
+pub fn unjudged(emulator: Emulator, spec: &LinkSpec) -> Option<&'static str> {
+    match emulator {
+        Emulator::Nobody => Some("not judged: nothing shapes links in this run"),
+        Emulator::Packets | Emulator::Kernel => Some(
+            "not judged: how much of its rate is used, since QUIC's congestion control decides that, and how two share it",
+        ),
+        Emulator::Clocks if spec.loss.share > 0.0 => {
+            Some("not judged: how two share it, since losses hit one more than the other")
+        }
+        Emulator::Clocks => None,
+    }
+}
+
+/// A finding that misses.
+fn words(finding: &Finding) -> String {
+    let mbps = |bps: f64| bps / BITS_PER_MEGABIT;
+    let (configured, measured) = (finding.configured, finding.measured);
+    let ms = |what: &str| {
+        format!(
+            "{what} {:.2} ms instead of {:.2} ms",
+            measured * 1e3,
+            configured * 1e3
+        )
+    };
+    let rate = |what: &str| {
+        format!(
+            "{what} {:.1} Mbit/s instead of {:.1} ({:+.1} %)",
+            mbps(measured),
+            mbps(configured),
+            100.0 * finding.error() / configured
+        )
+    };
+    match finding.quantity {
+        Quantity::Rate => rate("it carried"),
+        Quantity::SharedRate => rate("two senders together got"),
+        Quantity::Completion => ms("an isolated message took"),
+        Quantity::Delay => ms("its delay was"),
+        Quantity::Fairness => {
+            format!("two senders shared it unequally (Jain's index {measured:.3})")
+        }
+    }
+}
+
+fn over(circumstances: &Circumstances<'_>) -> String {
+    match circumstances.emulator {
+        Emulator::Kernel => "the kernel does not hold its traffic back: it may lack netem, htb or tbf, or the rules are \
+                             not in place"
+            .to_owned(),
+        Emulator::Packets => "its datagrams were not held back".to_owned(),
+        Emulator::Clocks | Emulator::Nobody => {
+            "the clocks of the two workers disagree by at least that".to_owned()
+        }
+    }
+}
+
+fn short(findings: &[Finding], circumstances: &Circumstances<'_>) -> String {
+    let rate = circumstances.spec.rate;
+    let mbps = |rate: BitRate| rate.bps() / BITS_PER_MEGABIT;
+    if let Some(ceiling) = circumstances.ceiling.filter(|ceiling| *ceiling < rate) {
+        return format!(
+            "between two workers this machine carries {:.0} Mbit/s; use a lower `bandwidth_mbps`",
+            mbps(ceiling)
+        );
+    }
+    let fastest_s = circumstances.arrivals.fastest_s;
+    let is_too_far = findings.iter().any(|finding| {
+        let most = finding
+            .at_most
+            .filter(|_| finding.quantity == Quantity::Delay);
+        most.is_some_and(|most| fastest_s > most)
+    });
+    if is_too_far {
+        return format!(
+            "even the fastest message was {:.2} ms under way from worker to worker: the path between them is longer than \
+             the link, or one of them is too busy",
+            fastest_s * 1e3
+        );
+    }
+    match circumstances.emulator {
+        Emulator::Clocks | Emulator::Nobody => {
+            let late = late(circumstances);
+            format!(
+                "{late}this machine is too slow or too busy for it; use fewer emulated GPUs or slower links{}",
+                crowd(circumstances)
+            )
+        }
+        Emulator::Packets | Emulator::Kernel => {
+            "the path between the two workers delays more or carries less than the link".to_owned()
+        }
+    }
+}
+
+/// Late messages, if there were any, as the begin of a clause.
+fn late(circumstances: &Circumstances<'_>) -> String {
+    let arrivals = circumstances.arrivals;
+    if arrivals.late == 0 {
+        return String::new();
+    }
+    format!(
+        "{} of {} messages came late, the worst by {:.2} ms: ",
+        arrivals.late,
+        arrivals.messages,
+        arrivals.worst_late_s * 1e3
+    )
+}
+
+/// Whether all links together are more than this machine carries, as a further sentence.
+fn crowd(circumstances: &Circumstances<'_>) -> String {
+    let links = circumstances.links;
+    match circumstances.ceiling.filter(|ceiling| *ceiling < links) {
+        Some(ceiling) => format!(
+            " (all links together have {:.0} Mbit/s, two workers exchange {:.0} Mbit/s here)",
+            links.bps() / BITS_PER_MEGABIT,
+            ceiling.bps() / BITS_PER_MEGABIT
+        ),
+        None => String::new(),
+    }
+}
