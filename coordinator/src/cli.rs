@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use bace_api::{ComputeRung, NetworkRung};
+use bace_api::{ComputeRung, NetworkRung, Receipts};
 use bace_sim::IterationModel;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -28,7 +28,8 @@ const EXAMPLES: &str = "Examples:
   bace replay runs/three-regions-1    the same inputs, the same decisions
   bace doctor three-regions           what this machine can carry, and whether the scenario fits
 
-Exit status: 0 all jobs finished; 1 the run or a job failed; 2 the command line or the scenario is wrong.
+Exit status: 0 all jobs finished; 1 the run or a job failed, or links were not what the scenario says; 2 the command
+line or the scenario is wrong.
 
 Runs that name no --out go to runs/NAME-1, runs/NAME-2, … in the present folder. BACE_LOG=debug tells more on
 standard error (levels as in tracing's filters, such as bace=debug,warn).";
@@ -92,6 +93,11 @@ pub struct RunArgs {
     /// nothing. Default: what the scenario's `[network]` says, else virtual.
     #[arg(long)]
     pub network: Option<NetworkChoice>,
+    /// Whether every link between regions is measured before the first job and again after the last: a link that is not
+    /// what the scenario says stops the run before training, or marks it as not valid after it. Takes about a second for
+    /// each direction of a link, before and after.
+    #[arg(long, value_enum, default_value = "full")]
+    pub receipts: ReceiptsChoice,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -193,6 +199,9 @@ pub struct CompareArgs {
     /// Who gives links their rates and delays in real runs.
     #[arg(long, requires = "real")]
     pub network: Option<NetworkChoice>,
+    /// Whether links of real runs are measured before the first job and after the last.
+    #[arg(long, value_enum, default_value = "full", requires = "real")]
+    pub receipts: ReceiptsChoice,
     /// Folder for the folders of real runs, POLICY-SEED. Default: fresh folders under `runs`.
     #[arg(long, value_name = "DIR", requires = "real")]
     pub out: Option<PathBuf>,
@@ -394,6 +403,23 @@ pub enum NetworkChoice {
     Packet,
     Kernel,
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReceiptsChoice {
+    /// Measure.
+    Full,
+    /// Do not; the report says so.
+    Off,
+}
+
+impl From<ReceiptsChoice> for Receipts {
+    fn from(choice: ReceiptsChoice) -> Self {
+        match choice {
+            ReceiptsChoice::Full => Self::Full,
+            ReceiptsChoice::Off => Self::Off,
+        }
+    }
 }
 
 impl From<NetworkChoice> for NetworkRung {

@@ -223,6 +223,7 @@ fn simulate(
         clock: ClockKind::Virtual,
         compute: ComputeRung::Modelled,
         network: NetworkRung::Modelled,
+        receipts: None,
         iteration_model: Some(model.word().to_owned()),
     }));
     // An engine that tells outcomes alone does not repeat what it is told.
@@ -267,6 +268,7 @@ fn run_all(
                 device: args.device.clone(),
                 compute: args.compute,
                 network: args.network,
+                receipts: args.receipts,
                 data: None,
                 out: args.out.as_ref().map(folder),
                 json: args.json,

@@ -83,6 +83,7 @@ fn same_cluster(reader: &Reader, loaded: &Loaded) -> anyhow::Result<()> {
         clock: header.clock,
         compute: header.compute,
         network: header.network,
+        receipts: header.receipts,
         iteration_model: None,
     });
     let same = |what: &str, says: &dyn Debug, is: &dyn Debug| {

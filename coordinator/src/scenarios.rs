@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bace_api::{ClockKind, ComputeRung, Header, HeaderLink, NetworkRung};
+use bace_api::{ClockKind, ComputeRung, Header, HeaderLink, NetworkRung, Receipts};
 use bace_engine::Scenario;
 
 use crate::wrong_input::{OrWrongInput, WrongInput};
@@ -42,6 +42,8 @@ pub struct RunKind {
     pub compute: ComputeRung,
     /// Who takes the time of transfers.
     pub network: NetworkRung,
+    /// Whether links are measured; absent in simulations.
+    pub receipts: Option<Receipts>,
     /// Iteration model of a simulation.
     pub iteration_model: Option<String>,
 }
@@ -68,6 +70,8 @@ impl Loaded {
             compute: kind.compute,
             network: kind.network,
             iteration_model: kind.iteration_model,
+            receipts: kind.receipts,
+            late_share: (kind.clock == ClockKind::Wall).then_some(scenario.network.late_share),
             regions: scenario
                 .regions
                 .iter()

@@ -51,6 +51,7 @@ fn kind(policy: &str, model: IterationModelChoice) -> RunKind {
         clock: ClockKind::Virtual,
         compute: ComputeRung::Modelled,
         network: NetworkRung::Modelled,
+        receipts: None,
         iteration_model: Some(model.word().to_owned()),
     }
 }

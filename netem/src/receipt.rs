@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BitRate, Jitter, LinkSpec};
+use crate::{BitRate, LinkSpec, LossModel, Sharing};
 
-/// Standard deviations within which a normal delay is taken to stay: one draw in two million is beyond.
-const NORMAL_REACH: f64 = 5.0;
 /// Jain's index of two senders that count as equal: shares of 0.45 and 0.55 have it. Each holds a turn of one chunk, and a
 /// measured stretch of a slow link has few of them.
 const EQUAL_JAIN: f64 = 0.99;
@@ -186,7 +184,16 @@ impl Promise<'_> {
         let all = first_bytes.saturating_add(bytes);
         let ideal_s = self.spec.ideal_seconds(all) - self.spec.ideal_seconds(first_bytes);
         let is_filled = self.shaping == Shaping::Clocked;
-        self.throughput(Quantity::Rate, (bytes, ideal_s), measured, is_filled)
+        let mut finding = self.throughput(Quantity::Rate, (bytes, ideal_s), measured, is_filled);
+        let loss = self.spec.loss;
+        if loss.share > 0.0
+            && loss.model == LossModel::Mathis
+            && self.spec.sharing == Sharing::PerFlow
+        {
+            // Each message is a flow, and one alone is held to less than several.
+            finding.at_most = None;
+        }
+        finding
     }
 
     /// Rate of `bytes` from two processes together, from when the first could leave.
@@ -242,18 +249,13 @@ impl Promise<'_> {
 
     /// What random impairments may add to one message, s.
     fn spread_s(&self) -> f64 {
-        let jitter_s = match self.spec.jitter {
-            Jitter::None => 0.0,
-            Jitter::Uniform(most) => most.seconds(),
-            Jitter::Normal(deviation) => NORMAL_REACH * deviation.seconds(),
-        };
         // A loss costs a message at most one more round trip.
         let recovery_s = if self.spec.loss.share > 0.0 {
             2.0 * self.spec.delay.seconds()
         } else {
             0.0
         };
-        jitter_s + recovery_s
+        self.spec.jitter.most().seconds() + recovery_s
     }
 }
 
@@ -267,7 +269,7 @@ pub fn jain_index(shares: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Delay, Loss, LossModel};
+    use crate::{Delay, Jitter, Loss};
 
     const ALLOWANCE: Allowance = Allowance {
         share: 0.02,
@@ -349,8 +351,8 @@ mod tests {
         assert_eq!(miss(&spec, 0.0261), Some(Miss::Short));
         assert_eq!(miss(&spec, 0.0189), Some(Miss::Over));
         spec.jitter = Jitter::Normal(Delay::from_seconds(0.002).unwrap());
-        assert_eq!(miss(&spec, 0.0309), None);
-        assert_eq!(miss(&spec, 0.0311), Some(Miss::Short));
+        assert_eq!(miss(&spec, 0.0289), None);
+        assert_eq!(miss(&spec, 0.0291), Some(Miss::Short));
         spec.jitter = Jitter::None;
         spec.loss = Loss {
             share: 0.01,

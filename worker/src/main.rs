@@ -8,6 +8,8 @@
 
 mod cli;
 mod compute;
+mod measure;
+mod meeting;
 mod neighbour;
 mod peers;
 mod session;

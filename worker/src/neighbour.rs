@@ -1,13 +1,11 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
-use bace_api::{
-    CodecError, DatagramSummary, NetworkRung, Prepare, StageIndex, TensorId, TransferSummary,
-};
-use bace_netem::{ClockEstimate, Congestion, FlowKey, Route};
+use bace_api::{CodecError, DatagramSummary, NetworkRung, Prepare, TensorId, TransferSummary};
+use bace_netem::{ClockEstimate, Congestion, FlowKey, Route, Shaping};
 use bace_socket::{
     BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
     OutgoingMessage, PacketLink, PeerClock, Received, ReceivedMessage, ReceiverConfig,
-    ReceiverTask, SenderConfig, Shaper, SocketError,
+    ReceiverTask, SenderConfig, SenderTask, Shaper, SocketError,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -71,6 +69,55 @@ impl LinkAccess {
         }
     }
 
+    /// What can be promised of links between regions.
+    pub fn shaping(&self) -> Shaping {
+        match self.network {
+            NetworkRung::Modelled | NetworkRung::Shaped => Shaping::Clocked,
+            NetworkRung::Packet | NetworkRung::Kernel => Shaping::Datagrams,
+            NetworkRung::None => Shaping::Nothing,
+        }
+    }
+
+    /// Starts to send over `connection`, within the network's runtime; `messages` may wait.
+    pub fn sender(
+        &self,
+        connection: &Connection,
+        towards: &Towards<'_>,
+        messages: usize,
+    ) -> Result<(LinkSender, SenderTask), NeighbourError> {
+        if let Some(clock) = &towards.clock {
+            check_distance(towards.neighbour, clock)?;
+        }
+        let shaper = self.shaper(towards.neighbour)?;
+        let config = SenderConfig {
+            queue_messages: messages,
+            flow: towards.flow,
+            ..SenderConfig::default()
+        };
+        let link = &towards.neighbour.link;
+        Ok(LinkSender::spawn(connection, shaper, link, config)?)
+    }
+
+    /// Starts to receive messages of at most `message_bytes` over `connection`, within the network's runtime; `messages`
+    /// may be due and not yet taken.
+    pub fn receiver(
+        &self,
+        connection: &Connection,
+        towards: &Towards<'_>,
+        messages: usize,
+        message_bytes: u64,
+    ) -> Result<(ReceiverTask, mpsc::Receiver<Received>), NeighbourError> {
+        let (out, inbox) = mpsc::channel(messages);
+        let config = ReceiverConfig {
+            max_message_bytes: message_bytes,
+            cell: self.arrivals(towards.neighbour)?,
+            peer_clock: towards.clock.clone(),
+            ..ReceiverConfig::default()
+        };
+        let receiver = ReceiverTask::spawn(connection, &BufferPool::default(), config, out)?;
+        Ok((receiver, inbox))
+    }
+
     /// Who shapes the link towards `neighbour`. A region's fabric is clocked wherever links between regions are shaped.
     fn shaper(&self, neighbour: &bace_api::Neighbour) -> Result<Shaper, NeighbourError> {
         if !self.is_clocked(neighbour) {
@@ -108,21 +155,15 @@ impl LinkAccess {
     }
 
     /// Where links take datagrams, puts the one towards `neighbour` between `data` and its address. Comes before any
-    /// connection, whose handshake takes the link too.
+    /// connection, whose handshake takes the link too. Draws follow from `flow` and from `time`, which tells apart what the
+    /// same flow sends on several occasions.
     pub fn lay<'a>(
         &self,
         data: &Endpoint,
         neighbour: &'a bace_api::Neighbour,
-        to: StageIndex,
-        prepare: &Prepare,
+        flow: FlowKey,
+        time: u64,
     ) -> Result<Towards<'a>, NeighbourError> {
-        let flow = FlowKey {
-            seed: prepare.seed,
-            link: neighbour.link_id,
-            job: prepare.id.0,
-            from_stage: prepare.stage.0,
-            to_stage: to.0,
-        };
         let datagrams = match (self.network, neighbour.clock) {
             (NetworkRung::Packet, Some(index)) => {
                 let link = PacketLink {
@@ -132,7 +173,7 @@ impl LinkAccess {
                         back: neighbour.back,
                     },
                     congestion: self.congestion,
-                    draws: flow.datagrams(prepare.attempt.0.into()),
+                    draws: flow.datagrams(time),
                 };
                 Some(data.shape(neighbour.address, link)?)
             }
@@ -184,28 +225,12 @@ impl Neighbour {
         links: &LinkAccess,
         prepare: &Prepare,
     ) -> Result<Self, NeighbourError> {
-        let neighbour = towards.neighbour;
-        if let Some(clock) = &towards.clock {
-            check_distance(neighbour, clock)?;
-        }
-        let shaper = links.shaper(neighbour)?;
         // No more tensors than these wait on either side.
         let messages = prepare.job.tensors_ahead() as usize;
-        let config = SenderConfig {
-            queue_messages: messages,
-            flow: towards.flow,
-            ..SenderConfig::default()
-        };
         // The task ends with its queue or its connection, which the session closes.
-        let (sender, _task) = LinkSender::spawn(&connection, shaper, &neighbour.link, config)?;
-        let (out, inbox) = mpsc::channel(messages);
-        let config = ReceiverConfig {
-            max_message_bytes: prepare.job.boundary_bytes(),
-            cell: links.arrivals(neighbour)?,
-            peer_clock: towards.clock.clone(),
-            ..ReceiverConfig::default()
-        };
-        let receiver = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;
+        let (sender, _task) = links.sender(&connection, &towards, messages)?;
+        let message_bytes = prepare.job.boundary_bytes();
+        let (receiver, inbox) = links.receiver(&connection, &towards, messages, message_bytes)?;
         Ok(Self {
             connection,
             sender,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bace_api::{Attempt, HEADER_LIMIT, JobId, PeerHello, StageIndex, decode, told};
+use bace_api::{HEADER_LIMIT, PeerHello, Purpose, decode, told};
 use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter, PendingPeer};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -15,17 +15,6 @@ const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Peers whose handshake may be under way at once: a neighbour's takes milliseconds, and whoever knocks and then
 /// stays silent holds one for as long as `PEER_HELLO_TIMEOUT`.
 const HANDSHAKES: usize = 64;
-
-/// The stage that a peer says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerKey {
-    /// Its job.
-    pub job: JobId,
-    /// The attempt at it.
-    pub attempt: Attempt,
-    /// Its place in the pipeline.
-    pub stage: StageIndex,
-}
 
 /// A peer that has connected and said who it is.
 #[derive(Debug)]
@@ -38,17 +27,6 @@ pub struct Arrival {
     pub writer: MessageWriter,
     /// What it says after that.
     pub reader: MessageReader,
-}
-
-impl Arrival {
-    /// Which stage it says it is.
-    pub fn key(&self) -> PeerKey {
-        PeerKey {
-            job: self.hello.job,
-            attempt: self.hello.attempt,
-            stage: self.hello.stage,
-        }
-    }
 }
 
 /// Where peers knock.
@@ -108,7 +86,7 @@ async fn greet(pending: PendingPeer) -> anyhow::Result<Arrival> {
 }
 
 /// Peers that connected before the coordinator's word about them arrived: the latest of each member of the run,
-/// since a worker has one stage at a time, so that no member takes another's place.
+/// since a worker does one thing with another at a time, so that no member takes another's place.
 #[derive(Debug)]
 pub struct EarlyPeers<T> {
     /// Oldest first.
@@ -119,7 +97,7 @@ pub struct EarlyPeers<T> {
 #[derive(Debug)]
 struct Early<T> {
     name: String,
-    key: PeerKey,
+    purpose: Purpose,
     peer: T,
 }
 
@@ -134,38 +112,39 @@ impl<T> EarlyPeers<T> {
 
     /// Keeps the peer of this certificate name in place of what the same member sent before and, where there is no
     /// room, of the member that has waited longest; that member's name.
-    pub fn keep(&mut self, name: &str, key: PeerKey, peer: T) -> Option<String> {
+    pub fn keep(&mut self, name: &str, purpose: Purpose, peer: T) -> Option<String> {
         self.waiting.retain(|early| early.name != name);
         let full = self.waiting.len() == self.most;
         let oldest = full.then(|| self.waiting.pop_front()).flatten();
         self.waiting.push_back(Early {
             name: name.to_owned(),
-            key,
+            purpose,
             peer,
         });
         oldest.map(|early| early.name)
     }
 
-    /// The peer that is this stage and has this certificate name.
-    pub fn take(&mut self, name: &str, key: PeerKey) -> Option<T> {
-        let wanted = |early: &Early<T>| early.name == name && early.key == key;
+    /// The peer that came for this and has this certificate name.
+    pub fn take(&mut self, name: &str, purpose: Purpose) -> Option<T> {
+        let wanted = |early: &Early<T>| early.name == name && early.purpose == purpose;
         let index = self.waiting.iter().position(wanted)?;
         self.waiting.remove(index).map(|early| early.peer)
     }
 
-    /// Drops those of one attempt at a job.
-    pub fn forget(&mut self, job: JobId, attempt: Attempt) {
-        self.waiting
-            .retain(|early| (early.key.job, early.key.attempt) != (job, attempt));
+    /// Drops those whose purpose is over.
+    pub fn forget(&mut self, is_over: impl Fn(Purpose) -> bool) {
+        self.waiting.retain(|early| !is_over(early.purpose));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bace_api::{Attempt, JobId, MeasurementId, StageIndex};
+
     use super::*;
 
-    fn key(job: u32, stage: u32) -> PeerKey {
-        PeerKey {
+    fn key(job: u32, stage: u32) -> Purpose {
+        Purpose::Stage {
             job: JobId(job),
             attempt: Attempt(1),
             stage: StageIndex(stage),
@@ -211,7 +190,8 @@ mod tests {
         let mut early = EarlyPeers::new(2);
         early.keep("w1", key(0, 0), 1);
         early.keep("w2", key(1, 0), 2);
-        early.forget(JobId(0), Attempt(1));
+        let measurement = Purpose::Measurement(MeasurementId(0));
+        early.forget(|purpose| purpose == key(0, 0) || purpose == measurement);
         assert_eq!(early.take("w1", key(0, 0)), None);
         assert_eq!(early.take("w2", key(1, 0)), Some(2));
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkClocks,
-    NetworkRung, PROTOCOL_VERSION, PeerHello, Prepare, StageIndex, ToWorker, decode, encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkClocks, Measure,
+    MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose, StageIndex, ToWorker, decode,
+    encode, told,
 };
-use bace_netem::{BitRate, Delay, LinkState};
+use bace_netem::{BitRate, Delay, FlowKey, LinkState};
 use bace_socket::{
     CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, PeerClock, Profile,
     now_ns,
@@ -18,23 +19,23 @@ use bace_socket::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::measure::{Measurements, Tools};
+use crate::meeting::{Awaited, Words, be_found, find};
 use crate::neighbour::{LinkAccess, Neighbour, Towards};
-use crate::peers::{Arrival, Door, EarlyPeers, PeerKey, accept_peers};
+use crate::peers::{Arrival, Door, EarlyPeers, accept_peers};
 use crate::stage::Neighbours;
 
 /// Tells the meeting of a job's neighbours that the job was dropped.
 type CancelFlag = Arc<AtomicBool>;
 
-/// Longest wait for a neighbour that was told to connect: it may still be loading the job before.
-const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a farewell to reach the others; with the control connection's idle timeout it stays below the
 /// 5 s in which a worker has to follow a coordinator that was killed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
 /// Members of the run that may have connected before the coordinator's word about them arrived; a pipeline has one.
 const EARLY_PEERS: usize = 16;
-/// What stages that never began have to say and the coordinator was not yet told: a failure and a release of the
-/// job given up and of the one after it. A stage that finds it full waits; nothing else waits for that stage.
-const NEVER_BEGUN: usize = 4;
+/// What stages that never began and measurements have to say and the coordinator was not yet told: a failure and a
+/// release of the job given up and of the one after it. Who finds it full waits; nothing else waits for them.
+const ASIDE: usize = 4;
 
 /// What the compute thread is told.
 #[derive(Debug)]
@@ -173,6 +174,7 @@ async fn take_part(
         orders: channels.orders,
         job: None,
         early: EarlyPeers::new(EARLY_PEERS),
+        measurements: Measurements::default(),
     };
     session.run(reader, channels.outbox, arrivals).await
 }
@@ -275,6 +277,7 @@ struct Session {
     orders: mpsc::Sender<Order>,
     job: Option<CurrentJob>,
     early: EarlyPeers<Arrival>,
+    measurements: Measurements,
 }
 
 /// The network's hold on the stage that is being prepared or trained.
@@ -291,30 +294,6 @@ struct CurrentJob {
     previous: Option<Awaited>,
 }
 
-/// The stage before while it has not arrived.
-struct Awaited {
-    key: PeerKey,
-    /// Its worker's certificate name: any member of the run can connect and say `key`.
-    name: String,
-    found: oneshot::Sender<Arrival>,
-}
-
-impl Awaited {
-    /// The stage before the one that is prepared, if there is one.
-    fn before(prepare: &Prepare, found: oneshot::Sender<Arrival>) -> Option<Self> {
-        let neighbour = prepare.previous.as_ref()?;
-        Some(Self {
-            key: PeerKey {
-                job: prepare.id,
-                attempt: prepare.attempt,
-                stage: StageIndex(prepare.stage.0 - 1),
-            },
-            name: neighbour.worker.certificate_name(),
-            found,
-        })
-    }
-}
-
 impl Session {
     async fn run(
         mut self,
@@ -322,22 +301,25 @@ impl Session {
         mut outbox: mpsc::Receiver<FromWorker>,
         mut arrivals: mpsc::Receiver<Arrival>,
     ) -> anyhow::Result<()> {
-        let (failed_tx, mut failed) = mpsc::channel::<FromWorker>(NEVER_BEGUN);
+        let (aside_tx, mut aside) = mpsc::channel::<FromWorker>(ASIDE);
         loop {
             tokio::select! {
                 message = reader.receive() => {
                     let message = message.context("stay in the run")?.context("stay in the run: the coordinator is gone")?;
                     match decode::<CONTROL_LIMIT, ToWorker>(&message)? {
-                        ToWorker::Prepare(prepare) => self.prepare(*prepare, failed_tx.clone()),
+                        ToWorker::Prepare(prepare) => self.prepare(*prepare, aside_tx.clone()),
                         ToWorker::Start(job, attempt) => self.start(job, attempt),
                         ToWorker::Release(job, attempt) => self.release(job, attempt),
                         ToWorker::SetLink { clock, rate, delay } => self.set_link(clock, rate, delay)?,
+                        ToWorker::Measure(order) => self.measure(*order, aside_tx.clone()),
+                        ToWorker::StartMeasuring(id) => self.measurements.start(id),
+                        ToWorker::EndMeasuring(id) => self.end_measuring(id),
                         ToWorker::Shutdown => return Ok(()),
                         other => bail!("understand the coordinator: it said {other:?}"),
                     }
                 }
                 Some(message) = outbox.recv() => tell(&mut self.writer, &message).await?,
-                Some(message) = failed.recv() => tell(&mut self.writer, &message).await?,
+                Some(message) = aside.recv() => tell(&mut self.writer, &message).await?,
                 Some(arrival) = arrivals.recv() => self.arrived(arrival),
             }
         }
@@ -355,6 +337,21 @@ impl Session {
         Ok(())
     }
 
+    fn measure(&mut self, order: Measure, says: mpsc::Sender<FromWorker>) {
+        let tools = Tools {
+            data: Arc::clone(&self.data),
+            links: self.links.clone(),
+            says,
+        };
+        self.measurements.begin(order, tools, &mut self.early);
+    }
+
+    fn end_measuring(&mut self, id: MeasurementId) {
+        self.measurements.end(id);
+        self.early
+            .forget(|purpose| purpose == Purpose::Measurement(id));
+    }
+
     fn prepare(&mut self, prepare: Prepare, failed: mpsc::Sender<FromWorker>) {
         let (id, attempt) = (prepare.id, prepare.attempt);
         let (start_tx, start) = oneshot::channel();
@@ -362,10 +359,14 @@ impl Session {
         let (connections, mut closed) = oneshot::channel();
         let cancelled = CancelFlag::default();
         let (found, previous) = oneshot::channel();
-        let awaited = Awaited::before(&prepare, found);
+        let awaited = prepare.previous.as_ref().map(|previous| Awaited {
+            purpose: stage_purpose(&prepare, StageIndex(prepare.stage.0 - 1)),
+            name: previous.worker.certificate_name(),
+            found,
+        });
         let early = awaited
             .as_ref()
-            .and_then(|awaited| self.early.take(&awaited.name, awaited.key));
+            .and_then(|awaited| self.early.take(&awaited.name, awaited.purpose));
         self.job = Some(CurrentJob {
             id,
             attempt,
@@ -426,14 +427,17 @@ impl Session {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        let key = arrival.key();
+        let Err(arrival) = self.measurements.arrived(arrival) else {
+            return;
+        };
+        let purpose = arrival.hello.purpose;
         let name = arrival.connection.peer_name().to_owned();
-        let expected = |awaited: &mut Awaited| awaited.key == key && awaited.name == name;
+        let expected = |awaited: &mut Awaited| awaited.purpose == purpose && awaited.name == name;
         let job = self.job.as_mut();
         if let Some(awaited) = job.and_then(|job| job.previous.take_if(expected)) {
             // The meeting may have been given up meanwhile.
             let _ = awaited.found.send(arrival);
-        } else if let Some(oldest) = self.early.keep(&name, key, arrival) {
+        } else if let Some(oldest) = self.early.keep(&name, purpose, arrival) {
             tracing::warn!(
                 "{oldest} was turned away: {EARLY_PEERS} others have connected early since"
             );
@@ -458,7 +462,18 @@ impl Session {
         {
             job.cancelled.store(true, Ordering::Relaxed);
         }
-        self.early.forget(id, attempt);
+        self.early.forget(|purpose| {
+            matches!(purpose, Purpose::Stage { job, attempt: of, .. } if (job, of) == (id, attempt))
+        });
+    }
+}
+
+/// What a stage of the prepared one's job says it is there for.
+fn stage_purpose(prepare: &Prepare, stage: StageIndex) -> Purpose {
+    Purpose::Stage {
+        job: prepare.id,
+        attempt: prepare.attempt,
+        stage,
     }
 }
 
@@ -515,49 +530,41 @@ impl Meeting<'_> {
     fn lay_links(&self) -> anyhow::Result<[Option<Towards<'_>>; 2]> {
         let Prepare { previous, next, .. } = self.prepare;
         let stage = self.prepare.stage.0;
-        let lay = |neighbour, to| self.links.lay(self.data, neighbour, to, self.prepare);
         let previous = previous.as_ref();
         let next = next.as_ref();
         Ok([
             previous
-                .map(|to| lay(to, StageIndex(stage - 1)))
+                .map(|to| self.lay_link(to, StageIndex(stage - 1)))
                 .transpose()?,
-            next.map(|to| lay(to, StageIndex(stage + 1))).transpose()?,
+            next.map(|to| self.lay_link(to, StageIndex(stage + 1)))
+                .transpose()?,
         ])
+    }
+
+    fn lay_link<'n>(
+        &self,
+        neighbour: &'n bace_api::Neighbour,
+        to: StageIndex,
+    ) -> anyhow::Result<Towards<'n>> {
+        let flow = FlowKey {
+            seed: self.prepare.seed,
+            link: neighbour.link_id,
+            job: self.prepare.id.0,
+            from_stage: self.prepare.stage.0,
+            to_stage: to.0,
+        };
+        let attempt = u64::from(self.prepare.attempt.0);
+        Ok(self.links.lay(self.data, neighbour, flow, attempt)?)
     }
 
     async fn find_next(&self, towards: Option<Towards<'_>>) -> anyhow::Result<Option<Neighbour>> {
         let Some(mut towards) = towards else {
             return Ok(None);
         };
-        let next = towards.neighbour;
-        let name = next.worker.certificate_name();
-        let connected = timeout(NEIGHBOUR_TIMEOUT, async {
-            let connection = self.data.connect(next.address, &name).await?;
-            let hello = encode::<HEADER_LIMIT>(&self.own_hello())?;
-            let (answer, writer, reader) = connection.hello(&hello, HEADER_LIMIT as u32).await?;
-            self.check(
-                decode::<HEADER_LIMIT, _>(&answer)?,
-                self.prepare.stage.0 + 1,
-            )?;
-            if self.links.is_timed_elsewhere(next) {
-                towards.clock = Some(PeerClock::ask(writer, reader).await?);
-            }
-            anyhow::Ok(connection)
-        });
-        let connection = connected.await.map_err(|_| {
-            anyhow!(
-                "stage {} at {} does not answer",
-                self.prepare.stage.0 + 1,
-                next.address
-            )
-        })??;
-        Ok(Some(Neighbour::start(
-            connection,
-            towards,
-            self.links,
-            self.prepare,
-        )?))
+        let stage = self.prepare.stage.0 + 1;
+        let (who, words) = (format!("stage {stage}"), self.words(stage));
+        let connection = find(self.data, self.links, &mut towards, words, &who).await?;
+        self.begin(connection, towards).map(Some)
     }
 
     async fn found_by_previous(
@@ -569,47 +576,20 @@ impl Meeting<'_> {
             return Ok(None);
         };
         let stage = self.prepare.stage.0 - 1;
-        let mut arrival = timeout(NEIGHBOUR_TIMEOUT, arrival)
-            .await
-            .map_err(|_| anyhow!("stage {stage} did not connect"))?
-            .context("the job was dropped")?;
-        self.check(arrival.hello, stage)?;
-        arrival
-            .writer
-            .send(&encode::<HEADER_LIMIT>(&self.own_hello())?)
-            .await?;
-        if self.links.is_timed_elsewhere(towards.neighbour) {
-            let answered = PeerClock::answer(arrival.writer, arrival.reader);
-            let answered = timeout(NEIGHBOUR_TIMEOUT, answered).await;
-            let clock =
-                answered.map_err(|_| anyhow!("stage {stage} does not probe the clock"))??;
-            towards.clock = Some(clock);
-        }
-        Ok(Some(Neighbour::start(
-            arrival.connection,
-            towards,
-            self.links,
-            self.prepare,
-        )?))
+        let (who, words) = (format!("stage {stage}"), self.words(stage));
+        let connection = be_found(arrival, self.links, &mut towards, words, &who).await?;
+        self.begin(connection, towards).map(Some)
     }
 
-    fn own_hello(&self) -> PeerHello {
-        PeerHello {
-            protocol: PROTOCOL_VERSION,
-            job: self.prepare.id,
-            attempt: self.prepare.attempt,
-            stage: self.prepare.stage,
-        }
+    fn begin(&self, connection: Connection, towards: Towards<'_>) -> anyhow::Result<Neighbour> {
+        let neighbour = Neighbour::start(connection, towards, self.links, self.prepare)?;
+        Ok(neighbour)
     }
 
-    fn check(&self, hello: PeerHello, stage: u32) -> anyhow::Result<()> {
-        let expected = PeerHello {
-            stage: StageIndex(stage),
-            ..self.own_hello()
-        };
-        if hello != expected {
-            bail!("expected {expected:?}, but the peer said {hello:?}");
+    fn words(&self, theirs: u32) -> Words {
+        Words {
+            own: stage_purpose(self.prepare, self.prepare.stage),
+            theirs: stage_purpose(self.prepare, StageIndex(theirs)),
         }
-        Ok(())
     }
 }

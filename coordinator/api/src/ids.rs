@@ -52,3 +52,7 @@ index! {
     /// A worker process of a run, from 0.
     WorkerId(u32)
 }
+index! {
+    /// A measurement of a link, by the order in which a run makes them, from 0.
+    MeasurementId(u32)
+}

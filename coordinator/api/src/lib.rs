@@ -15,17 +15,18 @@ mod walk;
 
 pub use action::{Action, Program, StageProgram};
 pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
-pub use ids::{Attempt, Iteration, JobId, MicroBatch, StageIndex, WorkerId};
+pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, WorkerId};
 pub use job::{Job, Schedule};
 pub use message::{
     COORDINATOR_NAME, ComputePlan, DatagramSummary, Element, FromWorker, IterationReport,
-    LinkClocks, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare, StageFinished, StageTimes,
-    TensorHeader, TensorKind, ToWorker, TransferSummary,
+    LinkClocks, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare, Probe,
+    Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
 };
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
-    IterationRecord, NetworkRung, PlacedRegion, Record,
+    IterationRecord, NetworkRung, PlacedRegion, ReceiptPhase, ReceiptRecord, Receipts, Record,
+    Verdict,
 };
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec};
+use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec, Timing};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ComputeRung, Iteration, Job, JobId, NetworkRung, StageIndex, StageProgram, TensorId,
-    WorkerId,
+    Attempt, ComputeRung, Iteration, Job, JobId, MeasurementId, NetworkRung, StageIndex,
+    StageProgram, TensorId, WorkerId,
 };
 
 /// Version of these messages; both sides refuse another one.
@@ -64,6 +64,12 @@ pub enum ToWorker {
         /// Its one-way delay.
         delay: Delay,
     },
+    /// Meet another worker to measure the link between the two.
+    Measure(Box<Measure>),
+    /// Send: both workers have answered `ReadyToMeasure`. Only for the one that sends.
+    StartMeasuring(MeasurementId),
+    /// Drop all that belongs to the measurement at once; ends every one.
+    EndMeasuring(MeasurementId),
     /// End the process.
     Shutdown,
 }
@@ -126,6 +132,39 @@ pub struct Neighbour {
     /// Whether it is on another host: then its monotonic clock is another, and the stage before probes that of the stage
     /// behind after their hellos.
     pub is_elsewhere: bool,
+}
+
+/// One of two workers' part in measuring a link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Which measurement.
+    pub id: MeasurementId,
+    /// What is sent.
+    pub probe: Probe,
+    /// Whether this worker sends or receives.
+    pub role: MeasureRole,
+    /// The other worker.
+    pub peer: Neighbour,
+    /// Seed of the run, which random impairments follow from.
+    pub seed: u64,
+}
+
+/// What is sent to measure a link; both workers make the same messages of it and of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Probe {
+    /// The only messages on the link.
+    Alone,
+    /// Messages while another pair of workers sends over the same link.
+    Together,
+}
+
+/// A worker's part in a measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MeasureRole {
+    /// It connects and sends.
+    Send,
+    /// It is found, receives, and says when what came.
+    Receive,
 }
 
 /// How a stage's compute is timed.
@@ -196,6 +235,25 @@ pub enum FromWorker {
         /// Hashes of the stage's final weights, one for each part of the model (embedding, a layer, head); empty
         /// if the job did not finish or nothing was computed.
         weights: Vec<(String, String)>,
+    },
+    /// Connected to the other worker of a measurement.
+    ReadyToMeasure {
+        /// Which measurement.
+        id: MeasurementId,
+    },
+    /// All messages of a measurement have been received.
+    Measured {
+        /// Which measurement.
+        id: MeasurementId,
+        /// Their times, in the order of their sending.
+        timings: Vec<Timing>,
+    },
+    /// The measurement cannot go on, and why.
+    MeasuringFailed {
+        /// Which measurement.
+        id: MeasurementId,
+        /// A fragment that fits after "failed to".
+        reason: String,
     },
     /// The stage cannot go on, and why.
     Failed {
@@ -309,17 +367,29 @@ pub struct StageFinished {
     pub next_clock: Option<ClockEstimate>,
 }
 
-/// First message on a connection between neighbours, answered by the same from the other side.
+/// First message on a connection between two workers, answered by the same from the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerHello {
     /// [`PROTOCOL_VERSION`] of the sender.
     pub protocol: u32,
-    /// The job both are to train.
-    pub job: JobId,
-    /// Which start of it.
-    pub attempt: Attempt,
-    /// The sender's stage.
-    pub stage: StageIndex,
+    /// What it is there for.
+    pub purpose: Purpose,
+}
+
+/// What two workers are connected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To train neighbouring stages.
+    Stage {
+        /// The job both are to train.
+        job: JobId,
+        /// Which start of it.
+        attempt: Attempt,
+        /// The sender's stage.
+        stage: StageIndex,
+    },
+    /// To measure the link between them.
+    Measurement(MeasurementId),
 }
 
 /// What a tensor between neighbours is.

@@ -3,6 +3,7 @@
 //! Records name jobs and regions by their names, so that a ledger is read without its scenario. Times are
 //! emulated seconds from the start of the run.
 
+use bace_netem::Finding;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -87,8 +88,25 @@ pub struct Header {
     /// Directed links between regions at the start; empty where the writer did not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<HeaderLink>,
+    /// Whether links are measured before and after the run; absent in simulations and in ledgers of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<Receipts>,
+    /// Share of a link's messages that may come more than 1 ms late before the run counts as not valid; absent where
+    /// nothing was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_share: Option<f64>,
     /// Names of all jobs, in scenario order.
     pub jobs: Vec<String>,
+}
+
+/// Whether a run measures its links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receipts {
+    /// Every link between regions with workers, before the first job and after the last.
+    Full,
+    /// None.
+    Off,
 }
 
 /// A directed link as the scenario gives it.
@@ -230,6 +248,56 @@ pub struct EnergyUse {
     pub carbon_g: Option<f64>,
 }
 
+/// When a link was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptPhase {
+    /// Before the first job.
+    Before,
+    /// After the last job.
+    After,
+}
+
+/// What came of measuring a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All that can be promised of it holds.
+    True,
+    /// Something does not hold, or it could not be measured where it has to be.
+    Untrue,
+    /// Nothing is promised of it.
+    NotJudged,
+}
+
+/// A directed link between regions as it was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReceiptRecord {
+    /// When.
+    pub at_s: f64,
+    /// Before the first job or after the last.
+    pub phase: ReceiptPhase,
+    /// The sender's region.
+    pub from: String,
+    /// The receiver's region.
+    pub to: String,
+    /// How often it was measured until it was true or given up; 0 if it could not be.
+    pub attempts: u32,
+    /// What the last attempt found; empty if it found nothing.
+    pub figures: Vec<Finding>,
+    /// Messages of that attempt.
+    pub messages: u64,
+    /// Those that came more than 1 ms late.
+    pub late_arrivals: u64,
+    /// Worst lateness, seconds.
+    pub worst_late_s: f64,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Why it is untrue, or what was not judged and why; words that follow a colon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// One line of a ledger. Readers skip kinds they do not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -331,6 +399,17 @@ pub enum Record {
         /// What a message takes from one to the other, seconds: half of the shortest round trip.
         latency_s: f64,
     },
+    /// What this machine carries between two processes where nothing shapes it, measured before the links.
+    Loopback {
+        /// When.
+        at_s: f64,
+        /// Payload, bit/s.
+        rate_bps: f64,
+        /// All measured links together, bit/s.
+        links_bps: f64,
+    },
+    /// A link was measured.
+    Receipt(ReceiptRecord),
     /// A worker process is gone.
     WorkerLost {
         /// When.

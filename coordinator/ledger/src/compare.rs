@@ -31,6 +31,8 @@ pub struct Outcome {
     figures: Vec<Figure>,
     /// A sentence for the first job that did not finish.
     unfinished: Option<String>,
+    /// A sentence that says why its links were not those of the scenario.
+    invalid: Option<String>,
 }
 
 /// Runs of one scenario.
@@ -130,6 +132,7 @@ pub(crate) struct Row<'a> {
     /// BACE-Pipe's saving of mean JCT and of cost against this policy, shares of this policy's.
     pub savings: [Option<Sample>; 2],
     pub unfinished: Option<&'a str>,
+    pub invalid: Option<&'a str>,
 }
 
 impl Outcome {
@@ -154,12 +157,13 @@ impl Outcome {
                 RunEnd::Stopped(reason) => Some(format!("the run stopped: {reason}")),
                 _ => unfinished,
             },
+            invalid: summary.emulation.faults.first().cloned(),
         }
     }
 
-    /// Whether every job finished.
+    /// Whether every job finished, over links as the scenario says.
     pub fn succeeded(&self) -> bool {
-        self.finished == self.jobs && self.unfinished.is_none()
+        self.finished == self.jobs && self.unfinished.is_none() && self.invalid.is_none()
     }
 }
 
@@ -268,10 +272,11 @@ fn row<'a>(cases: &[&'a Case], (policy, measured): (&'a str, bool)) -> Row<'a> {
         unfinished: own
             .iter()
             .find_map(|case| case.outcome.unfinished.as_deref()),
+        invalid: own.iter().find_map(|case| case.outcome.invalid.as_deref()),
     }
 }
 
-/// Savings seed by seed: the same draws under both policies. A seed with an unfinished job on either side would
+/// Savings seed by seed: the same draws under both policies. A seed with an unfinished job or untrue links on either side would
 /// compare means over different jobs, and is left out.
 fn savings(own: &[&Case], ours: &[&Case], measure: usize) -> Vec<f64> {
     let known = |case: &Case| match case.outcome.succeeded() {
@@ -302,6 +307,7 @@ impl Row<'_> {
         object.insert("bace_pipe_saves_jct_share".into(), json(jct));
         object.insert("bace_pipe_saves_cost_share".into(), json(cost));
         object.insert("unfinished".into(), self.unfinished.into());
+        object.insert("invalid".into(), self.invalid.into());
         Value::Object(object)
     }
 }
@@ -340,6 +346,7 @@ mod tests {
                 finished,
                 figures: figures.map(figure).to_vec(),
                 unfinished: (finished < 2).then(|| "big refused: too big".to_owned()),
+                invalid: None,
             },
         }
     }

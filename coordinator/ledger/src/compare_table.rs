@@ -59,13 +59,20 @@ impl Comparison {
             text.push_str(&self.table(&rows));
             for row in &rows {
                 notes.extend(unfinished(point, row));
+                notes.extend(invalid(point, row));
             }
         }
-        if !notes.is_empty() {
+        let is_unfinished = |point: &&str| {
+            let rows = self.rows(point);
+            rows.iter().any(|row| row.unfinished.is_some())
+        };
+        if self.points().iter().any(is_unfinished) {
             notes.push(
                 "! Means are over finished jobs: rows with fewer of them tell of other jobs."
                     .to_owned(),
             );
+        }
+        if !notes.is_empty() {
             text.push('\n');
             text.push_str(&notes.join("\n"));
             text.push('\n');
@@ -141,13 +148,24 @@ impl Comparison {
     }
 }
 
-fn unfinished(point: &str, row: &Row<'_>) -> Option<String> {
-    let why = row.unfinished?;
-    let at = if point.is_empty() {
+fn invalid(point: &str, row: &Row<'_>) -> Option<String> {
+    let (why, at) = (row.invalid?, at(point));
+    Some(format!(
+        "! {at}{}: emulation not valid. {why} Seeds with such runs are left out of the savings.",
+        row.policy
+    ))
+}
+
+fn at(point: &str) -> String {
+    if point.is_empty() {
         String::new()
     } else {
         format!("{point}, ")
-    };
+    }
+}
+
+fn unfinished(point: &str, row: &Row<'_>) -> Option<String> {
+    let (why, at) = (row.unfinished?, at(point));
     let left = row.jobs - row.finished;
     Some(format!(
         "! {at}{}: {left} of {} jobs did not finish, such as {why}. Seeds with such jobs are left out of the savings.",

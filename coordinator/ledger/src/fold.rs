@@ -7,6 +7,7 @@ use bace_api::{
     Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, Record, TransferSummary,
 };
 
+use crate::emulation::{EmulationFold, Loopback};
 use crate::notes::sentence;
 use crate::totals::{self, Steps};
 use crate::{
@@ -65,6 +66,7 @@ pub struct Fold {
     pub(crate) gpus: BTreeMap<String, Steps>,
     /// Capacity of each directed link over time, bit/s.
     pub(crate) capacities: BTreeMap<(String, String), Steps>,
+    pub(crate) emulation: EmulationFold,
     workers_lost: Vec<String>,
     /// When the last job to end finished or failed.
     pub(crate) ended_s: Option<f64>,
@@ -93,6 +95,7 @@ impl Fold {
             header: header.clone(),
             jobs: Vec::new(),
             by_name: BTreeMap::new(),
+            emulation: EmulationFold::default(),
             workers_lost: Vec::new(),
             ended_s: None,
             end: None,
@@ -153,7 +156,21 @@ impl Fold {
                 to,
                 summary,
                 ..
-            } => self.job(job).transfers.add(from, to, summary),
+            } => {
+                self.emulation.add_transfer(from, to, summary);
+                self.job(job).transfers.add(from, to, summary);
+            }
+            Record::Loopback {
+                rate_bps,
+                links_bps,
+                ..
+            } => {
+                self.emulation.loopback = Some(Loopback {
+                    rate_bps: *rate_bps,
+                    links_bps: *links_bps,
+                });
+            }
+            Record::Receipt(receipt) => self.emulation.receipts.push(receipt.clone()),
             Record::Energy(energy) => {
                 let released_s = self.input_s;
                 let job = self.job(&energy.job);
@@ -230,13 +247,17 @@ impl Fold {
             .iter()
             .map(|job| job.summary(&self.header))
             .collect();
+        let (regions, links) = (totals::regions(&self, &jobs), totals::links(&self, &jobs));
+        let totals = totals::totals(&self, &jobs);
+        let end = self.end.unwrap_or(RunEnd::CutOff {
+            last_s: self.last_s,
+        });
         Summary {
-            regions: totals::regions(&self, &jobs),
-            links: totals::links(&self, &jobs),
-            totals: totals::totals(&self, &jobs),
-            end: self.end.unwrap_or(RunEnd::CutOff {
-                last_s: self.last_s,
-            }),
+            regions,
+            links,
+            totals,
+            emulation: self.emulation.summary(&self.header, &end),
+            end,
             header: self.header,
             ledger: None,
             jobs,
@@ -549,11 +570,13 @@ fn time_of(record: &Record) -> f64 {
         | Record::WorkerJoined { at_s, .. }
         | Record::ClockOffset { at_s, .. }
         | Record::WorkerLost { at_s, .. }
+        | Record::Loopback { at_s, .. }
         | Record::Training { at_s, .. }
         | Record::Transfer { at_s, .. }
         | Record::JobFinished { at_s, .. }
         | Record::JobFailed { at_s, .. }
         | Record::RunEnded { at_s, .. } => *at_s,
+        Record::Receipt(receipt) => receipt.at_s,
         Record::Iteration(iteration) => iteration.to_s,
         Record::Header(_) | Record::Weights { .. } | Record::Energy(_) => 0.0,
     }

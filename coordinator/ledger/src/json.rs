@@ -1,8 +1,12 @@
 //! Summaries for programs: the object of `--json` and of `summary.json`.
 
+use bace_api::ReceiptRecord;
+use bace_netem::Finding;
 use serde_json::{Map, Value, json};
 
-use crate::{Figure, JobStatus, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary};
+use crate::{
+    EmulationSummary, Figure, JobStatus, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary,
+};
 
 impl Summary {
     /// The object that `--json` prints. Numbers that are not known are `null`, and the object beside them
@@ -53,6 +57,8 @@ impl Summary {
             "finished_jobs": totals.finished,
             "late_arrivals": totals.late_arrivals,
             "overruns": totals.overruns,
+            "invalid_reasons": self.emulation.faults,
+            "receipts": receipts(&self.emulation),
             "workers_lost": self.workers_lost,
             "omitted_records": self.omissions.unknown_kinds,
             "torn_line": self.omissions.torn_line,
@@ -69,7 +75,8 @@ impl Summary {
             .figure("carbon_g", &totals.carbon_g)
             .figure("gpu_busy_share", &totals.gpu_busy_share)
             .figure("gpu_utilisation", &totals.gpu_utilisation)
-            .figure("link_utilisation", &totals.link_utilisation);
+            .figure("link_utilisation", &totals.link_utilisation)
+            .figure("valid", &self.emulation.valid);
         object.into_value()
     }
 }
@@ -134,11 +141,52 @@ fn region(region: &RegionSummary) -> Value {
 }
 
 fn link(link: &LinkSummary) -> Value {
-    let mut object = Object::from(json!({"from": link.from, "to": link.to}));
+    let mut object = Object::from(json!({
+        "from": link.from,
+        "to": link.to,
+        "messages": link.messages,
+        "late_arrivals": link.late_arrivals,
+        "worst_late_s": link.worst_late_s,
+    }));
     object
         .figure("bytes", &link.bytes)
         .figure("utilisation", &link.utilisation);
     object.into_value()
+}
+
+fn receipts(emulation: &EmulationSummary) -> Value {
+    json!({
+        "mode": emulation.mode,
+        "loopback_bps": emulation.loopback.map(|loopback| loopback.rate_bps),
+        "links_bps": emulation.loopback.map(|loopback| loopback.links_bps),
+        "links": emulation.receipts.iter().map(receipt).collect::<Vec<_>>(),
+    })
+}
+
+fn receipt(receipt: &ReceiptRecord) -> Value {
+    let figure = |figure: &Finding| {
+        json!({
+            "quantity": figure.quantity,
+            "configured": figure.configured,
+            "measured": figure.measured,
+            "error": figure.error(),
+            "at_least": figure.at_least,
+            "at_most": figure.at_most,
+            "holds": figure.is_judged().then(|| figure.miss().is_none()),
+        })
+    };
+    json!({
+        "phase": receipt.phase,
+        "from": receipt.from,
+        "to": receipt.to,
+        "attempts": receipt.attempts,
+        "figures": receipt.figures.iter().map(figure).collect::<Vec<_>>(),
+        "messages": receipt.messages,
+        "late_arrivals": receipt.late_arrivals,
+        "worst_late_s": receipt.worst_late_s,
+        "verdict": receipt.verdict,
+        "reason": receipt.reason,
+    })
 }
 
 /// An object whose missing numbers are explained.

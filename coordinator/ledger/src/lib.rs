@@ -9,6 +9,7 @@
 mod chart;
 mod compare;
 mod compare_table;
+mod emulation;
 mod error;
 mod figure;
 mod fold;
@@ -17,12 +18,14 @@ mod limits;
 mod notes;
 mod path;
 mod reader;
+mod receipt_table;
 mod summary;
 mod table;
 mod totals;
 mod writer;
 
 pub use compare::{Case, Comparison, Outcome, Sample};
+pub use emulation::{EmulationSummary, Loopback};
 pub use error::LedgerError;
 pub use figure::Figure;
 pub use fold::{Fold, summarise};

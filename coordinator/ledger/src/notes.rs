@@ -1,6 +1,7 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
 use crate::fold::LOSS_NOT_A_NUMBER;
+use crate::receipt_table::remarks;
 use crate::table::GLUE;
 use crate::{Figure, JobStatus, JobSummary, RunEnd, Summary};
 
@@ -12,6 +13,16 @@ const MAX_EACH: usize = 20;
 pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(end(summary));
+    limited(
+        &mut notes,
+        summary
+            .emulation
+            .faults
+            .iter()
+            .map(|fault| format!("Emulation not valid. {fault}")),
+        "links were not true",
+    );
+    notes.extend(remarks(summary));
     limited(
         &mut notes,
         summary.jobs.iter().filter_map(status),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bace_api::{Header, PlacedRegion};
 
-use crate::{Figure, Omissions};
+use crate::{EmulationSummary, Figure, Omissions};
 
 /// A run in numbers. Times are emulated seconds from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Summary {
     pub links: Vec<LinkSummary>,
     /// The run as a whole.
     pub totals: Totals,
+    /// How true the links were.
+    pub emulation: EmulationSummary,
     /// Workers that went away during the run, a sentence each.
     pub workers_lost: Vec<String>,
     /// How the run ended.
@@ -174,6 +176,12 @@ pub struct LinkSummary {
     pub bytes: Figure<u64>,
     /// Share of its capacity that carried payload, from the start of the run to the end of its last job.
     pub utilisation: Figure,
+    /// Messages that jobs which ended have sent over it.
+    pub messages: u64,
+    /// Those that arrived over 1 ms later than the link would have delivered them.
+    pub late_arrivals: u64,
+    /// Worst lateness of one, seconds.
+    pub worst_late_s: f64,
 }
 
 /// A run as a whole. Statistics of the JCT are over finished jobs.
@@ -213,9 +221,11 @@ pub struct Totals {
 }
 
 impl Summary {
-    /// Whether every job finished and the run came to its end: exit status 0.
+    /// Whether every job finished, the run came to its end and nothing says that its links were not those of the
+    /// scenario: exit status 0.
     pub fn succeeded(&self) -> bool {
         self.end == RunEnd::Complete
+            && self.emulation.valid != Figure::Known(false)
             && self
                 .jobs
                 .iter()

@@ -9,6 +9,7 @@ use comfy_table::{
 
 use crate::notes::notes;
 use crate::path::path_text;
+use crate::receipt_table::receipts;
 use crate::{Figure, JobSummary, Summary, Totals};
 
 /// Width of reports in columns, on a terminal and in a pipe alike.
@@ -21,7 +22,7 @@ const MAX_ROWS: usize = 60;
 const PATH: usize = 4;
 
 /// What stands for a number that is not known.
-const UNKNOWN: &str = "–";
+pub(crate) const UNKNOWN: &str = "–";
 
 /// A report of at most 100 columns, plain text without colours, that ends with a line break.
 ///
@@ -43,6 +44,7 @@ pub fn render(summary: &Summary) -> String {
     paragraph(&mut text, &totals(summary));
     paragraph(&mut text, &regions(summary));
     paragraph(&mut text, &links(summary));
+    paragraph(&mut text, &receipts(summary));
     let notes = notes(summary);
     let lines = notes.iter().map(|note| wrapped("! ", note));
     paragraph(&mut text, &lines.collect::<Vec<_>>().join("\n"));
@@ -75,7 +77,16 @@ fn outcome(summary: &Summary) -> String {
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
     let plural = if summary.jobs.len() == 1 { "" } else { "s" };
-    format!("{} job{plural}, {}", summary.jobs.len(), parts.join(", "))
+    let invalid = if summary.emulation.faults.is_empty() {
+        ""
+    } else {
+        "; emulation not valid"
+    };
+    format!(
+        "{} job{plural}, {}{invalid}",
+        summary.jobs.len(),
+        parts.join(", ")
+    )
 }
 
 fn rung(header: &Header) -> String {
@@ -390,13 +401,13 @@ fn share(figure: &Figure) -> String {
 }
 
 /// A table whose numbers end on the right.
-struct Columns {
+pub(crate) struct Columns {
     table: Table,
     rows: usize,
 }
 
 impl Columns {
-    fn new(headings: &[&str]) -> Self {
+    pub(crate) fn new(headings: &[&str]) -> Self {
         let mut table = Table::new();
         table
             .load_style(
@@ -425,14 +436,14 @@ impl Columns {
         column.set_cell_alignment(CellAlignment::Left);
     }
 
-    fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows += 1;
         if self.rows <= MAX_ROWS {
             self.table.add_row(cells);
         }
     }
 
-    fn finish(self, what: &str) -> String {
+    pub(crate) fn finish(self, what: &str) -> String {
         let mut text = self.table.trim_fmt();
         if self.rows > MAX_ROWS {
             let _ = write!(
@@ -448,7 +459,7 @@ impl Columns {
 /// A space at which no line breaks, until [`plain`] makes a space of it.
 pub(crate) const GLUE: char = '\u{a0}';
 
-fn glued(text: &str) -> String {
+pub(crate) fn glued(text: &str) -> String {
     text.replace(' ', "\u{a0}")
 }
 

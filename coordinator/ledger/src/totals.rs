@@ -145,15 +145,19 @@ pub(crate) fn links(fold: &Fold, jobs: &[JobSummary]) -> Vec<LinkSummary> {
             }
         }
     }
-    let summaries = names
-        .into_iter()
-        .zip(bytes)
-        .map(|(ends, bytes)| LinkSummary {
+    let summaries = names.into_iter().zip(bytes).map(|(ends, bytes)| {
+        let lateness = fold.emulation.lateness.get(&ends);
+        let lateness = lateness.copied().unwrap_or_default();
+        LinkSummary {
             utilisation: utilisation(fold, &bytes, Some(&ends)),
             from: ends.0,
             to: ends.1,
             bytes,
-        });
+            messages: lateness.messages,
+            late_arrivals: lateness.late,
+            worst_late_s: lateness.worst_s,
+        }
+    });
     summaries.collect()
 }
 

@@ -53,6 +53,8 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::WorkerJoined { .. } => "worker_joined",
             Record::ClockOffset { .. } => "clock_offset",
             Record::WorkerLost { .. } => "worker_lost",
+            Record::Loopback { .. } => "loopback",
+            Record::Receipt(_) => "receipt",
             Record::Training { .. } => "training",
             Record::Iteration(_) => "iteration",
             Record::Transfer { .. } => "transfer",

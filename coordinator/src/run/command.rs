@@ -16,6 +16,7 @@ use crate::wrong_input::{OrWrongInput, WrongInput};
 use super::driver::{Driver, DriverPlan, Interrupts};
 use super::fleet::{Door, Fleet, FleetPlan};
 use super::preflight;
+use super::receipts::ReceiptTaker;
 use super::recorder::Recorder;
 
 /// Where runs go that name no folder.
@@ -71,6 +72,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         clock: ClockKind::Wall,
         compute,
         network,
+        receipts: Some(args.receipts.into()),
         iteration_model: None,
     });
     let mut recorder = Recorder::new(ledger, &header);
@@ -87,12 +89,19 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     };
     let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        let fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;
+        let mut fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;
+        let mut receipts = ReceiptTaker::new(&loaded.scenario, args.receipts.into(), network);
+        let proven = receipts.take_before(&mut fleet, &mut recorder, &mut interrupts);
+        if let Err(error) = proven.await {
+            fleet.shut_down().await;
+            return Err(error);
+        }
         let plan = DriverPlan {
             scenario: loaded.scenario,
             policy,
             fleet,
             compute,
+            receipts,
         };
         Driver::new(plan, &mut recorder, &mut interrupts)
             .run()

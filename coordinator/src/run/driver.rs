@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bace_api::{
-    Attempt, ComputeRung, FromWorker, IterationReport, JobId, Record, StageFinished, StageIndex,
-    ToWorker, WorkerId, told,
+    Attempt, ComputeRung, FromWorker, IterationReport, JobId, ReceiptPhase, Record, StageFinished,
+    StageIndex, ToWorker, WorkerId, told,
 };
 use bace_engine::{
     Command, DEAD_LINK, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline,
@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use super::fleet::{Event, Fleet, clock_record};
 use super::jobs::{ActiveJob, Launch, iteration_record};
 use super::progress::Progress;
+use super::receipts::{Occasion, ReceiptTaker};
 use super::recorder::Recorder;
 
 /// How long nothing may be heard of jobs whose links carry nothing any more: what was under way may still end them.
@@ -60,6 +61,8 @@ pub struct DriverPlan {
     pub fleet: Fleet,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
+    /// Who measures the links once more.
+    pub receipts: ReceiptTaker,
 }
 
 /// What a worker does.
@@ -79,6 +82,7 @@ pub struct Driver<'a> {
     engine: Engine,
     fleet: Fleet,
     compute: ComputeRung,
+    receipts: ReceiptTaker,
     recorder: &'a mut Recorder,
     interrupts: &'a mut Interrupts,
     origin_ns: u64,
@@ -107,12 +111,14 @@ impl<'a> Driver<'a> {
             policy,
             fleet,
             compute,
+            receipts,
         } = plan;
         Self {
             progress: Progress::new(&scenario),
             engine: Engine::new(Arc::clone(&scenario), policy),
             agenda: agenda(&scenario).into(),
             duties: vec![Duty::Idle; fleet.workers.len()],
+            receipts,
             scenario,
             fleet,
             compute,
@@ -129,7 +135,10 @@ impl<'a> Driver<'a> {
     /// Runs all jobs to their ends and ends the workers, whatever happens.
     pub async fn run(mut self) -> anyhow::Result<()> {
         self.origin_ns = now_ns();
-        let driven = self.drive().await;
+        let mut driven = self.drive().await;
+        if matches!(driven, Ok(None)) {
+            driven = self.take_receipts().await;
+        }
         let closed = match driven {
             Ok(Some(stopped)) => self.fail_running(stopped),
             _ => Ok(()),
@@ -225,6 +234,31 @@ impl<'a> Driver<'a> {
                 signal = self.interrupts.next() => return Ok(Some(signal)),
             }
         }
+    }
+
+    /// Measures the links once more; which signal stopped it, if one did.
+    async fn take_receipts(&mut self) -> anyhow::Result<Option<&'static str>> {
+        self.progress.end();
+        let links = self.scenario.links.iter();
+        let links = links
+            .map(|(&link, &spec)| (link, self.engine.cluster().present(link, spec)))
+            .collect();
+        let gone = self.fleet.workers.iter().map(|worker| worker.seat.worker);
+        let gone = gone.filter(|worker| self.duties[worker.index()] == Duty::Gone);
+        let occasion = Occasion {
+            phase: ReceiptPhase::After,
+            at_s: self.now_s(),
+            links: &links,
+            gone: gone.collect(),
+            fleet: &mut self.fleet,
+            recorder: self.recorder,
+            interrupts: self.interrupts,
+        };
+        let taken = self.receipts.take(occasion).await?;
+        for (worker, reason) in taken.lost {
+            self.lost(worker, &reason)?;
+        }
+        Ok(taken.interrupted)
     }
 
     /// Whether nothing more will happen.

@@ -8,9 +8,11 @@ mod hosts;
 mod in_flight;
 mod jobs;
 mod join;
+mod measuring;
 mod preflight;
 mod process;
 mod progress;
+mod receipts;
 mod recorder;
 mod wire;
 

@@ -101,3 +101,30 @@ impl Progress {
         }
     }
 }
+
+/// A line for the measuring of links on a terminal's standard error; hidden anywhere else.
+#[derive(Debug)]
+pub struct ReceiptProgress(ProgressBar);
+
+impl ReceiptProgress {
+    /// A line for so many measurements.
+    pub fn new(measurements: usize) -> Self {
+        let style =
+            ProgressStyle::with_template("measuring links {bar:24} {pos:>5}/{len} {elapsed:>4}")
+                .expect("the template is fixed");
+        let line = ProgressBar::new(measurements as u64).with_style(style.progress_chars("=> "));
+        line.enable_steady_tick(TICK);
+        Self(line)
+    }
+
+    /// So many more are made.
+    pub fn add(&self, measurements: usize) {
+        self.0.inc(measurements as u64);
+    }
+}
+
+impl Drop for ReceiptProgress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,4 +1,4 @@
-use bace_netem::{Allowance, Delay, LinkClock, Miss, Quantity};
+use bace_netem::{Allowance, Delay, LinkClock, LinkState, Miss, Quantity};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn promise(spec: &LinkSpec) -> Promise<'_> {
 /// What a receiver tells of scripts that `links` carry, each chunk of the two in turn, on a path without time of its own.
 fn carried(scripts: &[&Script], link: &LinkSpec) -> Vec<Vec<Timing>> {
     let chunk = u64::from(chunk_bytes(link.rate));
-    let mut clock = LinkClock::new(link.rate);
+    let mut clock = LinkClock::new(LinkState::from(link));
     let mut timings = vec![Vec::new(); scripts.len()];
     let mut left: Vec<u64> = scripts
         .iter()

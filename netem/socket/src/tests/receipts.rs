@@ -12,7 +12,7 @@ async fn a_real_link_is_measured_as_its_clock_gives_it() {
     let script = Script::alone(&spec, Shaping::Clocked);
     let pair = pair(Profile::data()).await;
     let mut received = receive(&pair.server, script.largest_bytes());
-    let (sender, task) = send(&pair.client, LinkCell::private(spec.rate), &spec);
+    let (sender, task) = send(&pair.client, LinkCell::private(&spec), &spec);
     for message in script.outgoing(now_ns()) {
         sender.send(message).await.unwrap();
     }
