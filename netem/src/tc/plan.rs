@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use super::command::TcCommand;
 use super::names::{HUB_INTERFACE, MOST_TC_REGIONS, NetworkName, Place, address, fnv1a, interface};
 use super::shape::{End, Qdiscs};
-use crate::{LinkId, LinkSpec, RegionId};
+use crate::{LinkId, LinkSpec, RegionId, Route};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -216,6 +216,11 @@ impl TcPlan {
             namespace: &self.namespace(Place::Region(link.from)),
             interface: &self.interface(link.to),
         };
-        end.shape(before, spec, self.qdiscs)
+        let back = self.links.get(&link.reversed());
+        let route = Route {
+            there: *spec,
+            back: back.copied().unwrap_or(*spec),
+        };
+        end.shape(before, &route, self.qdiscs)
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::command::TcCommand;
 use crate::accounting::{DATAGRAM_BYTES, SEGMENT_BYTES};
-use crate::{Accounting, BitRate, Delay, Jitter, LinkSpec};
+use crate::{Accounting, BitRate, Delay, Jitter, LinkSpec, Route};
 
 /// The largest frame of an interface with an MTU of 1500.
 const LARGEST_FRAME_BYTES: f64 = 1514.0;
@@ -16,12 +16,6 @@ const LARGEST_FRAME_BYTES: f64 = 1514.0;
 const BURST_S: f64 = 0.5e-3;
 /// Frames that a bucket holds at least; what is larger is cut into frames.
 const LEAST_BURST_FRAMES: f64 = 2.0;
-/// What a queue holds at least: QUIC writes ten datagrams at a time, and a window of some such batches has to fit.
-const LEAST_QUEUE_BYTES: f64 = 256.0 * 1024.0;
-/// What a queue holds at least, s of the link's rate, where there is no delay to size it by.
-const LEAST_QUEUE_S: f64 = 0.01;
-/// Round trips whose bytes a queue holds where the link does not say.
-const QUEUE_ROUND_TRIPS: f64 = 2.0;
 /// netem's own default, in frames.
 const LEAST_NETEM_FRAMES: f64 = 1000.0;
 /// The least rate that tc takes: it counts bytes.
@@ -72,14 +66,15 @@ impl End<'_> {
         TcCommand::new(self.about, &format!("tc -n {} {words}", self.namespace))
     }
 
-    /// Makes the end send as `spec` says, where it sends as `before` says or, without one, as fast as it can.
+    /// Makes the end send as the link of `route` to its peer says, where it sends as `before` says or, without one, as fast
+    /// as it can.
     pub fn shape(
         &self,
         before: Option<&LinkSpec>,
-        spec: &LinkSpec,
+        route: &Route,
         qdiscs: Qdiscs,
     ) -> Vec<TcCommand> {
-        let device = self.interface;
+        let (device, spec) = (self.interface, &route.there);
         let is_down = |spec: &LinkSpec| spec.rate == BitRate::ZERO;
         if is_down(spec) {
             let words = format!("qdisc replace dev {device} root handle 2: pfifo limit 0");
@@ -89,7 +84,7 @@ impl End<'_> {
         let mut commands = Vec::new();
         match qdiscs.rate {
             RateQdisc::Tbf => {
-                let words = buckets.tbf(queue_bytes(spec));
+                let words = buckets.tbf(queue_bytes(route));
                 commands.push(format!("qdisc replace dev {device} root handle 1: {words}"));
             }
             RateQdisc::Htb => {
@@ -106,9 +101,9 @@ impl End<'_> {
             }
         }
         let leaf = if qdiscs.netem {
-            netem(spec)
+            netem(route)
         } else {
-            format!("bfifo limit {}", queue_bytes(spec))
+            format!("bfifo limit {}", queue_bytes(route))
         };
         commands.push(format!(
             "qdisc replace dev {device} parent 1:1 handle 10: {leaf}"
@@ -179,17 +174,14 @@ fn burst_bytes(spec: &LinkSpec) -> u64 {
     bytes.max(LEAST_BURST_FRAMES * LARGEST_FRAME_BYTES).ceil() as u64
 }
 
-fn queue_bytes(spec: &LinkSpec) -> u64 {
-    let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
-    let round_trip_s = 2.0 * spec.delay.seconds();
-    spec.queue_bytes.unwrap_or_else(|| {
-        let bytes = bytes_per_s * (QUEUE_ROUND_TRIPS * round_trip_s).max(LEAST_QUEUE_S);
-        bytes.max(LEAST_QUEUE_BYTES).ceil() as u64
-    })
+/// What waits for the link, in the bytes of its frames.
+fn queue_bytes(route: &Route) -> u64 {
+    route.queue_bytes(frame_bps(route.there.rate, route.there.accounting))
 }
 
 /// netem counts what it delays and what waits for the rate together, in frames.
-fn netem(spec: &LinkSpec) -> String {
+fn netem(route: &Route) -> String {
+    let spec = &route.there;
     let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
     let (delay_s, spread) = match spec.jitter {
         Jitter::None => (0.0, None),
@@ -205,7 +197,7 @@ fn netem(spec: &LinkSpec) -> String {
         ),
     };
     let delay_s = spec.delay.seconds() + delay_s;
-    let bytes = bytes_per_s * delay_s + queue_bytes(spec) as f64;
+    let bytes = bytes_per_s * delay_s + queue_bytes(route) as f64;
     let frames = (bytes / frame_bytes()).max(LEAST_NETEM_FRAMES).ceil() as u64;
     let mut words = format!("netem limit {frames} delay {}", micros(delay_s));
     if let Some((spread_s, distribution)) = spread {
