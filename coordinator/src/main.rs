@@ -9,6 +9,7 @@ mod compare;
 mod doctor;
 mod generate;
 mod machine;
+mod netem;
 mod output;
 mod plan;
 mod replay;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Netem(command) => netem::netem(&command),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
         Command::Bench(BenchCommand::Peer) => bench::peer(),

@@ -1,7 +1,7 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
 use bace_api::{CodecError, DatagramSummary, NetworkRung, Prepare, TensorId, TransferSummary};
-use bace_netem::{ClockEstimate, Congestion, FlowKey, Route, Shaping};
+use bace_netem::{ClockEstimate, Congestion, Delay, FlowKey, Route, Shaping};
 use bace_socket::{
     BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
     OutgoingMessage, PacketLink, PeerClock, Received, ReceivedMessage, ReceiverConfig,
@@ -51,6 +51,8 @@ pub struct LinkAccess {
     pub network: NetworkRung,
     /// How connections find their sending rate where links take their datagrams.
     pub congestion: Congestion,
+    /// Whether receivers hold what arrives for the link's delay.
+    pub receivers_hold: bool,
     /// Their clocks; absent without inter-region links.
     pub clocks: Option<CellTable>,
 }
@@ -111,8 +113,8 @@ impl LinkAccess {
         let config = ReceiverConfig {
             max_message_bytes: message_bytes,
             cell: self.arrivals(towards.neighbour)?,
+            hold: self.hold(towards.neighbour)?,
             peer_clock: towards.clock.clone(),
-            ..ReceiverConfig::default()
         };
         let receiver = ReceiverTask::spawn(connection, &BufferPool::default(), config, out)?;
         Ok((receiver, inbox))
@@ -140,6 +142,28 @@ impl LinkAccess {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The link from `neighbour`, where what arrives over it is held for its delay.
+    fn hold(&self, neighbour: &bace_api::Neighbour) -> Result<Option<LinkCell>, NeighbourError> {
+        match neighbour.clock_back {
+            Some(index) if self.receivers_hold => self.shared(index, neighbour).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The links there and back as the kernel has them, and how a connection over them finds its rate.
+    fn kernel_route(&self, neighbour: &bace_api::Neighbour) -> (Route, Congestion) {
+        let mut route = Route {
+            there: neighbour.link,
+            back: neighbour.back,
+        };
+        if !self.receivers_hold {
+            return (route, self.congestion);
+        }
+        (route.there.delay, route.back.delay) = (Delay::ZERO, Delay::ZERO);
+        // Without the link's delay a search for the rate is not the one that the link would see, and never quite finds it.
+        (route, Congestion::Fixed)
     }
 
     /// The clock `index` of a link from or to `neighbour`.
@@ -176,6 +200,11 @@ impl LinkAccess {
                     draws: flow.datagrams(time),
                 };
                 Some(data.shape(neighbour.address, link)?)
+            }
+            (NetworkRung::Kernel, Some(_)) => {
+                let (route, congestion) = self.kernel_route(neighbour);
+                data.tune(neighbour.address, route, congestion);
+                None
             }
             _ => {
                 data.pass(neighbour.address);

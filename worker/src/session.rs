@@ -141,6 +141,7 @@ async fn take_part(
         compute,
         network,
         congestion,
+        receivers_hold,
         text,
     } = welcome
     else {
@@ -160,7 +161,7 @@ async fn take_part(
     let (peers, arrivals) = mpsc::channel(EARLY_PEERS);
     let door = Door {
         endpoint: Arc::clone(data),
-        takes_datagrams: network == NetworkRung::Packet,
+        takes_datagrams: matches!(network, NetworkRung::Packet | NetworkRung::Kernel),
     };
     tokio::spawn(accept_peers(door, peers));
     let session = Session {
@@ -169,6 +170,7 @@ async fn take_part(
         links: LinkAccess {
             network,
             congestion,
+            receivers_hold,
             clocks,
         },
         orders: channels.orders,

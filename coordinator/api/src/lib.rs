@@ -25,8 +25,8 @@ pub use message::{
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
-    IterationRecord, NetworkRung, PlacedRegion, ReceiptPhase, ReceiptRecord, Receipts, Record,
-    Verdict,
+    IterationRecord, KernelShaping, NetworkRung, PlacedRegion, ReceiptPhase, ReceiptRecord,
+    Receipts, Record, ShapedBy, Verdict,
 };
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

@@ -43,6 +43,8 @@ pub enum ToWorker {
         network: NetworkRung,
         /// How connections find their sending rate where links take their datagrams.
         congestion: Congestion,
+        /// Whether receivers hold what arrives for the link's delay, since the kernel gives links their rates and cannot delay.
+        receivers_hold: bool,
         /// File or folder of training text; absent for the worker's default.
         text: Option<PathBuf>,
     },

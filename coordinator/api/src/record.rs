@@ -298,6 +298,42 @@ pub struct ReceiptRecord {
     pub reason: Option<String>,
 }
 
+/// Who gives a link of a run one of its qualities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShapedBy {
+    /// The kernel's queueing disciplines.
+    Kernel,
+    /// The receiving worker, which holds messages after their arrival.
+    Receiver,
+    /// Nobody: links lack what the scenario gives them.
+    Nobody,
+    /// Nobody has to: no link of the scenario has it.
+    #[default]
+    NotAsked,
+}
+
+/// What shapes the links of a run on the rung `kernel`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KernelShaping {
+    /// The discipline that gives rates: `tbf` or `htb`.
+    pub qdisc: String,
+    /// Whether the kernel has the discipline `netem`.
+    pub netem: bool,
+    /// Who delays.
+    #[serde(default)]
+    pub delay: ShapedBy,
+    /// Who spreads delays.
+    #[serde(default)]
+    pub jitter: ShapedBy,
+    /// Who loses datagrams.
+    #[serde(default)]
+    pub loss: ShapedBy,
+    /// Whether all namespaces were in a user namespace of the run's own, for lack of root.
+    #[serde(default)]
+    pub user_namespace: bool,
+}
+
 /// One line of a ledger. Readers skip kinds they do not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -369,6 +405,14 @@ pub enum Record {
         why: String,
         /// Why, as data.
         reason: serde_json::Value,
+    },
+    /// Who shapes the links, on a rung where that depends on the machine: before the first worker joins.
+    Network {
+        /// When.
+        at_s: f64,
+        /// Who does what.
+        #[serde(flatten)]
+        shaping: KernelShaping,
     },
     /// A worker process stands for a GPU from now on.
     WorkerJoined {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bace_api::{
-    Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, Record, TransferSummary,
+    Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, KernelShaping, Record,
+    TransferSummary,
 };
 
 use crate::emulation::{EmulationFold, Loopback};
@@ -67,6 +68,7 @@ pub struct Fold {
     /// Capacity of each directed link over time, bit/s.
     pub(crate) capacities: BTreeMap<(String, String), Steps>,
     pub(crate) emulation: EmulationFold,
+    shaping: Option<KernelShaping>,
     workers_lost: Vec<String>,
     /// When the last job to end finished or failed.
     pub(crate) ended_s: Option<f64>,
@@ -96,6 +98,7 @@ impl Fold {
             jobs: Vec::new(),
             by_name: BTreeMap::new(),
             emulation: EmulationFold::default(),
+            shaping: None,
             workers_lost: Vec::new(),
             ended_s: None,
             end: None,
@@ -140,6 +143,7 @@ impl Fold {
                     starts: starts.saturating_add(1),
                 });
             }
+            Record::Network { shaping, .. } => self.shaping = Some(shaping.clone()),
             Record::WorkerLost {
                 at_s,
                 worker,
@@ -261,6 +265,7 @@ impl Fold {
             header: self.header,
             ledger: None,
             jobs,
+            shaping: self.shaping,
             workers_lost: self.workers_lost,
             omissions: Omissions::default(),
         }
@@ -567,6 +572,7 @@ fn time_of(record: &Record) -> f64 {
         | Record::Placed { at_s, .. }
         | Record::Pipeline { at_s, .. }
         | Record::PassedOver { at_s, .. }
+        | Record::Network { at_s, .. }
         | Record::WorkerJoined { at_s, .. }
         | Record::ClockOffset { at_s, .. }
         | Record::WorkerLost { at_s, .. }

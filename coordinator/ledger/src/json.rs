@@ -42,6 +42,7 @@ impl Summary {
             "machine": header.machine,
             "started": header.started,
             "rung": {"clock": header.clock, "compute": header.compute, "network": header.network},
+            "kernel": self.shaping,
             "iteration_model": header.iteration_model,
             "ended": ended,
             "stopped": stopped,

@@ -1,5 +1,7 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
+use bace_api::ShapedBy;
+
 use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::receipt_table::remarks;
 use crate::table::GLUE;
@@ -13,6 +15,7 @@ const MAX_EACH: usize = 20;
 pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(end(summary));
+    notes.extend(lacking(summary));
     limited(
         &mut notes,
         summary
@@ -80,6 +83,21 @@ fn end(summary: &Summary) -> Option<String> {
              killed. The numbers are those up to there."
         )),
     }
+}
+
+/// What the scenario gives its links and nobody emulated.
+fn lacking(summary: &Summary) -> Option<String> {
+    let shaping = summary.shaping.as_ref()?;
+    let lacks = |by| by == ShapedBy::Nobody;
+    let what = match (lacks(shaping.jitter), lacks(shaping.loss)) {
+        (true, true) => "jitter and loss",
+        (true, false) => "jitter",
+        (false, true) => "loss",
+        (false, false) => return None,
+    };
+    Some(format!(
+        "This kernel has no netem: links had no {what}, whatever the scenario gives them."
+    ))
 }
 
 fn status(job: &JobSummary) -> Option<String> {

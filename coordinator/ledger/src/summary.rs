@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bace_api::{Header, PlacedRegion};
+use bace_api::{Header, KernelShaping, PlacedRegion};
 
 use crate::{EmulationSummary, Figure, Omissions};
 
@@ -23,6 +23,8 @@ pub struct Summary {
     pub totals: Totals,
     /// How true the links were.
     pub emulation: EmulationSummary,
+    /// Who shaped the links, where the kernel had a part in it.
+    pub shaping: Option<KernelShaping>,
     /// Workers that went away during the run, a sentence each.
     pub workers_lost: Vec<String>,
     /// How the run ended.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bace_api::{ClockKind, ComputeRung, Header, NetworkRung};
+use bace_api::{ClockKind, ComputeRung, Header, KernelShaping, NetworkRung, ShapedBy};
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
@@ -304,6 +304,9 @@ fn trace(summary: &Summary) -> String {
         ("version", header.version.clone()),
         ("machine", header.machine.clone()),
     ];
+    if let Some(shaping) = &summary.shaping {
+        lines.insert(2, ("links", shaped(shaping)));
+    }
     if let Some(started) = &header.started {
         lines.push(("started", started.clone()));
     }
@@ -314,6 +317,32 @@ fn trace(summary: &Summary) -> String {
         .iter()
         .map(|(name, text)| wrapped(&format!("{name:<10}"), text));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Who shaped the links, in words.
+fn shaped(shaping: &KernelShaping) -> String {
+    let netem = if shaping.netem { "netem" } else { "no netem" };
+    let mut text = format!("kernel with {} and {netem}", shaping.qdisc);
+    let parts = [
+        ("delay", shaping.delay),
+        ("jitter", shaping.jitter),
+        ("loss", shaping.loss),
+    ];
+    for (what, by) in parts {
+        match by {
+            ShapedBy::Kernel | ShapedBy::NotAsked => {}
+            ShapedBy::Receiver => {
+                let _ = write!(text, "; {what} held by receiving workers");
+            }
+            ShapedBy::Nobody => {
+                let _ = write!(text, "; no {what}");
+            }
+        }
+    }
+    if shaping.user_namespace {
+        text.push_str("; in a user namespace");
+    }
+    text
 }
 
 /// One unit and one number of decimals for a column.

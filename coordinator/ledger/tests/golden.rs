@@ -50,6 +50,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::Placed { .. } => "placed",
             Record::PassedOver { .. } => "passed_over",
             Record::Pipeline { .. } => "pipeline",
+            Record::Network { .. } => "network",
             Record::WorkerJoined { .. } => "worker_joined",
             Record::ClockOffset { .. } => "clock_offset",
             Record::WorkerLost { .. } => "worker_lost",

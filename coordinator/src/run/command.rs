@@ -11,10 +11,11 @@ use bace_ledger::{RunFolder, Summary};
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
-use crate::wrong_input::{OrWrongInput, WrongInput};
+use crate::wrong_input::OrWrongInput;
 
 use super::driver::{Driver, DriverPlan, Interrupts};
 use super::fleet::{Door, Fleet, FleetPlan};
+use super::kernel::RunNetwork;
 use super::preflight;
 use super::receipts::ReceiptTaker;
 use super::recorder::Recorder;
@@ -37,6 +38,12 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
     preflight::refuse_what_cannot_run(&args, &loaded.scenario)?;
+    let network = args
+        .network
+        .map_or(loaded.scenario.network.backend, NetworkRung::from);
+    let privilege = (network == NetworkRung::Kernel)
+        .then(|| RunNetwork::prepare(&args))
+        .transpose()?;
     // Workers that people start bring their own device; what is asked of them here is the rung alone.
     let devices = if args.await_workers {
         Vec::new()
@@ -47,20 +54,22 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         || default_rung(&args.device, &devices, &loaded),
         ComputeRung::from,
     );
-    let network = args
-        .network
-        .map_or(loaded.scenario.network.backend, NetworkRung::from);
-    if network == NetworkRung::Kernel {
-        return Err(WrongInput::error(
-            "use this network back end: a run can have `virtual`, `packet` or `none`",
-        ));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the coordinator's runtime")?;
+    // From here on Ctrl-C ends the run in order, so that what is made is taken back.
+    let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let kernel = privilege
+        .map(|privilege| RunNetwork::up(&loaded.scenario, privilege))
+        .transpose()?;
+    let listen = kernel
+        .as_ref()
+        .map_or(args.listen, |kernel| kernel.listen(args.listen));
+    // All sockets and processes of the run belong to its namespaces.
+    let _inside = kernel.as_ref().map(RunNetwork::enter_hub).transpose()?;
     // Before the folder, so that a port that is taken leaves nothing behind.
-    let door = runtime.block_on(async { Door::open(args.listen) })?;
+    let door = runtime.block_on(async { Door::open(listen) })?;
     let dir = args
         .out
         .clone()
@@ -77,6 +86,9 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     });
     let mut recorder = Recorder::new(ledger, &header);
     recorder.add(Record::Header(header))?;
+    if let Some(kernel) = &kernel {
+        recorder.add(kernel.record(&loaded.scenario))?;
+    }
     let plan = FleetPlan {
         scenario: loaded.scenario.clone(),
         dir,
@@ -84,11 +96,11 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         devices,
         compute,
         network,
+        kernel,
         // Workers that people start may stand in another folder.
         text: args.data.map(std::path::absolute).transpose()?,
     };
     let ended = runtime.block_on(async {
-        let mut interrupts = Interrupts::listen()?;
         let mut fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;
         let mut receipts = ReceiptTaker::new(&loaded.scenario, args.receipts.into(), network);
         let proven = receipts.take_before(&mut fleet, &mut recorder, &mut interrupts);

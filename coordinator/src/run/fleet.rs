@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::driver::Interrupts;
 use super::gather::{Gathered, Gathering};
 use super::hosts::{HostIndex, Hosts};
 use super::join::{Joined, admit};
+use super::kernel::RunNetwork;
 use super::process::{self, WorkerProcess};
 use super::recorder::Recorder;
 use super::wire;
@@ -52,6 +53,8 @@ pub struct FleetPlan {
     pub compute: ComputeRung,
     /// Who takes the time of transfers.
     pub network: NetworkRung,
+    /// The namespaces that workers belong in, where the kernel shapes their links.
+    pub kernel: Option<RunNetwork>,
     /// Training text; absent for the workers' default.
     pub text: Option<PathBuf>,
 }
@@ -126,6 +129,7 @@ pub struct Fleet {
     clock_of: BTreeMap<LinkId, u32>,
     /// Rates and delays at which links run now.
     states: BTreeMap<LinkId, (BitRate, Delay)>,
+    kernel: Option<RunNetwork>,
     /// Closing it turns late workers away.
     endpoint: Arc<Endpoint>,
     supervisors: JoinSet<()>,
@@ -185,7 +189,7 @@ impl Fleet {
         };
         let address = endpoint.local_addr()?;
         if plan.await_workers {
-            assembly.write_credentials(&plan.dir, address)?;
+            assembly.write_credentials(&plan, address)?;
         } else {
             assembly.start_processes(&plan, address)?;
         }
@@ -197,10 +201,12 @@ impl Fleet {
             clocks,
             clock_of,
             states: BTreeMap::new(),
+            kernel: plan.kernel,
             endpoint,
             supervisors: JoinSet::new(),
             kill,
         };
+        let receivers_hold = fleet.receivers_hold();
         let welcome = |worker, link_clocks, is_clock_probed| ToWorker::Welcome {
             worker,
             link_clocks,
@@ -208,6 +214,7 @@ impl Fleet {
             compute: plan.compute,
             network: plan.network,
             congestion: plan.scenario.network.congestion,
+            receivers_hold,
             text: plan.text.clone(),
         };
         let deadline = (!plan.await_workers).then(|| Instant::now() + READY_TIMEOUT);
@@ -301,10 +308,19 @@ impl Fleet {
         self.clock_of.get(&link).copied()
     }
 
+    /// Whether receivers hold what arrives for a link's delay, since the kernel shapes links and cannot delay.
+    fn receivers_hold(&self) -> bool {
+        let kernel = self.kernel.as_ref();
+        kernel.is_some_and(|kernel| !kernel.delays())
+    }
+
     /// Gives a link another rate and delay from now on, to each host that sends over it its share; what is under way keeps
     /// those it was sent with.
     pub fn set_link(&mut self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
         self.states.insert(link, (rate, delay));
+        if let Some(kernel) = &mut self.kernel {
+            kernel.change(link, rate, delay)?;
+        }
         for (host, share) in self.hosts.shares(link.from) {
             self.set_link_on(host, link, scaled(rate, share), delay)?;
         }
@@ -437,7 +453,10 @@ impl Assembly {
                     .context("write a worker's credentials")?,
                 log: logs.join(format!("w{}.log", seat.worker)),
             };
+            let inside = plan.kernel.as_ref();
+            let inside = inside.map(|kernel| kernel.enter(seat.region)).transpose()?;
             let (connection_ended, supervisor) = process.start(&self.kill)?;
+            drop(inside);
             self.processes.insert(seat.worker, connection_ended);
             let (events, worker) = (self.events_tx.clone(), seat.worker);
             self.supervisors.spawn(async move {
@@ -450,9 +469,9 @@ impl Assembly {
     }
 
     /// Writes what people need to start the workers, and says how.
-    fn write_credentials(&self, dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
-        let folder = std::path::absolute(dir.join("credentials"))
-            .with_context(|| format!("find {}", dir.display()))?;
+    fn write_credentials(&self, plan: &FleetPlan, address: SocketAddr) -> anyhow::Result<()> {
+        let folder = std::path::absolute(plan.dir.join("credentials"))
+            .with_context(|| format!("find {}", plan.dir.display()))?;
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         // People may bring a program of their own.
         let program = super::preflight::worker_program().map_or_else(
@@ -467,9 +486,11 @@ impl Assembly {
                 &path,
                 &serde_json::to_string(&credentials).context("write credentials")?,
             )?;
+            let kernel = plan.kernel.as_ref();
             writeln!(
                 commands,
-                "  {} --join {address} --region={} --credentials {}",
+                "  {}{} --join {address} --region={} --credentials {}",
+                kernel.map_or_else(String::new, |kernel| kernel.command_prefix(seat.region)),
                 shell_word(&program),
                 shell_word(&seat.region_name),
                 shell_word(&path.display().to_string())

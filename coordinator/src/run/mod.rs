@@ -8,6 +8,7 @@ mod hosts;
 mod in_flight;
 mod jobs;
 mod join;
+mod kernel;
 mod measuring;
 mod preflight;
 mod process;

@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bace_netem::{Congestion, Route};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{AsyncUdpSocket, EndpointConfig, TokioRuntime, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::SocketError;
 use crate::credentials::Credentials;
-use crate::packet::{DatagramCounters, PacketLink, PacketSocket};
+use crate::packet::{DatagramCounters, PacketLink, PacketSocket, Tuning};
 use crate::transport::{self, MAX_DATAGRAM_BYTES, Profile};
 
 /// The application code of an orderly end.
@@ -95,6 +96,17 @@ impl Endpoint {
         self.socket.shape(peer, link)
     }
 
+    /// Tunes connections made from now on with `peer` for links that something beneath this program shapes, the kernel.
+    pub fn tune(&self, peer: SocketAddr, route: Route, congestion: Congestion) {
+        let tuning = Tuning {
+            route,
+            congestion,
+            // tc takes a batch for one packet, and would lose ten datagrams at once.
+            batches: route.there.loss.share == 0.0,
+        };
+        self.socket.tune(peer, tuning);
+    }
+
     /// Lets what this member sends to `peer` pass unshaped, and says so to who waits for
     /// [`PendingPeer::named`].
     pub fn pass(&self, peer: SocketAddr) {
@@ -120,8 +132,9 @@ impl Endpoint {
             reason,
         };
         let mut config = quinn::ClientConfig::new(self.client.clone());
-        let link = self.socket.route(address);
-        let transport = self.profile.transport(address, self.window_bytes, link);
+        let transport = self
+            .profile
+            .transport(&self.socket, address, self.window_bytes);
         config.transport_config(Arc::new(transport));
         let quinn = self
             .quinn
@@ -182,7 +195,8 @@ impl PendingPeer {
         self.incoming.remote_address()
     }
 
-    /// Waits until the endpoint was told what lies between it and this peer, by [`Endpoint::shape`] or [`Endpoint::pass`]:
+    /// Waits until the endpoint was told what lies between it and this peer, by [`Endpoint::shape`], [`Endpoint::tune`] or
+    /// [`Endpoint::pass`]:
     /// nothing of its handshake is answered before, and the connection is tuned for what lies between. Cancel-safe.
     pub async fn named(&self) {
         self.socket.named(self.address()).await;
@@ -197,8 +211,9 @@ impl PendingPeer {
         let address = self.address();
         let failed = |reason: String| SocketError::Accept { address, reason };
         let mut config = self.config;
-        let link = self.socket.route(address);
-        let transport = self.profile.transport(address, self.window_bytes, link);
+        let transport = self
+            .profile
+            .transport(&self.socket, address, self.window_bytes);
         config.transport_config(Arc::new(transport));
         let quinn = self
             .incoming

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bace_netem::{ClockEstimate, Delay, Timing};
+use bace_netem::{ClockEstimate, Timing};
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -70,9 +70,9 @@ pub struct ReceiverConfig {
     pub max_message_bytes: u64,
     /// The link's cell, to count arrivals where all processes see them.
     pub cell: Option<LinkCell>,
-    /// How long after its arrival a message is handed up that no clock has timed: the delay of a link whose rate something
-    /// else gives.
-    pub delay: Delay,
+    /// The cell of a link whose rate something else gives and whose delay nobody: what no clock has timed is handed up
+    /// that long after its arrival.
+    pub hold: Option<LinkCell>,
     /// The peer's clock where it is on another host: what its messages say of times is translated.
     pub peer_clock: Option<PeerClock>,
 }
@@ -82,7 +82,7 @@ impl Default for ReceiverConfig {
         Self {
             max_message_bytes: 1 << 30,
             cell: None,
-            delay: Delay::ZERO,
+            hold: None,
             peer_clock: None,
         }
     }
@@ -272,10 +272,10 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     fn start_reading(&mut self, stream: RecvStream) {
         let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
         let connection = self.connection.clone();
-        let (delay_ns, peer_clock) = (self.config.delay.nanos(), self.config.peer_clock.clone());
+        let (hold, peer_clock) = (self.config.hold.clone(), self.config.peer_clock.clone());
         let place = self.hold.next_place();
         self.reading.spawn(async move {
-            let read = read(connection, stream, decoder, delay_ns, peer_clock).await;
+            let read = read(connection, stream, decoder, hold, peer_clock).await;
             (place, read)
         });
     }
@@ -336,12 +336,12 @@ fn translate(message: &mut Decoded, clock: &ClockEstimate) {
     }
 }
 
-/// Reads one message to the end of its stream; one that no clock has timed is due `delay_ns` later.
+/// Reads one message to the end of its stream; one that no clock has timed is due the delay of `hold` later.
 async fn read(
     connection: Connection,
     mut stream: RecvStream,
     mut decoder: Decoder,
-    delay_ns: u64,
+    hold: Option<LinkCell>,
     peer_clock: Option<PeerClock>,
 ) -> Result<Arrived, SocketError> {
     loop {
@@ -362,7 +362,10 @@ async fn read(
             }
             return Ok(Arrived {
                 due_ns: match decoded.deliver_at_ns {
-                    ON_ARRIVAL_NS => arrived_ns.saturating_add(delay_ns),
+                    ON_ARRIVAL_NS => {
+                        let delay_ns = hold.map_or(0, |link| link.state().delay_ns);
+                        arrived_ns.saturating_add(delay_ns)
+                    }
                     deliver_at_ns => deliver_at_ns,
                 },
                 arrived_ns,

@@ -5,12 +5,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bace_netem::{Congestion, DATAGRAM_BYTES, Route};
+use bace_netem::{Congestion, DATAGRAM_BYTES};
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::SocketError;
+use crate::packet::{PacketSocket, Tuning};
 
 /// Datagram payload on loopback: ten of them make one 64 KiB segmentation-offload batch.
 const LOCAL_MTU: u16 = 6500;
@@ -62,13 +63,12 @@ impl Profile {
         }
     }
 
-    /// Settings towards `peer`; `window_bytes` is what the local sockets can take in. `link` is what shapes the datagrams
-    /// there and back, where something does.
+    /// Settings from `socket` towards `peer`; `window_bytes` is what the local sockets can take in.
     pub(crate) fn transport(
         &self,
+        socket: &PacketSocket,
         peer: SocketAddr,
         window_bytes: u64,
-        link: Option<(Route, Congestion)>,
     ) -> TransportConfig {
         let mut config = TransportConfig::default();
         let idle = IdleTimeout::try_from(self.idle_timeout).unwrap_or(VarInt::MAX.into());
@@ -85,9 +85,9 @@ impl Profile {
                 // before the first is whole only delays both.
                 .send_fairness(false);
         }
-        if let Some((route, congestion)) = link {
-            over_link(&mut config, &route, congestion);
-        } else if self.bulk && peer.ip().to_canonical().is_loopback() {
+        if let Some(tuning) = socket.tuning(peer) {
+            over_link(&mut config, &tuning);
+        } else if self.bulk && socket.is_local(peer) {
             config
                 .initial_mtu(LOCAL_MTU)
                 .mtu_discovery_config(None)
@@ -99,7 +99,12 @@ impl Profile {
 }
 
 /// What QUIC needs to fill a link, and to outlast one that is down.
-fn over_link(config: &mut TransportConfig, route: &Route, congestion: Congestion) {
+fn over_link(config: &mut TransportConfig, tuning: &Tuning) {
+    let Tuning {
+        route,
+        congestion,
+        batches,
+    } = tuning;
     let receive = route.receive_window_bytes().min(u32::MAX.into()) as u32;
     let stream_window = receive.max(STREAM_WINDOW_BYTES);
     let connection_window = receive.max(CONNECTION_WINDOW_BYTES);
@@ -113,6 +118,7 @@ fn over_link(config: &mut TransportConfig, route: &Route, congestion: Congestion
         .stream_receive_window(VarInt::from_u32(stream_window))
         .receive_window(VarInt::from_u32(connection_window))
         .send_window(route.send_window_bytes().max(SEND_WINDOW_BYTES))
+        .enable_segmentation_offload(*batches)
         // A link that is down for an hour is silent for an hour, and its peer lives.
         .max_idle_timeout(None)
         .congestion_controller_factory(match congestion {

@@ -12,4 +12,4 @@ mod socket;
 
 pub use counters::{DatagramCounters, DatagramCounts};
 pub use line::PacketLink;
-pub(crate) use socket::PacketSocket;
+pub(crate) use socket::{PacketSocket, Tuning};

@@ -31,10 +31,23 @@ pub(crate) struct PacketSocket {
     named: watch::Sender<()>,
 }
 
+/// What a connection over emulated links is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    /// The links to the peer and back.
+    pub route: Route,
+    /// How the connection finds its rate.
+    pub congestion: Congestion,
+    /// Whether datagrams may be handed down in batches: not where what lies beneath would lose whole batches.
+    pub batches: bool,
+}
+
 /// What lies between this member and a peer.
 #[derive(Debug, Clone)]
 enum Way {
     Unshaped,
+    /// Something beneath this program shapes it.
+    Tuned(Tuning),
     Shaped(Arc<Line>),
 }
 
@@ -67,6 +80,11 @@ impl PacketSocket {
         self.name(peer, Way::Unshaped);
     }
 
+    /// Sends what goes to `peer` as it is from now on, over links that something beneath this program shapes.
+    pub(crate) fn tune(&self, peer: SocketAddr, tuning: Tuning) {
+        self.name(peer, Way::Tuned(tuning));
+    }
+
     /// Waits until `peer` was given to [`shape`](Self::shape) or [`pass`](Self::pass). Cancel-safe.
     pub(crate) async fn named(&self, peer: SocketAddr) {
         let mut named = self.named.subscribe();
@@ -78,12 +96,24 @@ impl PacketSocket {
         }
     }
 
-    /// The links to `peer` and back, and how connections over them find their rate; `None` where nothing is shaped.
-    pub(crate) fn route(&self, peer: SocketAddr) -> Option<(Route, Congestion)> {
+    /// What connections to `peer` are made for; `None` where nothing is shaped.
+    pub(crate) fn tuning(&self, peer: SocketAddr) -> Option<Tuning> {
         match self.way(peer)? {
-            Way::Shaped(line) => Some((line.route, line.congestion)),
+            Way::Shaped(line) => Some(Tuning {
+                route: line.route,
+                congestion: line.congestion,
+                batches: true,
+            }),
+            Way::Tuned(tuning) => Some(tuning),
             Way::Unshaped => None,
         }
+    }
+
+    /// Whether `peer` is reached without leaving this host: over loopback, or at this socket's own address.
+    pub(crate) fn is_local(&self, peer: SocketAddr) -> bool {
+        let ip = canonical(peer).ip();
+        let own = self.inner.local_addr().map(|own| canonical(own).ip());
+        ip.is_loopback() || own.is_ok_and(|own| own == ip)
     }
 
     fn name(&self, peer: SocketAddr, way: Way) {
@@ -126,7 +156,7 @@ impl AsyncUdpSocket for PacketSocket {
                 line.take(transmit);
                 Ok(())
             }
-            Some(Way::Unshaped) | None => self.inner.try_send(transmit),
+            Some(Way::Unshaped | Way::Tuned(_)) | None => self.inner.try_send(transmit),
         }
     }
 

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bace_netem::{
-    Accounting, LinkId, LinkSpec, NamespaceName, NetworkName, Owner, Place, Qdiscs, RateQdisc,
-    RegionId, TcPlan,
+    Accounting, Congestion, Delay, LinkId, LinkSpec, NamespaceName, NetworkName, Owner, Place,
+    Qdiscs, RateQdisc, RegionId, Route, TcPlan,
 };
 use tokio::sync::mpsc;
 
@@ -20,8 +20,8 @@ use crate::kernel::{
     obtain_privilege, probe, refuse_without_root, remove,
 };
 use crate::{
-    BufferPool, Endpoint, LinkSender, Profile, ReceiverConfig, ReceiverTask, RunAuthority,
-    SenderConfig, Shaper, now_ns,
+    BufferPool, Endpoint, LinkCell, LinkSender, Profile, ReceiverConfig, ReceiverTask,
+    RunAuthority, SenderConfig, Shaper, now_ns,
 };
 
 const EAST: RegionId = RegionId::new(0);
@@ -227,10 +227,12 @@ fn quic_times(network: &KernelNetwork, link: LinkSpec, bytes: usize) -> Vec<f64>
                 let any = SocketAddr::from((address, 0));
                 let endpoint = Endpoint::bind(any, &receiver, Profile::data()).unwrap();
                 told.send(endpoint.local_addr().unwrap()).unwrap();
-                let connection = endpoint.accept().await.unwrap().establish().await.unwrap();
+                let pending = endpoint.accept().await.unwrap();
+                tune(&endpoint, pending.address(), link);
+                let connection = pending.establish().await.unwrap();
                 let (out, mut received) = mpsc::channel(8);
                 let config = ReceiverConfig {
-                    delay: link.delay,
+                    hold: Some(LinkCell::private(&link)),
                     ..ReceiverConfig::default()
                 };
                 let pool = BufferPool::default();
@@ -253,13 +255,15 @@ fn quic_times(network: &KernelNetwork, link: LinkSpec, bytes: usize) -> Vec<f64>
                 let own = SocketAddr::from((own, 0));
                 let endpoint = Endpoint::bind(own, &sender, Profile::data()).unwrap();
                 let to = listening.recv().unwrap();
+                tune(&endpoint, to, link);
                 let connection = endpoint.connect(to, "w1.run.local").await.unwrap();
                 let config = SenderConfig::default();
                 let (queue, _task) =
                     LinkSender::spawn(&connection, Shaper::Below, &link, config).unwrap();
+                let payload = pattern(bytes);
                 let ready_ns = now_ns();
                 for _ in 0..3 {
-                    let mut message = message(pattern(bytes));
+                    let mut message = message(payload.clone());
                     message.ready_ns = ready_ns;
                     queue.send(message).await.unwrap();
                 }
@@ -268,6 +272,13 @@ fn quic_times(network: &KernelNetwork, link: LinkSpec, bytes: usize) -> Vec<f64>
         });
         received.join().unwrap()
     })
+}
+
+/// As a worker does where the kernel cannot delay.
+fn tune(endpoint: &Endpoint, peer: SocketAddr, mut link: LinkSpec) {
+    link.delay = Delay::ZERO;
+    let (there, back) = (link, link);
+    endpoint.tune(peer, Route { there, back }, Congestion::Fixed);
 }
 
 #[test]
