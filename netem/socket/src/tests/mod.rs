@@ -3,6 +3,7 @@
 mod kernel;
 mod links;
 mod members;
+mod model;
 mod packet;
 mod peer_clocks;
 mod receipts;
