@@ -52,13 +52,17 @@ impl DatagramLine {
     }
 
     /// The latest start of a slot for `charged_bytes` more that fit into the queue at `now_ns`: what would have to wait
-    /// longer finds it full. An idle link takes them whatever their size. At rate 0 none ever starts.
+    /// longer finds it full. An idle link takes them whatever their size. At rate 0 none ever starts. Where the link has
+    /// burst credit, its queue is taken to drain at the sustained rate.
     pub fn latest_start_ns(&self, charged_bytes: u64, now_ns: u64, bits_per_second: u64) -> u64 {
         let before = self
             .route
             .queue_bytes(bits_per_second)
             .saturating_sub(charged_bytes);
-        let wait_ns = duration_ns(before, bits_per_second).unwrap_or(0);
+        let drains = self.route.there.burst.map_or(bits_per_second, |burst| {
+            bits_per_second.min(burst.sustained.whole_bps())
+        });
+        let wait_ns = duration_ns(before, drains).unwrap_or(0);
         now_ns.saturating_add(wait_ns)
     }
 

@@ -25,6 +25,8 @@ const CELL_BYTES: u64 = 1024;
 pub(crate) struct CreditGate {
     limiter: RateLimiter<NotKeyed, SharedBucket, AskedTime, NoOpMiddleware<Nanos>>,
     depth: NonZeroU32,
+    period_ns: u64,
+    cell: LinkCell,
 }
 
 impl CreditGate {
@@ -42,6 +44,8 @@ impl CreditGate {
         Some(Self {
             limiter: RateLimiter::new(quota, bucket, AskedTime::default()),
             depth,
+            period_ns,
+            cell: cell.clone(),
         })
     }
 
@@ -57,6 +61,17 @@ impl CreditGate {
             cells -= u64::from(some.get());
         }
         at_ns
+    }
+
+    /// From when there would be credit for `bytes` at `ready_ns`, if nobody else takes it meanwhile; takes nothing.
+    pub fn earliest_ns(&self, bytes: u64, ready_ns: u64) -> u64 {
+        let cells_ns = bytes.div_ceil(CELL_BYTES).saturating_mul(self.period_ns);
+        let depth_ns = u64::from(self.depth.get()).saturating_mul(self.period_ns);
+        let full_at_ns = self.cell.credit_full_at_ns().load(Ordering::Acquire);
+        full_at_ns
+            .saturating_add(cells_ns)
+            .saturating_sub(depth_ns)
+            .max(ready_ns)
     }
 
     fn take_cells(&self, cells: NonZeroU32, mut at_ns: u64) -> u64 {
@@ -149,6 +164,7 @@ mod tests {
         let mut theirs = CreditGate::new(&opened, &spec).unwrap();
         assert_eq!(ours.take(0, 1 << 19, 5_000), 5_000);
         assert_eq!(theirs.take(0, 1 << 19, 5_000), 5_000);
+        assert_eq!(ours.earliest_ns(10 << 10, 5_000), 15_000);
         assert_eq!(ours.take(0, 10 << 10, 5_000), 15_000);
         assert_eq!(theirs.take(0, 1, 5_000), 16_000);
         // The rest of that cell is paid for.

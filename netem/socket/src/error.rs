@@ -124,6 +124,22 @@ pub enum SocketError {
         /// The highest rate allowed with this delay, rounded down to three digits.
         most_mbps: f64,
     },
+    /// A link whose queue and rate x delay hold more bytes of datagrams than an endpoint may.
+    #[error(
+        "carry {rate_mbps} Mbit/s at a round trip of {round_trip_ms} ms datagram by datagram: {:.2} GB could be queued and under way, the limit is {:.2} GB; lower the rate, the delay or `queue_kb`",
+        *.bytes as f64 / BYTES_PER_GB,
+        *.limit as f64 / BYTES_PER_GB
+    )]
+    TooMuchHeld {
+        /// The link's rate.
+        rate_mbps: f64,
+        /// Both delays together.
+        round_trip_ms: f64,
+        /// Bytes that could be held.
+        bytes: u64,
+        /// What is allowed.
+        limit: u64,
+    },
     /// A link of rate 0 where one that carries something is needed.
     #[error("measure a link that is down")]
     LinkDown,

@@ -87,7 +87,7 @@ impl Endpoint {
     /// never named here passes unshaped.
     ///
     /// # Errors
-    /// When the system gives no thread or timer.
+    /// When the link is none that [`PacketLink::admit`] lets pass, or the system gives no thread or timer.
     pub fn shape(
         &self,
         peer: SocketAddr,

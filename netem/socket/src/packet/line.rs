@@ -9,9 +9,11 @@ use bace_netem::{Congestion, DatagramLine, Draws, Route};
 use quinn::udp::{EcnCodepoint, Transmit};
 
 use super::counters::DatagramCounters;
-use super::release::Schedule;
+use super::release::{MAX_HELD_BYTES, Schedule};
+use crate::SocketError;
 use crate::carry::DOWN_POLL_NS;
 use crate::cell::{LinkCell, Unreserved};
+use crate::credit::CreditGate;
 use crate::timer::now_ns;
 
 /// What lies between a member and one peer: the link there and back, and what draws its chances.
@@ -45,6 +47,10 @@ struct State {
     held: VecDeque<(Batch, u64)>,
     /// Charged bytes of `held`; at most the link's queue.
     held_bytes: u64,
+    /// In front of the link's clock, where the link has burst credit.
+    credit: Option<CreditGate>,
+    /// Charged bytes for which credit was taken.
+    credited_bytes: u64,
 }
 
 /// Datagrams that depart and arrive together: all but the last of one size.
@@ -62,8 +68,30 @@ pub(super) struct Batch {
     source: Option<IpAddr>,
 }
 
+impl PacketLink {
+    /// Whether an endpoint can hold what this link keeps in its queue and under way; for all who want to know before there is
+    /// one.
+    ///
+    /// # Errors
+    /// When it is more than 2 GiB.
+    pub fn admit(route: &Route) -> Result<(), SocketError> {
+        let bytes = route.held_bytes();
+        let limit = MAX_HELD_BYTES as u64;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(SocketError::TooMuchHeld {
+            rate_mbps: route.there.rate.bps() / 1e6,
+            round_trip_ms: route.round_trip().seconds() * 1e3,
+            bytes,
+            limit,
+        })
+    }
+}
+
 impl Line {
     pub(super) fn new(link: PacketLink, schedule: Arc<Schedule>) -> Self {
+        let credit = CreditGate::new(&link.cell, &link.route.there);
         Self {
             route: link.route,
             congestion: link.congestion,
@@ -74,6 +102,8 @@ impl Line {
                 arithmetic: DatagramLine::new(link.route, link.draws),
                 held: VecDeque::new(),
                 held_bytes: 0,
+                credit,
+                credited_bytes: 0,
             }),
         }
     }
@@ -147,8 +177,11 @@ impl Line {
     fn queue(self: &Arc<Self>, state: &mut State, batch: Batch, now_ns: u64) {
         let bytes = batch.charged_bytes;
         if state.held.is_empty() {
+            let Some(ready_ns) = self.credited(state, bytes, now_ns) else {
+                return self.counters.dropped(batch.datagrams);
+            };
             let latest = |rate| state.arithmetic.latest_start_ns(bytes, now_ns, rate);
-            match self.cell.reserve_by(bytes, now_ns, latest) {
+            match self.cell.reserve_by(bytes, ready_ns, latest) {
                 Ok(slot) => return self.depart(state, batch, slot.end_ns),
                 Err(Unreserved::Full) => return self.counters.dropped(batch.datagrams),
                 Err(Unreserved::Down) => self.schedule.look_at(now_ns + DOWN_POLL_NS, self),
@@ -161,6 +194,32 @@ impl Line {
         } else {
             self.counters.dropped(batch.datagrams);
         }
+    }
+
+    /// From when `bytes` have burst credit, which is now on a link without; `None` where the queue for it is full, and then
+    /// nothing is taken.
+    fn credited(&self, state: &mut State, bytes: u64, now_ns: u64) -> Option<u64> {
+        let State {
+            credit: Some(credit),
+            arithmetic,
+            credited_bytes,
+            ..
+        } = state
+        else {
+            return Some(now_ns);
+        };
+        let rate = self.cell.state().bits_per_second;
+        let latest_ns = arithmetic.latest_start_ns(bytes, now_ns, rate);
+        let start_ns = self
+            .cell
+            .free_at_ns()
+            .max(credit.earliest_ns(bytes, now_ns));
+        if rate > 0 && start_ns > latest_ns {
+            return None;
+        }
+        let at_ns = credit.take(*credited_bytes, bytes, now_ns);
+        *credited_bytes += bytes;
+        Some(at_ns)
     }
 
     fn depart(&self, state: &mut State, batch: Batch, departed_ns: u64) {

@@ -19,7 +19,7 @@ use crate::timer::{now_ns, set_deadline};
 
 /// Bytes that one endpoint's datagrams may hold until they are due, over all its links; what comes beyond is dropped as by
 /// a full queue. It is the bound of [`SenderConfig`](crate::SenderConfig) too.
-const MAX_HELD_BYTES: usize = 2 << 30;
+pub(super) const MAX_HELD_BYTES: usize = 2 << 30;
 /// Longest wait for the system to take a datagram before the thread looks whether it is still wanted.
 const WRITABLE_POLL: Timespec = Timespec {
     tv_sec: 0,

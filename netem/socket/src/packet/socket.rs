@@ -69,6 +69,7 @@ impl PacketSocket {
         peer: SocketAddr,
         link: PacketLink,
     ) -> Result<DatagramCounters, SocketError> {
+        PacketLink::admit(&link.route)?;
         let line = Arc::new(Line::new(link, self.schedule()?));
         let counters = line.counters.clone();
         self.name(peer, Way::Shaped(line));
