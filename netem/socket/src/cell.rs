@@ -363,6 +363,7 @@ mod tests {
     use std::io::Write;
 
     use bace_netem::{BitRate, Delay};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -541,6 +542,50 @@ mod tests {
             }
             reader.join().unwrap();
         });
+    }
+
+    proptest! {
+        #[test]
+        fn any_sealed_memory_is_refused_or_serves(
+            lines in prop::collection::vec(prop::collection::vec(any::<u64>(), LINE_BYTES / 8), 1..4),
+            genuine: bool,
+            tail in prop_oneof![3 => Just(0usize), 1 => 1usize..LINE_BYTES],
+            bytes: u32,
+            ready_ns: u64,
+        ) {
+            let mut memory = Vec::new();
+            for mut line in lines.clone() {
+                if genuine {
+                    (line[0], line[1]) = (MAGIC, VERSION);
+                }
+                memory.extend(line.iter().flat_map(|word| word.to_le_bytes()));
+            }
+            memory.resize(memory.len() + tail, 0);
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let mut file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+            file.write_all(&memory).unwrap();
+            rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+            let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+            match CellTable::open(&path) {
+                Ok(table) => {
+                    prop_assert!(genuine && tail == 0 && table.links() == lines.len());
+                    let cell = table.cell(lines.len() - 1).unwrap();
+                    let before = cell.free_at_ns();
+                    if let Some(slot) = cell.reserve(bytes.into(), ready_ns) {
+                        prop_assert!(slot.start_ns >= before && slot.end_ns >= slot.start_ns);
+                    }
+                    cell.set(state(1_000, 5), ready_ns);
+                    prop_assert_eq!(cell.state(), state(1_000, 5));
+                    cell.count_arrival(u64::MAX, Some(u64::MAX));
+                    cell.counters();
+                }
+                Err(error) => {
+                    prop_assert!(!genuine || tail > 0);
+                    prop_assert!(error.to_string().starts_with("use the link clocks"), "{error}");
+                }
+            }
+        }
     }
 
     /// Sealed memory with a first line of our choice.

@@ -26,8 +26,22 @@ pub struct MessageWriter {
 pub struct MessageReader {
     stream: RecvStream,
     connection: Connection,
+    unread: Unread,
+}
+
+/// What was read and is not yet taken: whole messages, and the beginning of one.
+#[derive(Debug)]
+struct Unread {
     max_bytes: u32,
-    unread: BytesMut,
+    bytes: BytesMut,
+}
+
+/// A message longer than allowed was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it announced {announced} bytes, the limit is {limit}")]
+struct TooLong {
+    announced: u32,
+    limit: u32,
 }
 
 impl Connection {
@@ -92,8 +106,10 @@ impl Connection {
         let reader = MessageReader {
             stream: recv,
             connection: self.clone(),
-            max_bytes,
-            unread: BytesMut::new(),
+            unread: Unread {
+                max_bytes,
+                bytes: BytesMut::new(),
+            },
         };
         (writer, reader)
     }
@@ -151,13 +167,14 @@ impl MessageReader {
     /// stream ends within a message, or when the connection ends.
     pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, SocketError> {
         loop {
-            if let Some(message) = self.take_whole()? {
+            let whole = self.unread.take_whole();
+            if let Some(message) = whole.map_err(|error| self.connection.stream_failed(&error))? {
                 return Ok(Some(message));
             }
             let chunk = self.stream.read_chunk(READ_BYTES, true).await;
             match chunk.map_err(|error| self.read_failed(&error))? {
-                Some(chunk) => self.unread.extend_from_slice(&chunk.bytes),
-                None if self.unread.is_empty() => return Ok(None),
+                Some(chunk) => self.unread.bytes.extend_from_slice(&chunk.bytes),
+                None if self.unread.bytes.is_empty() => return Ok(None),
                 None => {
                     let reason = "its stream ended within a message";
                     return Err(self.connection.stream_failed(&reason));
@@ -171,29 +188,81 @@ impl MessageReader {
         self.connection.stream_failed(&reason)
     }
 
-    /// A message whose last byte is here.
-    fn take_whole(&mut self) -> Result<Option<Vec<u8>>, SocketError> {
-        let Some(length) = self.unread.first_chunk::<LENGTH_BYTES>() else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes(*length);
-        if length > self.max_bytes {
-            let limit = self.max_bytes;
-            return Err(self.connection.stream_failed(&format_args!(
-                "it announced {length} bytes, the limit is {limit}"
-            )));
-        }
-        if self.unread.len() - LENGTH_BYTES < length as usize {
-            return Ok(None);
-        }
-        self.unread.advance(LENGTH_BYTES);
-        Ok(Some(self.unread.split_to(length as usize).to_vec()))
-    }
-
     fn read_failed(&self, error: &ReadError) -> SocketError {
         match error {
             ReadError::ConnectionLost(error) => self.connection.ended(error),
             other => self.connection.stream_failed(other),
+        }
+    }
+}
+
+impl Unread {
+    /// A message whose last byte is here.
+    fn take_whole(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+        let Some(length) = self.bytes.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let announced = u32::from_le_bytes(*length);
+        let limit = self.max_bytes;
+        if announced > limit {
+            return Err(TooLong { announced, limit });
+        }
+        if self.bytes.len() - LENGTH_BYTES < announced as usize {
+            return Ok(None);
+        }
+        self.bytes.advance(LENGTH_BYTES);
+        Ok(Some(self.bytes.split_to(announced as usize).to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cutting(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..10),
+            pieces in prop::collection::vec(1usize..400, 1..20),
+        ) {
+            let framed: Vec<u8> = messages
+                .iter()
+                .flat_map(|message| [&(message.len() as u32).to_le_bytes()[..], message].concat())
+                .collect();
+            let mut unread = Unread { max_bytes: 300, bytes: BytesMut::new() };
+            let (mut rest, mut taken) = (&framed[..], Vec::new());
+            for piece in pieces.iter().cycle() {
+                while let Some(message) = unread.take_whole().unwrap() {
+                    taken.push(message);
+                }
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at((*piece).min(rest.len()));
+                unread.bytes.extend_from_slice(now);
+                rest = later;
+            }
+            prop_assert_eq!(taken, messages);
+            prop_assert!(unread.bytes.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_messages_a_beginning_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut unread = Unread { max_bytes: 60_000, bytes: BytesMut::from(&bytes[..]) };
+            let mut taken = 0;
+            loop {
+                match unread.take_whole() {
+                    Ok(Some(message)) => taken += LENGTH_BYTES + message.len(),
+                    Ok(None) => break,
+                    Err(TooLong { announced, limit }) => {
+                        prop_assert!(announced > limit);
+                        break;
+                    }
+                }
+            }
+            prop_assert_eq!(taken + unread.bytes.len(), bytes.len());
         }
     }
 }

@@ -161,6 +161,8 @@ fn refused(error: impl fmt::Display) -> SocketError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -196,5 +198,59 @@ mod tests {
         credentials.key_der.truncate(10);
         let error = credentials.server_config().unwrap_err().to_string();
         assert!(error.starts_with("use the run's credentials:"), "{error}");
+    }
+
+    /// What a member reads from a file or a pipe, damaged on its way.
+    #[derive(Debug, Clone)]
+    enum Damage {
+        Overwrite(prop::sample::Index, u8),
+        Number(prop::sample::Index, String),
+        Cut(prop::sample::Index),
+    }
+
+    fn damage() -> impl Strategy<Value = Damage> {
+        let place = any::<prop::sample::Index>();
+        prop_oneof![
+            (place.clone(), any::<u8>()).prop_map(|(at, byte)| Damage::Overwrite(at, byte)),
+            (place.clone(), "-?[0-9]{1,25}").prop_map(|(at, text)| Damage::Number(at, text)),
+            place.prop_map(Damage::Cut),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn damaged_credentials_are_refused(damages in prop::collection::vec(damage(), 1..4)) {
+            static WHOLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let mut json = WHOLE
+                .get_or_init(|| {
+                    let issued = RunAuthority::new().unwrap().issue("w0.run.local").unwrap();
+                    serde_json::to_vec(&issued).unwrap()
+                })
+                .clone();
+            for damage in damages {
+                match damage {
+                    Damage::Overwrite(at, byte) if !json.is_empty() => *at.get_mut(&mut json) = byte,
+                    Damage::Number(at, text) => {
+                        let numbers = json.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
+                        let places: Vec<usize> = numbers.map(|(place, _)| place).collect();
+                        if !places.is_empty() {
+                            let place = *at.get(&places);
+                            json.splice(place..=place, text.bytes());
+                        }
+                    }
+                    Damage::Cut(at) => json.truncate(at.index(json.len() + 1)),
+                    Damage::Overwrite(..) => {}
+                }
+            }
+            // Nothing but an error may come of bytes that are no certificate; what still is one may serve.
+            if let Ok(credentials) = serde_json::from_slice::<Credentials>(&json) {
+                let refused = [credentials.server_config().err(), credentials.client_config().err()];
+                for error in refused.into_iter().flatten() {
+                    prop_assert!(matches!(error, SocketError::Credentials(_)), "{error}");
+                }
+            }
+        }
     }
 }

@@ -347,6 +347,44 @@ mod tests {
             prop_assert_eq!(decoded.deliver_at_ns, 10 + last_chunk as u64);
         }
 
+        /// Lengths that lie, chunks that are missing, doubled or too many, and ends anywhere.
+        #[test]
+        fn what_is_told_apart_from_a_message_is_none(
+            header_bytes in 0usize..20,
+            announced_header in prop_oneof![3 => Just(None), 1 => any::<u32>().prop_map(Some)],
+            announced_payload in prop_oneof![4 => 0u64..300, 1 => any::<u64>()],
+            chunks in prop::collection::vec((prop_oneof![6 => 0u32..100, 1 => any::<u32>()], 0usize..100), 0..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut stream = encode_head(&vec![7; header_bytes], announced_payload, 5);
+            if let Some(announced) = announced_header {
+                stream[..4].copy_from_slice(&announced.to_le_bytes());
+            }
+            let mut sent = 0;
+            for &(announced, follow) in &chunks {
+                put_chunk_frame(&mut stream, announced, 10);
+                // Honest chunks are common.
+                let follow = if follow < 80 { announced.min(1_000) as usize } else { follow };
+                stream.put_slice(&vec![1; follow]);
+                sent += follow as u64;
+            }
+            let whole = stream.len();
+            let end = cut.map_or(whole, |cut| cut.index(whole + 1));
+            match decode(&[&stream[..end / 2], &stream[end / 2..end]], 256) {
+                Ok(decoded) => {
+                    prop_assert!(decoded.payload.len() <= 256 && decoded.header.len() <= MAX_HEADER_BYTES);
+                    if announced_header.is_none() {
+                        prop_assert_eq!(decoded.payload.len() as u64, announced_payload);
+                        prop_assert!(sent >= announced_payload);
+                        prop_assert_eq!(decoded.header.len(), header_bytes);
+                    }
+                }
+                Err(FrameError::PayloadTooLong { announced, limit }) => prop_assert!(announced > limit),
+                Err(FrameError::ChunkTooLong { chunk, left }) => prop_assert!(u64::from(chunk) > left),
+                Err(_) => {}
+            }
+        }
+
         #[test]
         fn garbage_is_an_error_and_never_a_panic(
             mut bytes in prop::collection::vec(any::<u8>(), 0..400),
