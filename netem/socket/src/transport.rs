@@ -13,8 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::SocketError;
 use crate::packet::{PacketSocket, Tuning};
 
-/// Datagram payload on loopback: ten of them make one 64 KiB segmentation-offload batch.
-const LOCAL_MTU: u16 = 6500;
+/// Datagram payload on loopback: two of them make one batch of segmentation offload. Each packet costs the same whatever it
+/// holds, so that smaller ones take a quarter more processor time a byte (6500 bytes) or twice as much (1452).
+const LOCAL_MTU: u16 = 32_700;
 /// Datagram payload on an emulated link: what Ethernet's frames carry.
 const LINK_MTU: u16 = DATAGRAM_BYTES as u16;
 /// What a datagram may hold at most; announced to the peer, which would else stop at 1472.

@@ -18,6 +18,9 @@ use super::line::{Line, PacketLink};
 use super::release::{Releaser, Schedule};
 use crate::SocketError;
 
+/// What one UDP datagram holds at most over IPv4, and all of those that one system call sends.
+const MAX_UDP_PAYLOAD: usize = 65_507;
+
 /// A UDP socket that shapes what it sends to the peers that lie behind a link. What it sends to all others, and all that it
 /// receives, passes as it is.
 pub(crate) struct PacketSocket {
@@ -145,6 +148,26 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+impl PacketSocket {
+    /// Sends datagrams as they are. Together they may be more than one system call takes: the rest is sent by further ones. If
+    /// the system has no room for one of those, quinn sends all of them again, and its peer drops what it has already.
+    fn pass_on(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let Some(size) = transmit.segment_size else {
+            return self.inner.try_send(transmit);
+        };
+        let most = (MAX_UDP_PAYLOAD / size).max(1) * size;
+        transmit.contents.chunks(most).try_for_each(|contents| {
+            self.inner.try_send(&Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents,
+                segment_size: (contents.len() > size).then_some(size),
+                src_ip: transmit.src_ip,
+            })
+        })
+    }
+}
+
 impl AsyncUdpSocket for PacketSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         // Only what passes unshaped is ever refused for now; the rest is queued or dropped.
@@ -157,7 +180,7 @@ impl AsyncUdpSocket for PacketSocket {
                 line.take(transmit);
                 Ok(())
             }
-            Some(Way::Unshaped | Way::Tuned(_)) | None => self.inner.try_send(transmit),
+            Some(Way::Unshaped | Way::Tuned(_)) | None => self.pass_on(transmit),
         }
     }
 
