@@ -1,5 +1,10 @@
 //! `bace scenario` and `bace policies`.
 
+use std::collections::BTreeMap;
+
+use bace_engine::Scenario;
+use bace_netem::{Accounting, Delay, Jitter, LinkId, LinkSpec, LossModel, RegionId, Sharing};
+
 use crate::cli::ScenarioCommand;
 use crate::generate;
 use crate::output::say;
@@ -40,6 +45,9 @@ pub fn scenario(command: &ScenarioCommand) -> anyhow::Result<bool> {
                 scenario.links.len(),
                 scenario.jobs.len()
             );
+            for line in rough_links(scenario) {
+                say!("  {line}");
+            }
         }
     }
     Ok(true)
@@ -51,6 +59,72 @@ pub fn policies() -> bool {
         say!("{:<14} {}", policy.name, policy.summary);
     }
     true
+}
+
+/// A line for each directed link that is more than a rate and a delay, or does not stay as it is.
+fn rough_links(scenario: &Scenario) -> Vec<String> {
+    let mut changes: BTreeMap<LinkId, Vec<f64>> = BTreeMap::new();
+    for change in &scenario.link_changes {
+        changes.entry(change.link).or_default().push(change.at_s);
+    }
+    let name = |region: RegionId| &scenario.regions[region.index()].name;
+    let lines = scenario.links.iter().filter_map(|(link, spec)| {
+        let mut parts = impairments(spec);
+        match changes.get(link).map(Vec::as_slice) {
+            None | Some([]) => {}
+            Some([at_s]) => parts.push(format!("changes at {at_s} s")),
+            Some([first_s, .., last_s]) => parts.push(format!(
+                "changes {} times from {first_s} s to {last_s} s",
+                changes[link].len()
+            )),
+        }
+        (!parts.is_empty()).then(|| {
+            format!(
+                "{} → {}: {} Mbit/s, {} ms; {}",
+                name(link.from),
+                name(link.to),
+                plain(spec.rate.bps() / 1e6),
+                plain(spec.delay.seconds() * 1e3),
+                parts.join("; ")
+            )
+        })
+    });
+    lines.collect()
+}
+
+/// What a link does besides its rate and delay, in words.
+fn impairments(spec: &LinkSpec) -> Vec<String> {
+    let ms = |delay: Delay| plain(delay.seconds() * 1e3);
+    let jitter = match spec.jitter {
+        Jitter::None => None,
+        Jitter::Uniform(most) => Some(format!("jitter uniform up to {} ms", ms(most))),
+        Jitter::Normal(deviation) => Some(format!("jitter normal of {} ms", ms(deviation))),
+    };
+    let model = match spec.loss.model {
+        LossModel::Goodput => "goodput",
+        LossModel::Mathis => "mathis",
+    };
+    let loss = (spec.loss.share > 0.0).then(|| format!("loss {} ({model})", spec.loss.share));
+    let accounting = match spec.accounting {
+        Accounting::Payload => None,
+        Accounting::Ip => Some("counts IP packets".to_owned()),
+        Accounting::Ethernet => Some("counts Ethernet frames".to_owned()),
+    };
+    let sharing = (spec.sharing == Sharing::PerFlow).then(|| "shared by flow".to_owned());
+    let burst = spec.burst.map(|burst| {
+        let (mb, mbps) = (burst.bytes as f64 / 1e6, burst.sustained.bps() / 1e6);
+        format!("{} MB of credit, then {} Mbit/s", plain(mb), plain(mbps))
+    });
+    let queue = spec
+        .queue_bytes
+        .map(|bytes| format!("queue of {} kB", plain(bytes as f64 / 1e3)));
+    let parts = [jitter, loss, accounting, sharing, burst, queue];
+    parts.into_iter().flatten().collect()
+}
+
+/// A number without the noise of its conversion.
+fn plain(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 /// A scenario's first comment line says what it is.

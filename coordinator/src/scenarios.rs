@@ -17,6 +17,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "three-regions",
         include_str!("../scenarios/three-regions.toml"),
     ),
+    ("rough-links", include_str!("../scenarios/rough-links.toml")),
     ("paper", include_str!("../scenarios/paper.toml")),
 ];
 

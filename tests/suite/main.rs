@@ -6,6 +6,7 @@ mod commands;
 mod harness;
 mod joining;
 mod parity;
+mod rough;
 mod runs;
 mod scripts;
 mod walls;

@@ -6,8 +6,9 @@
 use bace_engine::{Scenario, ScenarioError};
 use proptest::prelude::*;
 
-const WHOLE: [&str; 2] = [
+const WHOLE: [&str; 3] = [
     include_str!("../../scenarios/three-regions.toml"),
+    include_str!("../../scenarios/rough-links.toml"),
     include_str!("../../../tests/scenarios/two-regions.toml"),
 ];
 

@@ -137,11 +137,15 @@ impl Flow {
         }
     }
 
-    /// What the link gives from now on. What is behind overtakes nothing.
+    /// What the link gives from now on.
     pub fn set_link(&mut self, now_s: f64, spec: &LinkSpec) {
         self.settle(now_s);
-        if !self.is_idle() {
-            // Part of the oldest tensor may have left.
+        // What is behind the part of a tensor that has left does not overtake it.
+        if self
+            .left_bits
+            .iter()
+            .any(|&left_bits| left_bits < self.bits)
+        {
             self.latest_s = self.latest_s.max(now_s + self.spec.delay.seconds());
         }
         self.spec = *spec;
