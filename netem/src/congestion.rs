@@ -37,6 +37,16 @@ pub struct Route {
 }
 
 impl Route {
+    /// The route as it is where something behind it adds the delays: no bytes are under way, and windows are as short as
+    /// those of the shortest round trip, so that several fit into one queue.
+    pub fn without_delay(mut self) -> Self {
+        for link in [&mut self.there, &mut self.back] {
+            link.delay = Delay::ZERO;
+            link.queue_bytes = Some(0);
+        }
+        self
+    }
+
     /// Both delays, s; never less than a host itself takes.
     pub fn round_trip(&self) -> Delay {
         let seconds = self.there.delay.seconds() + self.back.delay.seconds();

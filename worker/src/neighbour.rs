@@ -1,7 +1,7 @@
 //! A neighbouring stage as the compute thread sees it: send and receive, both blocking.
 
 use bace_api::{CodecError, DatagramSummary, NetworkRung, Prepare, TensorId, TransferSummary};
-use bace_netem::{ClockEstimate, Congestion, Delay, FlowKey, Route, Shaping};
+use bace_netem::{ClockEstimate, Congestion, FlowKey, Route, Shaping};
 use bace_socket::{
     BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
     OutgoingMessage, PacketLink, PeerClock, Received, ReceivedMessage, ReceiverConfig,
@@ -154,16 +154,16 @@ impl LinkAccess {
 
     /// The links there and back as the kernel has them, and how a connection over them finds its rate.
     fn kernel_route(&self, neighbour: &bace_api::Neighbour) -> (Route, Congestion) {
-        let mut route = Route {
+        let route = Route {
             there: neighbour.link,
             back: neighbour.back,
         };
-        if !self.receivers_hold {
-            return (route, self.congestion);
+        if self.receivers_hold {
+            // Without the link's delay a search for the rate is not the one that the link would see.
+            (route.without_delay(), Congestion::Fixed)
+        } else {
+            (route, self.congestion)
         }
-        (route.there.delay, route.back.delay) = (Delay::ZERO, Delay::ZERO);
-        // Without the link's delay a search for the rate is not the one that the link would see, and never quite finds it.
-        (route, Congestion::Fixed)
     }
 
     /// The clock `index` of a link from or to `neighbour`.

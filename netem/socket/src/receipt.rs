@@ -237,17 +237,20 @@ pub fn together(
     let from_ns = timings[0][0].delivered_ns.max(timings[1][0].delivered_ns);
     let to_ns = last_ns[0].min(last_ns[1]);
     let own = |i: usize| seconds_between(timings[i][0].delivered_ns, last_ns[i]);
-    if seconds_between(from_ns, to_ns) < OVERLAP * own(0).min(own(1)) {
+    let are_together = seconds_between(from_ns, to_ns) >= OVERLAP * own(0).min(own(1));
+    // In one queue of datagrams the first flow may leave no room to the second, and nobody promises otherwise.
+    if !are_together && promise.shaping != Shaping::Datagrams {
         return Err(ReceiptError::NotTogether);
     }
     if busy_s <= 0.0 {
         return Err(ReceiptError::NoTime(bytes));
     }
-    let got = timings.map(|timings| delivered(timings, to_ns) - delivered(timings, from_ns));
-    Ok(vec![
-        promise.shared_rate(bytes, BitRate::carrying(bytes, busy_s)),
-        promise.fairness(jain_index(&got)),
-    ])
+    let mut findings = vec![promise.shared_rate(bytes, BitRate::carrying(bytes, busy_s))];
+    if are_together {
+        let got = timings.map(|timings| delivered(timings, to_ns) - delivered(timings, from_ns));
+        findings.push(promise.fairness(jain_index(&got)));
+    }
+    Ok(findings)
 }
 
 /// The median over all pairs of deliveries of the rate between them (Theil and Sen): one late message does not bend it.

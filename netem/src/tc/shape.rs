@@ -16,6 +16,8 @@ const LARGEST_FRAME_BYTES: f64 = 1514.0;
 const BURST_S: f64 = 0.5e-3;
 /// Frames that a bucket holds at least; what is larger is cut into frames.
 const LEAST_BURST_FRAMES: f64 = 2.0;
+/// Flows at once whose windows the queue of a link holds that the kernel cannot delay.
+const FLOWS: f64 = 4.0;
 /// netem's own default, in frames.
 const LEAST_NETEM_FRAMES: f64 = 1000.0;
 /// The least rate that tc takes: it counts bytes.
@@ -84,7 +86,7 @@ impl End<'_> {
         let mut commands = Vec::new();
         match qdiscs.rate {
             RateQdisc::Tbf => {
-                let words = buckets.tbf(queue_bytes(route));
+                let words = buckets.tbf(queue_bytes(route, qdiscs));
                 commands.push(format!("qdisc replace dev {device} root handle 1: {words}"));
             }
             RateQdisc::Htb => {
@@ -101,9 +103,9 @@ impl End<'_> {
             }
         }
         let leaf = if qdiscs.netem {
-            netem(route)
+            netem(route, qdiscs)
         } else {
-            format!("bfifo limit {}", queue_bytes(route))
+            format!("bfifo limit {}", queue_bytes(route, qdiscs))
         };
         commands.push(format!(
             "qdisc replace dev {device} parent 1:1 handle 10: {leaf}"
@@ -175,12 +177,19 @@ fn burst_bytes(spec: &LinkSpec) -> u64 {
 }
 
 /// What waits for the link, in the bytes of its frames.
-fn queue_bytes(route: &Route) -> u64 {
-    route.queue_bytes(frame_bps(route.there.rate, route.there.accounting))
+fn queue_bytes(route: &Route, qdiscs: Qdiscs) -> u64 {
+    let there = &route.there;
+    let queue = route.queue_bytes(frame_bps(there.rate, there.accounting));
+    if qdiscs.netem || there.queue_bytes.is_some() {
+        return queue;
+    }
+    // Nothing is under way: the queue has to hold the windows of all flows.
+    let window = route.without_delay().fixed_window_bytes() as f64;
+    queue.max((FLOWS * window * frame_bytes() / SEGMENT_BYTES as f64).ceil() as u64)
 }
 
 /// netem counts what it delays and what waits for the rate together, in frames.
-fn netem(route: &Route) -> String {
+fn netem(route: &Route, qdiscs: Qdiscs) -> String {
     let spec = &route.there;
     let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
     let (delay_s, spread) = match spec.jitter {
@@ -197,7 +206,7 @@ fn netem(route: &Route) -> String {
         ),
     };
     let delay_s = spec.delay.seconds() + delay_s;
-    let bytes = bytes_per_s * delay_s + queue_bytes(route) as f64;
+    let bytes = bytes_per_s * delay_s + queue_bytes(route, qdiscs) as f64;
     let frames = (bytes / frame_bytes()).max(LEAST_NETEM_FRAMES).ceil() as u64;
     let mut words = format!("netem limit {frames} delay {}", micros(delay_s));
     if let Some((spread_s, distribution)) = spread {

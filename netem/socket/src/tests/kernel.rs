@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bace_netem::{
-    Accounting, Congestion, Delay, LinkId, LinkSpec, NamespaceName, NetworkName, Owner, Place,
-    Qdiscs, RateQdisc, RegionId, Route, TcPlan,
+    Accounting, Congestion, LinkId, LinkSpec, NamespaceName, NetworkName, Owner, Place, Qdiscs,
+    RateQdisc, RegionId, Route, TcPlan,
 };
 use tokio::sync::mpsc;
 
@@ -275,10 +275,10 @@ fn quic_times(network: &KernelNetwork, link: LinkSpec, bytes: usize) -> Vec<f64>
 }
 
 /// As a worker does where the kernel cannot delay.
-fn tune(endpoint: &Endpoint, peer: SocketAddr, mut link: LinkSpec) {
-    link.delay = Delay::ZERO;
+fn tune(endpoint: &Endpoint, peer: SocketAddr, link: LinkSpec) {
     let (there, back) = (link, link);
-    endpoint.tune(peer, Route { there, back }, Congestion::Fixed);
+    let route = Route { there, back }.without_delay();
+    endpoint.tune(peer, route, Congestion::Fixed);
 }
 
 #[test]
