@@ -40,3 +40,17 @@ target_folder() {
     (cd "$root" && cargo metadata --no-deps --format-version 1) |
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p' || fail "cargo cannot read $root/Cargo.toml"
 }
+
+# netem up|down [SCENARIO]: the same of bace, as it was built; as root nothing is built, since the files would be root's.
+netem() {
+    local what=$1 kind bace target=${CARGO_TARGET_DIR:-$root/target}
+    case ${2-} in
+        -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    esac
+    [ $# -le 2 ] || fail "takes one scenario at most"
+    for kind in release debug; do
+        bace=$target/$kind/bace
+        [ ! -x "$bace" ] || exec "$bace" netem "$what" "${2:-three-regions}"
+    done
+    fail "no bace in $target; build it (cargo build --release -p coordinator), or name the folder with CARGO_TARGET_DIR"
+}

@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod harness;
 mod joining;
+mod kernel;
 mod parity;
 mod rough;
 mod runs;

@@ -13,13 +13,17 @@ const TOOLS: [&str; 13] = [
 /// A machine with a `PATH` of its own.
 struct Machine {
     bin: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Machine {
     /// One on which `cargo` would start to build.
     fn complete() -> Self {
         let bin = tempfile::tempdir().expect("a temporary folder");
-        let machine = Self { bin };
+        let machine = Self {
+            bin,
+            environment: Vec::new(),
+        };
         for tool in TOOLS {
             let real = ["/usr/bin", "/bin"]
                 .map(|folder| Path::new(folder).join(tool))
@@ -61,14 +65,28 @@ impl Machine {
         )
     }
 
-    /// What a script says before it ends with status 1: one line.
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What a script says before it ends with status 1: one line, its own.
     fn complaint(&self, script: &str) -> String {
+        let stderr = self.said(script, &[]);
+        assert!(stderr.starts_with(&format!("{script}: ")), "{stderr}");
+        stderr
+    }
+
+    /// What is said before a script ends with status 1: one line.
+    fn said(&self, script: &str, arguments: &[&str]) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../scripts")
             .join(script);
         let output = Command::new("/bin/bash")
             .arg(path)
+            .args(arguments)
             .env_clear()
+            .envs(self.environment.iter().cloned())
             .env("PATH", self.bin.path())
             .current_dir("/")
             .output()
@@ -76,7 +94,6 @@ impl Machine {
         let stderr = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert!(stderr.starts_with(&format!("{script}: ")), "{stderr}");
         stderr
     }
 }
@@ -123,4 +140,27 @@ fn other_systems_are_told() {
 fn a_full_disk_is_told_before_anything_is_built() {
     let full = "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 8 70000 99%% /\\n'";
     both_say(&Machine::complete().with("df", full), "70 MB are free");
+}
+
+#[test]
+fn networks_are_put_up_and_taken_down_by_the_program_that_was_built() {
+    let machine = Machine::complete();
+    for script in ["netem-up", "netem-down"] {
+        let unbuilt = Machine::complete().env("CARGO_TARGET_DIR", "/nonexistent");
+        let complaint = unbuilt.complaint(script);
+        assert!(
+            complaint.contains("no bace in /nonexistent; build it"),
+            "{complaint}"
+        );
+    }
+    let target = machine.path("target");
+    fs::create_dir_all(target.join("debug")).expect("a folder");
+    let built = machine
+        .with("target/debug/bace", "echo \"$@\" >&2; exit 1")
+        .env("CARGO_TARGET_DIR", &target.display().to_string());
+    let told = built.said("netem-down", &["my.toml"]);
+    assert_eq!(told, "netem down my.toml\n");
+    assert_eq!(built.said("netem-up", &[]), "netem up three-regions\n");
+    let complaint = built.said("netem-up", &["a", "b"]);
+    assert_eq!(complaint, "netem-up: takes one scenario at most\n");
 }
