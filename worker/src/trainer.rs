@@ -176,7 +176,7 @@ impl StageOrderRun<'_> {
         }
         let stage = StageRun::begin(&self.prepare, &mut *compute, self.neighbours, release)?;
         let finished = stage.train(|report| tell(FromWorker::Iteration(report)).is_ok())?;
-        tell(FromWorker::Finished(finished))?;
+        tell(FromWorker::Finished(Box::new(finished)))?;
         // Until then a neighbour may still need what this stage has sent.
         let _ = release.recv();
         Ok(compute.weights())

@@ -227,7 +227,7 @@ pub enum FromWorker {
     /// A stage has ended an iteration.
     Iteration(IterationReport),
     /// A stage has ended its last step.
-    Finished(StageFinished),
+    Finished(Box<StageFinished>),
     /// The worker holds nothing of the job any more and can be given another stage.
     Released {
         /// The job.

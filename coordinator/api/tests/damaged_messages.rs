@@ -220,7 +220,7 @@ fn from_worker() -> Vec<FromWorker> {
             overruns: 1,
             worst_overrun_s: 0.1,
         }),
-        FromWorker::Finished(StageFinished {
+        FromWorker::Finished(Box::new(StageFinished {
             job: JobId(1),
             attempt: Attempt(0),
             stage: StageIndex(0),
@@ -233,7 +233,7 @@ fn from_worker() -> Vec<FromWorker> {
                 ..DatagramSummary::default()
             }),
             next_clock: None,
-        }),
+        })),
         FromWorker::Released {
             job: JobId(1),
             attempt: Attempt(0),

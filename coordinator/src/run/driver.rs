@@ -454,7 +454,7 @@ impl<'a> Driver<'a> {
                 self.prepared(job, stage, parameters)
             }
             FromWorker::Iteration(report) => self.iteration(worker, &report),
-            FromWorker::Finished(finished) => self.stage_finished(finished),
+            FromWorker::Finished(finished) => self.stage_finished(*finished),
             FromWorker::Failed { job, reason, .. } => self.failed(job, reason),
             FromWorker::Released { job, weights, .. } => {
                 self.duties[worker.index()] = Duty::Idle;

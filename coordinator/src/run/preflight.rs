@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use bace_api::NetworkRung;
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
-use bace_socket::SenderConfig;
+use bace_netem::{LinkId, LinkSpec, Route};
+use bace_socket::{PacketLink, SenderConfig, SocketError};
 use serde_json::Value;
 
 use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
@@ -38,6 +40,10 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
         )));
     }
     refuse_links_that_cannot_be_carried(scenario)?;
+    let network = args.network.map(NetworkRung::from);
+    if network.unwrap_or(scenario.network.backend) == NetworkRung::Packet {
+        refuse_links_whose_datagrams_cannot_be_held(scenario)?;
+    }
     refuse_more_than_memory_holds(scenario, machine::memory_bytes())?;
     if args.compute == Some(ComputeChoice::Modelled) {
         return Ok(());
@@ -83,25 +89,42 @@ fn refuse_links_that_cannot_be_carried(scenario: &Scenario) -> anyhow::Result<()
             ))
         })?;
     }
+    for (link, spec) in links_at_any_time(scenario) {
+        sender
+            .admit(&spec)
+            .map_err(|error| refused_link(scenario, link, &error))?;
+    }
+    Ok(())
+}
+
+/// Refuses links whose queue and rate x delay no worker can hold datagram by datagram.
+fn refuse_links_whose_datagrams_cannot_be_held(scenario: &Scenario) -> anyhow::Result<()> {
+    for (link, there) in links_at_any_time(scenario) {
+        let back = scenario.links.get(&link.reversed());
+        let back = back.copied().unwrap_or(there);
+        PacketLink::admit(&Route { there, back })
+            .map_err(|error| refused_link(scenario, link, &error))?;
+    }
+    Ok(())
+}
+
+/// The links on which a job's tensors could travel, as they are given and as they change.
+fn links_at_any_time(scenario: &Scenario) -> impl Iterator<Item = (LinkId, LinkSpec)> {
     let changed = scenario.link_changes.iter().map(|change| {
         let mut spec = scenario.links[&change.link];
         (spec.rate, spec.delay) = (change.rate, change.delay);
         (change.link, spec)
     });
     let given = scenario.links.iter().map(|(&link, &spec)| (link, spec));
-    for (link, spec) in given.chain(changed) {
-        let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()]);
-        if from.gpus == 0 || to.gpus == 0 {
-            continue;
-        }
-        sender.admit(&spec).map_err(|error| {
-            WrongInput::error(format!(
-                "use the link from `{}` to `{}`: {error}",
-                from.name, to.name
-            ))
-        })?;
-    }
-    Ok(())
+    given.chain(changed).filter(|(link, _)| {
+        let mut ends = [link.from, link.to].into_iter();
+        ends.all(|region| scenario.regions[region.index()].gpus > 0)
+    })
+}
+
+fn refused_link(scenario: &Scenario, link: LinkId, error: &SocketError) -> anyhow::Error {
+    let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()].name);
+    WrongInput::error(format!("use the link from `{from}` to `{to}`: {error}"))
 }
 
 /// How many workers a scenario needs.

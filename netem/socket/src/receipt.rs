@@ -4,7 +4,8 @@
 //! message came, and [`alone`] and [`together`] hold that against what the link promises.
 
 use bace_netem::{
-    BitRate, Finding, LinkSpec, Promise, Shaping, Timing, chunk_bytes, jain_index, seconds_between,
+    BitRate, Delay, Finding, LinkSpec, Promise, Shaping, Timing, chunk_bytes, jain_index,
+    seconds_between,
 };
 use bytes::Bytes;
 
@@ -200,13 +201,17 @@ pub fn alone(
             promise.spec.ideal_seconds(1) - promise.spec.delay.seconds()
         }
     };
-    let deliveries: Vec<u64> = script
+    let back_to_back: Vec<Timing> = script
         .of_part(Part::BackToBack)
-        .map(|place| timings[place].delivered_ns)
+        .map(|place| timings[place])
         .collect();
-    let followed = bytes * (deliveries.len() as u64 - 1);
+    let followed = bytes * (back_to_back.len() as u64 - 1);
+    let rate = match promise.shaping {
+        Shaping::Datagrams => rate_of_all(bytes, &back_to_back, promise.spec.delay)?,
+        Shaping::Clocked | Shaping::Nothing => rate(bytes, &back_to_back)?,
+    };
     Ok(vec![
-        promise.rate(bytes, followed, rate(bytes, &deliveries)?),
+        promise.rate(bytes, followed, rate),
         promise.completion(bytes, median(transits(Part::Isolated).collect())),
         promise.delay(median(transits(Part::Tiny).collect()) - byte_s),
     ])
@@ -254,11 +259,12 @@ pub fn together(
 }
 
 /// The median over all pairs of deliveries of the rate between them (Theil and Sen): one late message does not bend it.
-fn rate(bytes: u64, deliveries: &[u64]) -> Result<BitRate, ReceiptError> {
+fn rate(bytes: u64, timings: &[Timing]) -> Result<BitRate, ReceiptError> {
     let mut seconds = Vec::new();
-    for (place, &from_ns) in deliveries.iter().enumerate() {
-        for (messages, &to_ns) in (1u32..).zip(&deliveries[place + 1..]) {
-            seconds.push(seconds_between(from_ns, to_ns) / f64::from(messages));
+    for (place, from) in timings.iter().enumerate() {
+        for (messages, to) in (1u32..).zip(&timings[place + 1..]) {
+            let between_s = seconds_between(from.delivered_ns, to.delivered_ns);
+            seconds.push(between_s / f64::from(messages));
         }
     }
     let seconds = median(seconds);
@@ -266,6 +272,20 @@ fn rate(bytes: u64, deliveries: &[u64]) -> Result<BitRate, ReceiptError> {
         return Err(ReceiptError::NoTime(bytes));
     }
     Ok(BitRate::carrying(bytes, seconds))
+}
+
+/// The rate from the first message's beginning to the last one's delivery, where datagrams are lost: a message that lacks
+/// one holds up those behind it, which then come all at once.
+fn rate_of_all(bytes: u64, timings: &[Timing], delay: Delay) -> Result<BitRate, ReceiptError> {
+    let (Some(first), Some(last)) = (timings.first(), timings.last()) else {
+        return Err(ReceiptError::NoTime(bytes));
+    };
+    let bytes = bytes * timings.len() as u64;
+    let busy_s = seconds_between(first.ready_ns, last.delivered_ns) - delay.seconds();
+    if busy_s <= 0.0 {
+        return Err(ReceiptError::NoTime(bytes));
+    }
+    Ok(BitRate::carrying(bytes, busy_s))
 }
 
 /// Messages of which the receiver had the last byte by `at_ns`, those under way in part.

@@ -62,6 +62,24 @@ fn carried(scripts: &[&Script], link: &LinkSpec) -> Vec<Vec<Timing>> {
 }
 
 #[test]
+fn a_message_that_holds_up_those_behind_it_makes_no_link_faster() {
+    let spec = spec(100.0, 20.0);
+    let script = Script::alone(&spec, Shaping::Datagrams);
+    let mut timings = carried(&[&script], &spec).remove(0);
+    let last_ns = timings[timings.len() - 1].delivered_ns;
+    for place in script.of_part(Part::BackToBack) {
+        timings[place].delivered_ns = last_ns;
+    }
+    let promise = Promise {
+        shaping: Shaping::Datagrams,
+        ..promise(&spec)
+    };
+    let rate = alone(&script, &promise, &timings).unwrap()[0];
+    assert_eq!(rate.quantity, Quantity::Rate);
+    assert!((rate.measured / 100e6 - 1.0).abs() < 1e-3, "{rate:?}");
+}
+
+#[test]
 fn a_script_is_bounded_in_time_and_bytes_at_every_rate() {
     for mbps in [
         0.01, 0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 400_000.0,

@@ -120,9 +120,11 @@ async fn warm_goodput_is_the_rate_less_what_quic_needs() {
         let mut received = receive(&far.server, 8 << 20);
         carry(&sender, &mut received, 1 << 20, 2).await;
         let arrivals = carry(&sender, &mut received, 1 << 20, 4).await;
-        let rate_bps = 3.0 * (1 << 20) as f64 * 8.0 / (arrivals[3] - arrivals[0]);
-        let share = rate_bps / (spec.rate.bps() * 1421.0 / 1452.0);
-        assert!((0.7..1.03).contains(&share), "{congestion:?}: {share}");
+        // Of all four, since a message that lacks a datagram holds up those behind it.
+        let busy_s = arrivals[3] - spec.delay.seconds();
+        let share = spec.rate.seconds_for(4 << 20) / busy_s;
+        // 1421 of 1452 bytes are a tensor's.
+        assert!((0.5..0.979).contains(&share), "{congestion:?}: {share}");
         let counts = far.there.counts();
         assert_eq!((counts.lost, counts.refused), (0, 0), "{counts:?}");
         assert!(counts.bytes > 6 << 20);
