@@ -128,7 +128,7 @@ impl Measurements {
     }
 
     /// Hands over a worker that has connected, if a measurement awaits it; else gives it back.
-    pub fn arrived(&mut self, arrival: Arrival) -> Result<(), Arrival> {
+    pub fn arrived(&mut self, arrival: Arrival) -> Option<Arrival> {
         let (purpose, name) = (arrival.hello.purpose, arrival.connection.peer_name());
         let expected = |awaited: &mut Awaited| awaited.purpose == purpose && awaited.name == name;
         let awaited = self
@@ -136,8 +136,8 @@ impl Measurements {
             .values_mut()
             .find_map(|hold| hold.awaited.take_if(expected));
         match awaited {
-            Some(awaited) => awaited.found.send(arrival),
-            None => Err(arrival),
+            Some(awaited) => awaited.found.send(arrival).err(),
+            None => Some(arrival),
         }
     }
 }

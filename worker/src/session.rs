@@ -429,7 +429,7 @@ impl Session {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        let Err(arrival) = self.measurements.arrived(arrival) else {
+        let Some(arrival) = self.measurements.arrived(arrival) else {
             return;
         };
         let purpose = arrival.hello.purpose;
