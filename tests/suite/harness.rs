@@ -236,6 +236,11 @@ impl Running {
         found
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         let status = self.child.try_wait().expect("a child can be waited for");

@@ -2,8 +2,10 @@
 
 mod bad_days;
 mod bad_input;
+mod cluster;
 mod commands;
 mod harness;
+mod hosts;
 mod joining;
 mod kernel;
 mod parity;
