@@ -90,7 +90,10 @@ impl LinkAccess {
         if let Some(clock) = &towards.clock {
             check_distance(towards.neighbour, clock)?;
         }
-        let shaper = self.shaper(towards.neighbour)?;
+        let shaper = match (self.shaper(towards.neighbour)?, &towards.clock) {
+            (Shaper::Clock(cell), Some(clock)) => Shaper::ClockAcross(cell, clock.clone()),
+            (shaper, _) => shaper,
+        };
         let config = SenderConfig {
             queue_messages: messages,
             flow: towards.flow,

@@ -8,11 +8,13 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bace_netem::{Chunk, Delay, Flow, LinkSpec, Message, Slot, chunk_bytes};
+use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 
 use crate::SocketError;
 use crate::cell::LinkCell;
 use crate::credit::CreditGate;
+use crate::delay_line::{DelayLine, HandedOver, HeldMessage};
 use crate::frame::{self, ON_ARRIVAL_NS};
 use crate::quic::Connection;
 use crate::send::{OutgoingMessage, SenderConfig, Shaper};
@@ -31,6 +33,8 @@ pub(crate) struct OutgoingLink {
     connection: Connection,
     /// Absent where something below gives the link its rate.
     clocked: Option<ClockedLink>,
+    /// Where messages wait that the receiver cannot hold; absent on the same host.
+    delay_line: Option<DelayLine>,
 }
 
 impl OutgoingLink {
@@ -39,15 +43,17 @@ impl OutgoingLink {
         shaper: Shaper,
         spec: &LinkSpec,
         config: SenderConfig,
-    ) -> Self {
-        let clocked = match shaper {
-            Shaper::Clock(cell) => Some(ClockedLink::new(cell, spec, config)),
-            Shaper::Below => None,
+    ) -> Result<Self, SocketError> {
+        let (cell, peer_clock) = match shaper {
+            Shaper::Clock(cell) => (Some(cell), None),
+            Shaper::ClockAcross(cell, peer_clock) => (Some(cell), Some(peer_clock)),
+            Shaper::Below => (None, None),
         };
-        Self {
+        Ok(Self {
             connection: connection.clone(),
-            clocked,
-        }
+            clocked: cell.map(|cell| ClockedLink::new(cell, spec, config)),
+            delay_line: peer_clock.map(DelayLine::new).transpose()?,
+        })
     }
 
     /// A stream for the next message.
@@ -62,7 +68,26 @@ impl OutgoingLink {
     }
 }
 
+/// A message that was carried.
+pub(crate) enum Carried {
+    /// All of it is written, and its stream finished.
+    Written(OutgoingStream),
+    /// All of it has its time on the link, and the delay line writes it.
+    Held(HandedOver),
+}
+
+impl Carried {
+    /// Waits until the peer's QUIC has all of it; its payload bytes.
+    pub async fn acknowledged(self) -> Result<u64, SocketError> {
+        match self {
+            Self::Written(stream) => stream.acknowledged().await,
+            Self::Held(handed_over) => handed_over.written().await?.acknowledged().await,
+        }
+    }
+}
+
 /// A message's stream. It is reset unless it was finished: a dropped one would end cleanly, and its message look whole.
+#[derive(Debug)]
 pub(crate) struct OutgoingStream {
     stream: SendStream,
     connection: Connection,
@@ -72,8 +97,20 @@ pub(crate) struct OutgoingStream {
 }
 
 impl OutgoingStream {
+    /// Writes the next bytes; no piece may be empty.
+    pub async fn write(&mut self, pieces: &mut [Bytes]) -> Result<(), SocketError> {
+        let written = self.stream.write_all_chunks(pieces).await;
+        written.map_err(|error| self.write_failed(&error))
+    }
+
+    /// Ends a stream whose bytes are all written.
+    pub fn finish(&mut self) {
+        // An error says that the peer stopped the stream; `stopped` then tells.
+        self.finished = self.stream.finish().is_ok();
+    }
+
     /// Waits until the peer's QUIC has all of it; its payload bytes.
-    pub async fn acknowledged(self) -> Result<u64, SocketError> {
+    async fn acknowledged(self) -> Result<u64, SocketError> {
         match self.stream.stopped().await {
             Ok(None) => Ok(self.bytes),
             Ok(Some(code)) => {
@@ -101,6 +138,14 @@ impl Drop for OutgoingStream {
     }
 }
 
+/// Where a message's chunks go.
+enum Outlet<'a> {
+    /// To the peer, which holds them until they are due.
+    Written(OutgoingStream),
+    /// To where they are held until they may leave.
+    Held(HeldMessage<'a>),
+}
+
 /// Carries one message at a time.
 pub(crate) struct Carrier {
     link: Arc<OutgoingLink>,
@@ -115,17 +160,25 @@ impl Carrier {
         })
     }
 
-    /// Writes a whole message; the carrier, free for the next one, and the message's finished stream.
+    /// Writes a whole message, or hands it over to the delay line; the carrier, free for the next one, and the message.
     pub async fn carry(
         mut self,
         mut stream: OutgoingStream,
         message: OutgoingMessage,
-    ) -> Result<(Self, OutgoingStream), SocketError> {
+    ) -> Result<(Self, Carried), SocketError> {
+        let link = Arc::clone(&self.link);
+        stream.bytes = message.payload.len() as u64;
+        // One place holds all of a message, however well the clock comes to be known meanwhile.
+        let held_by = link.delay_line.as_ref();
+        let held_by = held_by.and_then(|line| Some((line, line.latency_ns()?)));
+        let mut outlet = match held_by {
+            Some((line, latency_ns)) => Outlet::Held(line.begin(stream, latency_ns)),
+            None => Outlet::Written(stream),
+        };
         let ready_ns = message.ready_ns;
         let bytes = message.payload.len() as u64;
         let mut head = frame::encode_head(&message.header, bytes, ready_ns);
-        let mut on_link = self
-            .link
+        let mut on_link = link
             .clocked
             .as_ref()
             .map(|link| link.begin(bytes, ready_ns));
@@ -133,24 +186,34 @@ impl Carrier {
         loop {
             let next = self.next_chunk(payload.len(), ready_ns, on_link.as_mut());
             let (size, deliver_at_ns) = next.await?;
-            frame::put_chunk_frame(&mut head, size as u32, deliver_at_ns);
+            let framed_ns = match outlet {
+                Outlet::Written(_) => deliver_at_ns,
+                Outlet::Held(_) => ON_ARRIVAL_NS,
+            };
+            frame::put_chunk_frame(&mut head, size as u32, framed_ns);
             let mut pieces = [head.split().freeze(), payload.split_to(size)];
             // An empty piece is never written.
-            let pieces = if size == 0 {
-                &mut pieces[..1]
-            } else {
-                &mut pieces[..]
+            let pieces = &mut pieces[..if size == 0 { 1 } else { 2 }];
+            let is_last = payload.is_empty();
+            outlet = match outlet {
+                Outlet::Written(mut stream) => {
+                    stream.write(pieces).await?;
+                    if is_last {
+                        stream.finish();
+                        return Ok((self, Carried::Written(stream)));
+                    }
+                    Outlet::Written(stream)
+                }
+                Outlet::Held(message) if is_last => {
+                    let handed_over = message.hold_last(pieces.to_vec(), deliver_at_ns).await?;
+                    return Ok((self, Carried::Held(handed_over)));
+                }
+                Outlet::Held(message) => {
+                    message.hold(pieces.to_vec(), deliver_at_ns).await?;
+                    Outlet::Held(message)
+                }
             };
-            let written = stream.stream.write_all_chunks(pieces).await;
-            written.map_err(|error| stream.write_failed(&error))?;
-            if payload.is_empty() {
-                break;
-            }
         }
-        stream.bytes = bytes;
-        // An error says that the peer stopped the stream; `stopped` then tells.
-        stream.finished = stream.stream.finish().is_ok();
-        Ok((self, stream))
     }
 
     /// The next chunk of the `left` bytes of a message that are not yet written, once it may be: its size, and when the

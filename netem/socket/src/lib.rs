@@ -18,6 +18,7 @@ mod cell;
 mod control;
 mod credentials;
 mod credit;
+mod delay_line;
 mod error;
 mod frame;
 mod hold;

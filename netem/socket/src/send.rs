@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::SocketError;
-use crate::carry::{Carrier, OutgoingLink, OutgoingStream};
+use crate::carry::{Carried, Carrier, OutgoingLink};
 use crate::cell::LinkCell;
 use crate::frame::MAX_HEADER_BYTES;
+use crate::peer_clock::PeerClock;
 use crate::quic::Connection;
 
 /// Chunks that may always be in flight, however slow the link.
@@ -44,6 +45,8 @@ pub struct OutgoingMessage {
 pub enum Shaper {
     /// The sender and its receiver: every chunk reserves its slot on the link's clock.
     Clock(LinkCell),
+    /// The same towards another host, whose clock this is: where it is not known well enough, the sender alone does it.
+    ClockAcross(LinkCell, PeerClock),
     /// Whatever carries QUIC's datagrams, if anything does: chunks are written as soon as they are ready, and messages
     /// are handed up when they are whole.
     Below,
@@ -172,7 +175,7 @@ impl LinkSender {
     ) -> Result<(Self, SenderTask), SocketError> {
         config.admit(spec)?;
         let (queue, waiting) = mpsc::channel(config.queue_messages.max(1));
-        let link = Arc::new(OutgoingLink::new(connection, shaper, spec, config));
+        let link = Arc::new(OutgoingLink::new(connection, shaper, spec, config)?);
         let worker = Worker {
             idle: vec![Carrier::new(&link)?],
             link,
@@ -267,7 +270,7 @@ struct Worker {
     link: Arc<OutgoingLink>,
     most_at_once: usize,
     idle: Vec<Carrier>,
-    under_way: JoinSet<Result<(Carrier, OutgoingStream), SocketError>>,
+    under_way: JoinSet<Result<(Carrier, Carried), SocketError>>,
     unacknowledged: JoinSet<Result<u64, SocketError>>,
     report: SenderReport,
 }
@@ -306,11 +309,11 @@ impl Worker {
 
     fn take_written(
         &mut self,
-        written: Result<Result<(Carrier, OutgoingStream), SocketError>, JoinError>,
+        written: Result<Result<(Carrier, Carried), SocketError>, JoinError>,
     ) -> Result<(), SocketError> {
-        let (carrier, stream) = written.unwrap_or(Err(SocketError::TaskEnded))?;
+        let (carrier, message) = written.unwrap_or(Err(SocketError::TaskEnded))?;
         self.idle.push(carrier);
-        self.unacknowledged.spawn(stream.acknowledged());
+        self.unacknowledged.spawn(message.acknowledged());
         Ok(())
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::support::*;
 use crate::frame::{encode_head, put_chunk_frame};
-use crate::{BufferPool, PeerClock, Profile, ReceiverConfig, ReceiverTask, now_ns};
+use crate::{
+    BufferPool, LinkCell, LinkSender, OutgoingMessage, PeerClock, Profile, ReceiverConfig,
+    ReceiverTask, SenderConfig, Shaper, now_ns,
+};
 
 const AHEAD_NS: u64 = 1_000_000_000_000;
 
@@ -28,4 +31,61 @@ async fn times_of_the_senders_clock_are_translated() {
     let timing = next_message(&mut received).await.timing;
     assert_eq!((timing.ready_ns, timing.deliver_at_ns), (ready_ns, due_ns));
     assert!(timing.delivered_ns >= due_ns, "{timing:?}");
+}
+
+/// A clock of which nothing is known but its distance: the sender holds what is sent to it, chunk by chunk, and the link
+/// stays busy meanwhile.
+#[tokio::test]
+async fn messages_to_a_clock_that_is_not_known_well_are_held_by_their_sender() {
+    const LATENCY_MS: u64 = 10;
+    let pair = pair(Profile::data()).await;
+    let spec = spec(400.0, 100.0);
+    let mut received = receive(&pair.server, 4 << 20);
+    let clock = PeerClock::guessed(0, LATENCY_MS * 1_000_000);
+    let shaper = Shaper::ClockAcross(LinkCell::private(&spec), clock);
+    let (sender, task) =
+        LinkSender::spawn(&pair.client, shaper, &spec, SenderConfig::default()).unwrap();
+    let payloads = [2_000_000, 0, 1_000_000, 1].map(pattern);
+    let ready_ns = now_ns();
+    for payload in &payloads {
+        let outgoing = OutgoingMessage {
+            ready_ns,
+            ..message(payload.clone())
+        };
+        sender.send(outgoing).await.unwrap();
+    }
+    drop(sender);
+    let mut carried = 0;
+    for payload in &payloads {
+        let message = next_message(&mut received).await;
+        assert_eq!(message.payload, payload);
+        carried += payload.len() as u64;
+        let timing = message.timing;
+        assert_eq!(timing.deliver_at_ns, timing.arrived_ns);
+        // The physical network takes next to nothing here.
+        let ideal_ms = (spec.ideal_seconds(carried) * 1e3) as u64 - LATENCY_MS;
+        let took_ms = (timing.delivered_ns - ready_ns) / 1_000_000;
+        assert!(
+            (ideal_ms..ideal_ms + 60).contains(&took_ms),
+            "{took_ms} ms, ideal {ideal_ms} ms"
+        );
+    }
+    let report = task.finish().await.unwrap();
+    assert_eq!((report.messages, report.bytes), (4, carried));
+}
+
+#[tokio::test]
+async fn a_held_message_that_is_given_up_is_reset() {
+    let pair = pair(Profile::data()).await;
+    let spec = spec(400.0, 50.0);
+    let mut received = receive(&pair.server, 8 << 20);
+    let clock = PeerClock::guessed(0, 0);
+    let shaper = Shaper::ClockAcross(LinkCell::private(&spec), clock);
+    let (sender, task) =
+        LinkSender::spawn(&pair.client, shaper, &spec, SenderConfig::default()).unwrap();
+    sender.send(message(pattern(5_000_000))).await.unwrap();
+    first_bytes(&pair.server).await;
+    task.cancel();
+    let failure = next_failure(&mut received).await.to_string();
+    assert!(failure.contains("w0.run.local"), "{failure}");
 }
