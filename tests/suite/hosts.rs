@@ -42,6 +42,8 @@ impl TwoHosts {
             "--compute",
             "modelled",
             "--json",
+            "--receipts",
+            "off",
             "--await-workers",
             "--listen",
             &listen,
