@@ -1,7 +1,9 @@
 //! What all links of a run hold at once: rate x delay of each, in this machine's memory.
 
+use std::collections::BTreeMap;
+
 use bace_engine::Scenario;
-use bace_netem::{LinkId, LinkSpec};
+use bace_netem::{LinkId, LinkSpec, RegionId};
 use bace_socket::SenderConfig;
 
 use crate::wrong_input::WrongInput;
@@ -69,33 +71,22 @@ fn fabrics(scenario: &Scenario) -> Vec<Held> {
 /// The links between regions that have GPUs, each with the largest rate x delay that it ever has. Jobs share it.
 fn links(scenario: &Scenario) -> Vec<Held> {
     let of_all_jobs = of_jobs(scenario).fold(0, u64::saturating_add);
-    let usable = scenario.links.iter().filter(|(link, _)| {
-        [link.from, link.to]
-            .iter()
-            .all(|region| scenario.regions[region.index()].gpus > 0)
+    let has_gpus = |region: &RegionId| scenario.regions[region.index()].gpus > 0;
+    let states = scenario.link_states();
+    let usable = states.filter(|(link, _)| [link.from, link.to].iter().all(has_gpus));
+    let mut most: BTreeMap<LinkId, u64> = BTreeMap::new();
+    for (link, spec) in usable {
+        let bytes = most.entry(link).or_default();
+        *bytes = in_flight(&spec).max(*bytes);
+    }
+    let held = most.into_iter().map(|(link, bytes)| {
+        let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()]);
+        Held {
+            bytes: bytes.min(of_all_jobs),
+            what: format!("the link from `{}` to `{}`", from.name, to.name),
+        }
     });
-    usable
-        .map(|(&link, spec)| {
-            let states = std::iter::once(*spec).chain(changed(scenario, link, spec));
-            let most = states.map(|state| in_flight(&state)).max();
-            let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()]);
-            Held {
-                bytes: most.unwrap_or_default().min(of_all_jobs),
-                what: format!("the link from `{}` to `{}`", from.name, to.name),
-            }
-        })
-        .collect()
-}
-
-/// What `spec` becomes during the run.
-fn changed(scenario: &Scenario, link: LinkId, spec: &LinkSpec) -> impl Iterator<Item = LinkSpec> {
-    let changes = scenario.link_changes.iter();
-    let changes = changes.filter(move |change| change.link == link);
-    changes.map(|change| {
-        let mut state = *spec;
-        (state.rate, state.delay) = (change.rate, change.delay);
-        state
-    })
+    held.collect()
 }
 
 fn in_flight(spec: &LinkSpec) -> u64 {

@@ -110,13 +110,7 @@ fn refuse_links_whose_datagrams_cannot_be_held(scenario: &Scenario) -> anyhow::R
 
 /// The links on which a job's tensors could travel, as they are given and as they change.
 fn links_at_any_time(scenario: &Scenario) -> impl Iterator<Item = (LinkId, LinkSpec)> {
-    let changed = scenario.link_changes.iter().map(|change| {
-        let mut spec = scenario.links[&change.link];
-        (spec.rate, spec.delay) = (change.rate, change.delay);
-        (change.link, spec)
-    });
-    let given = scenario.links.iter().map(|(&link, &spec)| (link, spec));
-    given.chain(changed).filter(|(link, _)| {
+    scenario.link_states().filter(|(link, _)| {
         let mut ends = [link.from, link.to].into_iter();
         ends.all(|region| scenario.regions[region.index()].gpus > 0)
     })

@@ -227,7 +227,12 @@ impl ReceiptTaker {
             .iter()
             .filter(move |(link, _)| has_workers(link.from) && has_workers(link.to))
             .filter(|(link, _)| links.contains_key(&link.reversed()))
-            .map(|(link, spec)| (*link, *spec))
+            .map(|(link, spec)| {
+                let mut spec = *spec;
+                // Measuring would spend what the first job is to find; what is left is the rate while there is credit.
+                spec.burst = None;
+                (*link, spec)
+            })
     }
 
     /// Two jobs may meet on a link where both its regions have two workers.

@@ -34,6 +34,19 @@ pub struct Scenario {
     pub gpu_changes: Vec<GpuChange>,
 }
 
+impl Scenario {
+    /// Every directed link as it is at the start, then as each change leaves it.
+    pub fn link_states(&self) -> impl Iterator<Item = (LinkId, LinkSpec)> + '_ {
+        let changed = self.link_changes.iter().filter_map(|change| {
+            let mut spec = *self.links.get(&change.link)?;
+            (spec.rate, spec.delay) = (change.rate, change.delay);
+            Some((change.link, spec))
+        });
+        let given = self.links.iter().map(|(&link, &spec)| (link, spec));
+        given.chain(changed)
+    }
+}
+
 /// A region.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
