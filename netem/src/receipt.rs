@@ -198,14 +198,20 @@ impl Promise<'_> {
 
     /// Rate of `bytes` from two processes together, from when the first could leave.
     pub fn shared_rate(&self, bytes: u64, measured: BitRate) -> Finding {
-        let ideal_s = self.spec.ideal_seconds(bytes) - self.spec.delay.seconds();
+        let link_s = self.spec.rate.seconds_for(self.spec.charged_bytes(bytes));
+        // Two flows are each held to the rate of one.
+        let cap = self.spec.flow_cap();
+        let flows_s = cap.map_or(0.0, |cap| cap.seconds_for(bytes) / 2.0);
+        let ideal_s = link_s.max(flows_s);
         let is_filled = self.shaping == Shaping::Clocked && self.spec.loss.share == 0.0;
         self.throughput(Quantity::SharedRate, (bytes, ideal_s), measured, is_filled)
     }
 
     /// Jain's index of two equal senders.
     pub fn fairness(&self, measured: f64) -> Finding {
-        let is_equal = self.shaping == Shaping::Clocked && self.spec.loss.share == 0.0;
+        let is_equal = self.shaping == Shaping::Clocked
+            && self.spec.loss.share == 0.0
+            && self.spec.sharing == Sharing::PerJob;
         Finding {
             quantity: Quantity::Fairness,
             configured: 1.0,
@@ -223,7 +229,8 @@ impl Promise<'_> {
             configured: ideal_s,
             measured,
             at_least: is_shaped.then_some(ideal_s - allowed_s),
-            at_most: (is_shaped && is_bounded).then_some(ideal_s + allowed_s + self.spread_s()),
+            at_most: (is_shaped && is_bounded && self.is_steady())
+                .then_some(ideal_s + allowed_s + self.spread_s()),
         }
     }
 
@@ -242,9 +249,15 @@ impl Promise<'_> {
             quantity,
             configured: BitRate::carrying(bytes, ideal_s).bps(),
             measured: measured.bps(),
-            at_least: within(ideal_s + off_s).filter(|_| is_shaped && is_filled),
+            at_least: within(ideal_s + off_s)
+                .filter(|_| is_shaped && is_filled && self.is_steady()),
             at_most: within(ideal_s - off_s).filter(|_| is_shaped),
         }
+    }
+
+    /// Whether the link gives its rate at any time: one with burst credit gives less once that is used up.
+    fn is_steady(&self) -> bool {
+        self.spec.burst.is_none()
     }
 
     /// What random impairments may add to one message, s.
@@ -362,6 +375,48 @@ mod tests {
         assert_eq!(miss(&spec, 0.0611), Some(Miss::Short));
         let fairness = promise(&spec, Shaping::Clocked).fairness(0.5);
         assert!(!fairness.is_judged());
+    }
+
+    #[test]
+    fn two_held_flows_get_twice_what_one_gets() {
+        // 1.22 x 1421 x 8 / (0.04 x 0.1) = 3.467 24 Mbit/s.
+        let mut spec = spec(100.0, 20.0);
+        spec.loss = Loss {
+            share: 0.01,
+            model: LossModel::Mathis,
+        };
+        let promise = promise(&spec, Shaping::Clocked);
+        let finding = promise.shared_rate(2_500_000, mbps(6.934));
+        assert!((finding.configured / 6.934_48e6 - 1.0).abs() < 1e-9);
+        assert_eq!(finding.miss(), None);
+        assert_eq!(
+            promise.shared_rate(2_500_000, mbps(8.0)).miss(),
+            Some(Miss::Over)
+        );
+    }
+
+    #[test]
+    fn credit_promises_a_bound() {
+        let mut spec = spec(100.0, 20.0);
+        spec.burst = Some(crate::BurstCredit {
+            bytes: 1,
+            sustained: mbps(10.0),
+        });
+        let promise = promise(&spec, Shaping::Clocked);
+        assert_eq!(promise.rate(500_000, 2_500_000, mbps(10.0)).miss(), None);
+        assert_eq!(
+            promise.rate(500_000, 2_500_000, mbps(103.0)).miss(),
+            Some(Miss::Over)
+        );
+        assert_eq!(promise.completion(1_000_000, 0.9).miss(), None);
+        assert_eq!(promise.completion(1_000_000, 0.05).miss(), Some(Miss::Over));
+    }
+
+    #[test]
+    fn senders_do_not_share_equally_where_messages_do() {
+        let mut spec = spec(100.0, 20.0);
+        spec.sharing = Sharing::PerFlow;
+        assert!(!promise(&spec, Shaping::Clocked).fairness(0.5).is_judged());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! message came, and [`alone`] and [`together`] hold that against what the link promises.
 
 use bace_netem::{
-    BitRate, Delay, Finding, LinkSpec, Promise, Shaping, Timing, chunk_bytes, jain_index,
+    BitRate, Delay, Finding, LinkSpec, Promise, Shaping, Sharing, Timing, chunk_bytes, jain_index,
     seconds_between,
 };
 use bytes::Bytes;
@@ -205,10 +205,17 @@ pub fn alone(
         .of_part(Part::BackToBack)
         .map(|place| timings[place])
         .collect();
+    // Messages that come one behind the other tell the rate between them.
+    let is_in_turn = match promise.shaping {
+        Shaping::Clocked => promise.spec.sharing == Sharing::PerJob,
+        Shaping::Datagrams => false,
+        Shaping::Nothing => true,
+    };
     let followed = bytes * (back_to_back.len() as u64 - 1);
-    let rate = match promise.shaping {
-        Shaping::Datagrams => rate_of_all(bytes, &back_to_back, promise.spec.delay)?,
-        Shaping::Clocked | Shaping::Nothing => rate(bytes, &back_to_back)?,
+    let rate = if is_in_turn {
+        rate(bytes, &back_to_back)?
+    } else {
+        rate_of_all(bytes, &back_to_back, promise.spec.delay)?
     };
     Ok(vec![
         promise.rate(bytes, followed, rate),
@@ -239,9 +246,14 @@ pub fn together(
     };
     let begin_ns = first_ready_ns[0].min(first_ready_ns[1]);
     let busy_s = seconds_between(begin_ns, last_ns[0].max(last_ns[1])) - delay_s;
-    let from_ns = timings[0][0].delivered_ns.max(timings[1][0].delivered_ns);
+    // Messages that are flows of their own are under way from the start, and through at about the same time.
+    let first_ns = match promise.spec.sharing {
+        Sharing::PerJob => timings.map(|timings| timings[0].delivered_ns),
+        Sharing::PerFlow => first_ready_ns,
+    };
+    let from_ns = first_ns[0].max(first_ns[1]);
     let to_ns = last_ns[0].min(last_ns[1]);
-    let own = |i: usize| seconds_between(timings[i][0].delivered_ns, last_ns[i]);
+    let own = |i: usize| seconds_between(first_ns[i], last_ns[i]);
     let are_together = seconds_between(from_ns, to_ns) >= OVERLAP * own(0).min(own(1));
     // In one queue of datagrams the first flow may leave no room to the second, and nobody promises otherwise.
     if !are_together && promise.shaping != Shaping::Datagrams {
@@ -274,8 +286,8 @@ fn rate(bytes: u64, timings: &[Timing]) -> Result<BitRate, ReceiptError> {
     Ok(BitRate::carrying(bytes, seconds))
 }
 
-/// The rate from the first message's beginning to the last one's delivery, where datagrams are lost: a message that lacks
-/// one holds up those behind it, which then come all at once.
+/// The rate from the first message's beginning to the last one's delivery, where they come all at once: behind one that
+/// lacks a datagram, or because each is a flow and all share the link.
 fn rate_of_all(bytes: u64, timings: &[Timing], delay: Delay) -> Result<BitRate, ReceiptError> {
     let (Some(first), Some(last)) = (timings.first(), timings.last()) else {
         return Err(ReceiptError::NoTime(bytes));
@@ -318,7 +330,12 @@ fn message_bytes(spec: &LinkSpec, shaping: Shaping) -> u64 {
     if shaping == Shaping::Nothing {
         return MOST_BYTES;
     }
-    let bytes_in = |seconds: f64| (seconds / spec.rate.seconds_for(1)) as u64;
+    // With burst credit no more than flows in meanwhile: a script is as long as those of other links, however little is left.
+    let slowest = match spec.burst {
+        Some(burst) if burst.sustained < spec.rate => burst.sustained,
+        _ => spec.rate,
+    };
+    let bytes_in = |seconds: f64| (seconds / slowest.seconds_for(1)) as u64;
     let chunks = CHUNKS * u64::from(chunk_bytes(spec.rate));
     let least = chunks.min(bytes_in(LONGEST_MESSAGE_S));
     bytes_in(MESSAGE_S).clamp(least.clamp(1, MOST_BYTES), MOST_BYTES)
