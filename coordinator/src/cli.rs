@@ -353,16 +353,19 @@ pub enum LinkPartChoice {
     Shared,
     /// Messages back to back beside two processes that compute.
     Hogs,
+    /// The packet back end without loss: goodput over what the rate leaves to payload.
+    Packet,
 }
 
 impl LinkPartChoice {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Rate,
         Self::Isolated,
         Self::Delay,
         Self::Shared,
         Self::Hogs,
+        Self::Packet,
     ];
 }
 

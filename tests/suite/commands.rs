@@ -230,3 +230,156 @@ fn links_are_measured() {
         .code(2)
         .complains(&["rate 0"]);
 }
+
+#[test]
+fn figures_of_links_stand_beside_their_goals() {
+    let place = Place::new("");
+    let arguments = [
+        "--parts",
+        "isolated,shared",
+        "--rates-mbps",
+        "2000",
+        "--delays-ms",
+        "1",
+    ];
+    let ended = place.bace(
+        &[
+            &["bench", "link", "--repeats", "1", "--json"][..],
+            &arguments[..],
+        ]
+        .concat(),
+    );
+    // Whether a goal is reached is the machine's affair, not this test's.
+    assert!(matches!(ended.status.code(), Some(0 | 1)), "{ended:#?}");
+    let all = ended.json();
+    assert_eq!(all["met"], ended.status.success());
+    let parts = all["parts"].as_array().expect("parts");
+    let count = |part: &str| {
+        let found = parts.iter().find(|found| found["part"] == part);
+        let figures = found.expect("the part that was asked for")["figures"].as_array();
+        figures.expect("figures").len()
+    };
+    // Four sizes; what 2, 4 and 8 processes reserve, get, and how equally.
+    assert_eq!((parts.len(), count("isolated"), count("shared")), (2, 4, 9));
+    for figure in parts
+        .iter()
+        .flat_map(|part| part["figures"].as_array())
+        .flatten()
+    {
+        assert_eq!(
+            figure["samples"].as_array().map(Vec::len),
+            Some(1),
+            "{figure}"
+        );
+        assert_eq!(figure["median"], figure["samples"][0], "{figure}");
+        let verdict = figure["verdict"].as_str().expect("a verdict");
+        assert!(["aim", "met", "missed"].contains(&verdict), "{figure}");
+    }
+    let both = ["bench", "link", "--all", "--parts", "rate"];
+    assert!(place.bace(&both).code(2).stderr.contains("--parts"));
+    let unknown = ["bench", "link", "--parts", "speed"];
+    assert!(place.bace(&unknown).code(2).stderr.contains("isolated"));
+}
+
+#[test]
+fn transport_is_measured_beside_tcp() {
+    let place = Place::new("");
+    let small = [
+        "--gigabytes",
+        "0.01",
+        "--message-mib",
+        "1",
+        "--largest-mib",
+        "1",
+    ];
+    let arguments = [&["bench", "transport", "--rounds", "2"][..], &small[..]].concat();
+    let ended = place.bace(&[&arguments[..], &["--json"]].concat());
+    assert!(matches!(ended.status.code(), Some(0 | 1)), "{ended:#?}");
+    let all = ended.json();
+    let rows = all["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let runs = row["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 2, "{row}");
+        assert!(
+            runs.iter().all(|run| run["gbps"].as_f64() > Some(0.0)),
+            "{row}"
+        );
+        // Nothing is lost that does not know losses.
+        let is_tcp = row["carrier"] == "tcp";
+        assert_eq!(runs[0]["lost_packets"].is_null(), is_tcp, "{row}");
+    }
+    let sizes = all["intact"].as_array().expect("messages");
+    let sizes: Vec<_> = sizes.iter().map(|size| size["bytes"].as_u64()).collect();
+    assert_eq!(sizes, [1, 1 << 10, 64 << 10, 1 << 20].map(Some));
+    assert_eq!(all["not_tried"]["bytes"], 16 << 20);
+
+    let table = place.bace(&arguments);
+    for words in [
+        "TCP into one buffer",
+        "stock quinn",
+        "≥ 0.8",
+        "1 MiB in",
+        "not tried: 16 MiB",
+    ] {
+        assert!(
+            table.stdout.contains(words),
+            "no {words} in {}",
+            table.stdout
+        );
+    }
+    place
+        .bace(&["bench", "transport", "--gigabytes", "0"])
+        .code(2);
+    // A process without a task says so and ends.
+    place.bace(&["bench", "peer"]).code(1).complains(&["task"]);
+}
+
+#[test]
+fn the_doctor_says_what_there_is_and_what_fits() {
+    let place = Place::new(&scenario("two-regions"));
+    let ended = place.bace(&["doctor", "s.toml", "--json"]);
+    let all = ended.json();
+    let findings = all["findings"].as_array().expect("findings");
+    for name in [
+        "cores",
+        "other load",
+        "memory",
+        "socket buffers",
+        "loopback, TCP",
+        "loopback, QUIC",
+        "timer, timerfd",
+        "timer, tokio",
+        "libtorch",
+        "user namespaces",
+        "NVML",
+        "RAPL",
+    ] {
+        let finding = findings.iter().find(|finding| finding["name"] == name);
+        let finding = finding.unwrap_or_else(|| panic!("nothing about {name} in {all}"));
+        assert!(
+            finding["found"]
+                .as_str()
+                .is_some_and(|found| !found.is_empty())
+        );
+        let is_present = finding["state"] == "present";
+        assert_eq!(finding["advice"].is_null(), is_present, "{finding}");
+    }
+    assert_eq!(all["cpu_run_works"], true, "{all}");
+    for measured in ["loopback_tcp_gbps", "loopback_quic_gbps"] {
+        assert!(all["measured"][measured].as_f64() > Some(0.0), "{all}");
+    }
+    assert!(
+        all["measured"]["timerfd"]["p99_us"].as_f64() > Some(0.0),
+        "{all}"
+    );
+    for bound in ["links_gbps", "workers_by_memory", "compute_gops"] {
+        assert!(all["capacity"][bound].as_f64() > Some(0.0), "{all}");
+    }
+    assert_eq!(all["scenario"]["demands"].as_array().map(Vec::len), Some(4));
+    assert_eq!(all["scenario"]["fits"], ended.status.success(), "{all}");
+    place
+        .bace(&["doctor", "nowhere.toml"])
+        .code(2)
+        .complains(&["nowhere.toml"]);
+}

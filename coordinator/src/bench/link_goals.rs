@@ -60,6 +60,7 @@ impl LinkPartChoice {
             Self::Delay => ("delay", LinkPart::Delay),
             Self::Shared => ("shared", LinkPart::Shared),
             Self::Hogs => ("hogs", LinkPart::Hogs),
+            Self::Packet => ("packet", LinkPart::Packet),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! How true a shaped link is on this host.
 
-use std::net::SocketAddr;
-
-use bace_netem::LinkSpec;
+use bace_netem::{BitRate, Congestion, FlowKey, LinkId, LinkSpec, RegionId, Route};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -12,6 +10,7 @@ use crate::SocketError;
 use crate::cell::{CellTable, LinkCell};
 use crate::credentials::Credentials;
 use crate::credentials::RunAuthority;
+use crate::packet::PacketLink;
 use crate::pool::BufferPool;
 use crate::quic::Endpoint;
 use crate::receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverTask};
@@ -83,6 +82,14 @@ pub fn measure_link(
     Ok(measurements)
 }
 
+/// Who gives a link its rate.
+pub(super) enum Way {
+    /// Its clock: the `virtual` back end.
+    Clock(LinkCell),
+    /// What delays and queues its datagrams: the `packet` back end, without loss.
+    Datagrams,
+}
+
 /// Both ends of a link, on threads of their own.
 pub(super) struct Link {
     spec: LinkSpec,
@@ -99,15 +106,11 @@ impl Link {
         let (_table, path) = CellTable::create(1)?;
         let cell = CellTable::open(&path)?.cell(0)?;
         cell.set(spec.into(), now_ns());
-        Self::open(spec, cell, max_message_bytes)
+        Self::open(spec, Way::Clock(cell), max_message_bytes)
     }
 
-    /// A link whose clock is `cell`.
-    pub fn open(
-        spec: &LinkSpec,
-        cell: LinkCell,
-        max_message_bytes: usize,
-    ) -> Result<Self, SocketError> {
+    /// A link that `way` gives its rate.
+    pub fn open(spec: &LinkSpec, way: Way, max_message_bytes: usize) -> Result<Self, SocketError> {
         if spec.rate.whole_bps() == 0 {
             return Err(SocketError::LinkDown);
         }
@@ -118,9 +121,18 @@ impl Link {
             NetThread::start("bench-send")?,
             NetThread::start("bench-receive")?,
         ];
-        let server = threads[1]
-            .run(async move { Endpoint::bind(any_port(), &receiving, Profile::data()) })??;
+        let server = threads[1].run(async move { bind(&receiving) })??;
+        let client = threads[0].run(async move { bind(&sending) })??;
         let address = server.local_addr()?;
+        let shaper = match way {
+            Way::Clock(cell) => Shaper::Clock(cell),
+            Way::Datagrams => {
+                // The way back has the same rate and delay, and a clock of its own.
+                client.shape(address, packet_link(spec))?;
+                server.shape(client.local_addr()?, packet_link(spec))?;
+                Shaper::Below
+            }
+        };
         let (out, received) = mpsc::channel(HANDED_UP);
         let pool = warm_pool(max_message_bytes);
         threads[1].handle().spawn(async move {
@@ -136,8 +148,12 @@ impl Link {
             Err::<(), _>(connection.closed().await)
         });
         let link = *spec;
-        let sender =
-            threads[0].run(async move { connect(&sending, address, cell, &link).await })??;
+        let sender = threads[0].run(async move {
+            let connection = client.connect(address, RECEIVER_NAME).await?;
+            let config = SenderConfig::default();
+            let (sender, _task) = LinkSender::spawn(&connection, shaper, &link, config)?;
+            Ok::<_, SocketError>(sender)
+        })??;
         Ok(Self {
             spec: *spec,
             sender,
@@ -192,6 +208,22 @@ impl Link {
         Ok(self.spec.ideal_seconds(bytes) / seconds)
     }
 
+    /// `messages` of the same payload, all ready at once: the rate between the first one's arrival and the last one's.
+    pub fn goodput(&mut self, payload: &Bytes, messages: u32) -> Result<BitRate, SocketError> {
+        let ready_ns = now_ns();
+        let sender = self.sender();
+        let all = (0..messages).map(|_| message(payload.clone(), ready_ns));
+        let mut arrivals_ns = Vec::with_capacity(messages as usize);
+        self.feed(sender, all.collect(), |message, _| {
+            arrivals_ns.push(message.timing.arrived_ns);
+        })?;
+        let (Some(first), Some(last)) = (arrivals_ns.first(), arrivals_ns.last()) else {
+            return Err(SocketError::NothingCarried);
+        };
+        let bytes = payload.len() as u64 * u64::from(messages - 1);
+        Ok(BitRate::carrying(bytes, (last - first) as f64 / 1e9))
+    }
+
     /// Small messages, ready one after the other every `gap_ns`: by how much each came later than the link delivers it, s.
     pub fn delay_errors(
         &mut self,
@@ -244,21 +276,28 @@ pub(super) fn message(payload: Bytes, ready_ns: u64) -> OutgoingMessage {
     }
 }
 
-async fn connect(
-    credentials: &Credentials,
-    to: SocketAddr,
-    cell: LinkCell,
-    spec: &LinkSpec,
-) -> Result<LinkSender, SocketError> {
-    let endpoint = Endpoint::bind(any_port(), credentials, Profile::data())?;
-    let connection = endpoint.connect(to, RECEIVER_NAME).await?;
-    let (sender, _task) = LinkSender::spawn(
-        &connection,
-        Shaper::Clock(cell),
-        spec,
-        SenderConfig::default(),
-    )?;
-    Ok(sender)
+fn bind(credentials: &Credentials) -> Result<Endpoint, SocketError> {
+    Endpoint::bind(any_port(), credentials, Profile::data())
+}
+
+/// A lossless link of datagrams whose sender fills it with one window that never changes.
+fn packet_link(spec: &LinkSpec) -> PacketLink {
+    let key = FlowKey {
+        seed: 0,
+        link: LinkId::new(RegionId::new(0), RegionId::new(1)),
+        job: 0,
+        from_stage: 0,
+        to_stage: 1,
+    };
+    PacketLink {
+        cell: LinkCell::private(spec),
+        route: Route {
+            there: *spec,
+            back: *spec,
+        },
+        congestion: Congestion::Fixed,
+        draws: key.chunk(0, 0),
+    }
 }
 
 /// A pool that holds what a few messages need, its pages touched: the page faults of a first message belong to no link.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bace_netem::{BitRate, Delay, LinkSpec};
+use bace_netem::{BitRate, DATAGRAM_BYTES, Delay, LinkSpec, SEGMENT_BYTES};
 use bytes::Bytes;
 
 use super::figure::{Bound, Figure};
-use super::link::Link;
+use super::link::{Link, Way};
 use super::peer::PeerTask;
 use super::processes::{Peer, PeerProgram};
 use super::shared::measure_shares;
@@ -32,6 +32,8 @@ const DELAY_MESSAGE_BYTES: usize = 1_000;
 const DELAY_GAP_NS: u64 = 5_000_000;
 /// The link on which delays, shares and hogs are measured.
 const PLAIN_MBPS: f64 = 1_000.0;
+/// Links of the `packet` back end: Mbit/s and one-way delay in ms.
+const PACKET_LINKS: [(f64, f64); 2] = [(100.0, 20.0), (1_000.0, 20.0)];
 /// Processes on a shared link.
 const SHARERS: [u32; 3] = [2, 4, 8];
 /// How long a shared link is watched.
@@ -56,6 +58,8 @@ pub enum LinkPart {
     Shared,
     /// A link beside processes that compute.
     Hogs,
+    /// The `packet` back end without loss: goodput over what the rate leaves to payload.
+    Packet,
 }
 
 /// What is measured.
@@ -91,6 +95,7 @@ pub fn measure_part(
         LinkPart::Delay => delays(plan),
         LinkPart::Shared => shares(plan),
         LinkPart::Hogs => hogs(plan),
+        LinkPart::Packet => packets(plan),
     };
     let mut samples = vec![Vec::new(); rows.iter().map(|row| row.figures.len()).sum()];
     for round in 1..=plan.rounds {
@@ -168,8 +173,7 @@ fn back_to_back(rate: BitRate, message_bytes: usize) -> Result<f64, SocketError>
     let payload = payload(message_bytes);
     // Buffers, windows and caches are warm on a link that is in use.
     link.carry(payload.slice(..message_bytes.min(1 << 20)))?;
-    let messages = (ROW_S / rate.seconds_for(message_bytes as u64)).ceil() as u32;
-    link.carry_back_to_back(&payload, messages.max(FEWEST_IN_A_ROW))
+    link.carry_back_to_back(&payload, messages_in_a_row(rate, message_bytes))
 }
 
 fn isolated(plan: &LinkPlan) -> Vec<Row<'_>> {
@@ -261,6 +265,35 @@ fn hogs(plan: &LinkPlan) -> Vec<Row<'_>> {
         })??;
         rate
     })]
+}
+
+fn packets(plan: &LinkPlan) -> Vec<Row<'_>> {
+    let rows = PACKET_LINKS.map(|(mbps, delay_ms)| {
+        let name = format!(
+            "packet back end, warm, {} MiB, {mbps} Mbit/s, {delay_ms} ms",
+            plan.message_bytes >> 20
+        );
+        let bounds = [Bound::AtLeast(0.97), Bound::AtLeast(0.99)];
+        Row::single(name, "of rate x payload share", bounds, move || {
+            let rate = BitRate::from_bps(mbps * BITS_PER_MEGABIT).expect("a positive rate");
+            let delay = Delay::from_seconds(delay_ms / MS_PER_S).expect("a positive delay");
+            let spec = LinkSpec::new(rate, delay);
+            let mut link = Link::open(&spec, Way::Datagrams, plan.message_bytes)?;
+            let payload = payload(plan.message_bytes);
+            link.carry(payload.clone())?;
+            let messages = 1 + messages_in_a_row(rate, plan.message_bytes);
+            let goodput = link.goodput(&payload, messages)?;
+            let payload_share = SEGMENT_BYTES as f64 / DATAGRAM_BYTES as f64;
+            Ok(goodput.bps() / (rate.bps() * payload_share))
+        })
+    });
+    rows.into()
+}
+
+/// How many messages take about [`ROW_S`].
+fn messages_in_a_row(rate: BitRate, message_bytes: usize) -> u32 {
+    let messages = (ROW_S / rate.seconds_for(message_bytes as u64)).ceil() as u32;
+    messages.max(FEWEST_IN_A_ROW)
 }
 
 fn payload(bytes: usize) -> Bytes {

@@ -8,7 +8,7 @@ use bace_netem::{BitRate, Delay, LinkSpec, chunk_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::link::{Link, message};
+use super::link::{Link, Way, message};
 use super::peer::{PeerReport, PeerTask};
 use super::processes::{Peer, PeerProgram, unexpected};
 use super::stats::jain;
@@ -110,7 +110,7 @@ pub(super) fn take_part(cells: &Path, rate: BitRate, plan: SharePlan) -> Result<
     let cell = CellTable::open(cells)?.cell(0)?;
     // One chunk a message, so that what is handed up is counted in chunks.
     let bytes = chunk_bytes(rate) as usize;
-    let mut link = Link::open(&LinkSpec::new(rate, Delay::ZERO), cell, bytes)?;
+    let mut link = Link::open(&LinkSpec::new(rate, Delay::ZERO), Way::Clock(cell), bytes)?;
     let sender = link.sender();
     // Not before now: a process that starts late would claim link time that has passed.
     let ready_ns = plan.start_ns.max(now_ns());
