@@ -221,3 +221,40 @@ fn a_report_fits_100_columns_with_long_names() {
     }
     assert!(report.contains("→ x×1"), "{report}");
 }
+
+/// What a report says of the network that the record `network` tells of.
+fn report_of(network: Value) -> String {
+    let lines = [network, ended(0.0, &[])];
+    render(&Summary::from_records(
+        &header_with(json!({"network": "kernel"})),
+        &records(lines),
+    ))
+}
+
+#[test]
+fn a_report_tells_what_the_kernel_shaped_and_what_nobody_did() {
+    let lacking = report_of(
+        json!({"kind": "network", "at_s": 0.0, "qdisc": "htb", "netem": false,
+        "delay": "receiver", "jitter": "nobody", "loss": "nobody", "user_namespace": true}),
+    );
+    for line in [
+        "links     kernel with htb and no netem; delay held by receiving workers; no jitter; no loss; in a",
+        "! This kernel has no netem: links had no jitter and loss, whatever the scenario gives them.",
+    ] {
+        assert!(
+            lacking.lines().any(|found| found == line),
+            "no {line} in:\n{lacking}"
+        );
+    }
+    let whole = report_of(
+        json!({"kind": "network", "at_s": 0.0, "qdisc": "tbf", "netem": true,
+        "delay": "kernel", "jitter": "not_asked", "loss": "kernel"}),
+    );
+    assert!(
+        whole
+            .lines()
+            .any(|line| line == "links     kernel with tbf and netem"),
+        "{whole}"
+    );
+    assert!(!whole.contains("! This kernel"), "{whole}");
+}

@@ -1,11 +1,12 @@
 //! A run whose links the kernel shapes: a network of namespaces of its own, gone when the run is.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use bace_api::{KernelShaping, Record, ShapedBy};
 use bace_engine::Scenario;
-use bace_netem::{BitRate, Delay, Jitter, LinkId, LinkSpec, Owner, Place, RegionId};
+use bace_netem::{BitRate, Delay, Jitter, LinkId, LinkSpec, NetworkName, Owner, Place, RegionId};
 use bace_socket::kernel::{self, Inside, KernelNetwork, Privilege};
-use std::net::SocketAddr;
 
 use crate::cli::RunArgs;
 use crate::netem::{plan_of, remove_of_the_dead};
@@ -41,7 +42,7 @@ impl RunNetwork {
     pub fn up(scenario: &Scenario, privilege: Privilege) -> anyhow::Result<Self> {
         remove_of_the_dead(scenario).context("remove what a run has left behind")?;
         let owner = Owner::Run(std::process::id());
-        let name = bace_netem::NetworkName::new(&scenario.name, owner);
+        let name = NetworkName::new(&scenario.name, owner);
         let plan = plan_of(scenario, owner, kernel::probe(&name)?.qdiscs()?)?;
         Ok(Self {
             network: KernelNetwork::up(plan)?,
