@@ -10,6 +10,7 @@ use quinn::udp::{EcnCodepoint, Transmit};
 
 use super::counters::DatagramCounters;
 use super::release::{MAX_HELD_BYTES, Schedule};
+use super::socket::MAX_UDP_PAYLOAD;
 use crate::SocketError;
 use crate::carry::DOWN_POLL_NS;
 use crate::cell::{LinkCell, Unreserved};
@@ -120,6 +121,8 @@ impl Line {
         let together = state
             .arithmetic
             .batch(segment as u64, self.cell.state().bits_per_second);
+        // One system call sends a batch.
+        let together = together.min(MAX_UDP_PAYLOAD / segment).max(1);
         for contents in survivors.chunks(segment * together) {
             let datagrams = contents.len().div_ceil(segment) as u64;
             let batch = Batch {

@@ -19,7 +19,7 @@ use super::release::{Releaser, Schedule};
 use crate::SocketError;
 
 /// What one UDP datagram holds at most over IPv4, and all of those that one system call sends.
-const MAX_UDP_PAYLOAD: usize = 65_507;
+pub(super) const MAX_UDP_PAYLOAD: usize = 65_507;
 
 /// A UDP socket that shapes what it sends to the peers that lie behind a link. What it sends to all others, and all that it
 /// receives, passes as it is.
