@@ -23,6 +23,7 @@ pub(super) struct Flow {
     bytes: u64,
     /// Bits that a tensor takes of the link's rate.
     bits: f64,
+    cap_bps: f64,
     /// Bits of each tensor that had not left at `updated_s`, oldest first.
     left_bits: VecDeque<f64>,
     updated_s: f64,
@@ -43,19 +44,22 @@ impl Flow {
         to_stage: usize,
         kind: TensorKind,
     ) -> Self {
-        Self {
+        let mut flow = Self {
             to_stage,
             kind,
             key,
             spec: *spec,
             bytes,
             bits: BITS_PER_BYTE * spec.charged_bytes(bytes) as f64,
+            cap_bps: f64::INFINITY,
             left_bits: VecDeque::new(),
             updated_s: 0.0,
             rate_bps: 0.0,
             latest_s: 0.0,
             chunks: Chunks::draws(spec).then(|| Chunks::new(spec, key)),
-        }
+        };
+        flow.set_cap();
+        flow
     }
 
     /// The link.
@@ -78,11 +82,7 @@ impl Flow {
 
     /// The most of its link's rate that each tensor under way can take; infinite where only the link limits it.
     pub fn cap_bps(&self) -> f64 {
-        let cap = self.spec.flow_cap();
-        cap.map_or(f64::INFINITY, |cap| {
-            // A flow is held to a rate of tensors, the link counts what they cost it.
-            cap.bps() * self.bits / (BITS_PER_BYTE * self.bytes as f64)
-        })
+        self.cap_bps
     }
 
     /// Whether an undisturbed iteration is like the one before it as far as this flow is concerned.
@@ -149,6 +149,7 @@ impl Flow {
             self.latest_s = self.latest_s.max(now_s + self.spec.delay.seconds());
         }
         self.spec = *spec;
+        self.set_cap();
         if let Some(chunks) = &mut self.chunks {
             chunks.set_link(spec);
         }
@@ -160,6 +161,14 @@ impl Flow {
         if let Some(chunks) = &mut self.chunks {
             chunks.rebase(origin_s);
         }
+    }
+
+    fn set_cap(&mut self) {
+        let cap = self.spec.flow_cap();
+        self.cap_bps = cap.map_or(f64::INFINITY, |cap| {
+            // A flow is held to a rate of tensors, the link counts what they cost it.
+            cap.bps() * self.bits / (BITS_PER_BYTE * self.bytes as f64)
+        });
     }
 
     /// Takes off what has left since the last time.

@@ -18,10 +18,32 @@ pub(super) struct SharedLink {
 /// A flow with something under way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Claim {
+    pub job: JobId,
+    /// Index of the flow among the job's.
+    pub flow: usize,
     /// Tensors under way.
     pub parts: usize,
     /// The most that each can take, bit/s; may be infinite.
     pub cap_bps: f64,
+}
+
+/// What each part of a claim gets, bit/s.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shares {
+    /// All the same.
+    Equal(f64),
+    /// By claim.
+    Each(Vec<f64>),
+}
+
+impl Shares {
+    /// What each part of the claim at `place` gets.
+    pub fn of(&self, place: usize) -> f64 {
+        match self {
+            Self::Equal(share_bps) => *share_bps,
+            Self::Each(shares) => shares[place],
+        }
+    }
 }
 
 /// A bucket of burst credit as a fluid: what is sent at more than the sustained rate empties it.
@@ -59,22 +81,22 @@ impl SharedLink {
         (self.spec.rate, self.spec.delay) = (rate, delay);
     }
 
-    /// Divides the link among `claims` from `at_s` on: what each of a claim's parts gets, bit/s.
+    /// Divides the link among `claims` from `at_s` on.
     ///
     /// All parts get the same, but for those that can take no more than less.
-    pub fn divide(&mut self, at_s: f64, claims: &[Claim]) -> Vec<f64> {
+    pub fn divide(&mut self, at_s: f64, claims: &[Claim]) -> Shares {
         let capacity_bps = self.capacity_bps(at_s);
         let parts: usize = claims.iter().map(|claim| claim.parts).sum();
         let equal_bps = capacity_bps / parts as f64;
         let shares = if claims.iter().all(|claim| claim.cap_bps >= equal_bps) {
-            vec![equal_bps; claims.len()]
+            Shares::Equal(equal_bps)
         } else {
-            capped(capacity_bps, claims)
+            Shares::Each(capped(capacity_bps, claims))
         };
         if let Some(credit) = &mut self.credit {
-            let used = claims.iter().zip(&shares);
-            let used_bps = used.map(|(claim, share)| claim.parts as f64 * share).sum();
-            credit.use_at(used_bps);
+            let used = claims.iter().enumerate();
+            let used = used.map(|(place, claim)| claim.parts as f64 * shares.of(place));
+            credit.used_bps = used.sum();
         }
         shares
     }
@@ -124,10 +146,6 @@ impl Credit {
             left_bits.min(self.depth_bits)
         };
         self.updated_s = self.updated_s.max(at_s);
-    }
-
-    fn use_at(&mut self, used_bps: f64) {
-        self.used_bps = used_bps;
     }
 
     fn empty_s(&self) -> f64 {

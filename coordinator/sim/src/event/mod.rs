@@ -154,18 +154,20 @@ impl EventModel {
         let Some(link) = self.links.get_mut(&link) else {
             return;
         };
-        let flow = |(job, flow): (JobId, usize)| &self.runs[&job].flows[flow];
-        let busy = |user: &(JobId, usize)| !flow(*user).is_idle();
-        let sharers: Vec<(JobId, usize)> = link.users.iter().copied().filter(busy).collect();
-        let claims = sharers.iter().map(|&user| Claim {
-            parts: flow(user).under_way(),
-            cap_bps: flow(user).cap_bps(),
+        let claims = link.users.iter().filter_map(|&(job, index)| {
+            let flow = &self.runs[&job].flows[index];
+            (!flow.is_idle()).then(|| Claim {
+                job,
+                flow: index,
+                parts: flow.under_way(),
+                cap_bps: flow.cap_bps(),
+            })
         });
         let claims: Vec<Claim> = claims.collect();
         let shares = link.divide(at_s, &claims);
-        for ((job, flow), share_bps) in sharers.into_iter().zip(shares) {
-            if let Some(run) = self.runs.get_mut(&job) {
-                run.set_rate(flow, at_s, share_bps);
+        for (place, claim) in claims.iter().enumerate() {
+            if let Some(run) = self.runs.get_mut(&claim.job) {
+                run.set_rate(claim.flow, at_s, shares.of(place));
             }
         }
     }
