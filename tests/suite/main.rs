@@ -9,6 +9,7 @@ mod hosts;
 mod joining;
 mod kernel;
 mod parity;
+mod receipts;
 mod rough;
 mod runs;
 mod scripts;

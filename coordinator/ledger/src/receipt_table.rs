@@ -15,15 +15,14 @@ pub(crate) fn receipts(summary: &Summary) -> String {
         return String::new();
     }
     let mut table = Columns::new(&[
-        "link as measured",
+        "measured link",
         "",
         "Mbit/s",
         "got",
-        "error (%)",
+        "off (%)",
         "message (ms)",
         "delay (ms)",
-        "got",
-        "shared (%)",
+        "both (%)",
         "verdict",
     ]);
     for receipt in receipts {
@@ -61,22 +60,14 @@ fn row(receipt: &ReceiptRecord) -> Vec<String> {
     };
     let cell =
         |quantity, show: fn(&Finding) -> String| find(quantity).map_or(UNKNOWN.to_owned(), show);
-    let off = |finding: &Finding| format!("{:+.2}", 100.0 * finding.error() / finding.configured);
     vec![
         glued(&format!("{} → {}", receipt.from, receipt.to)),
         phase(receipt.phase).to_owned(),
         cell(Quantity::Rate, |rate| mbps(rate.configured)),
         cell(Quantity::Rate, |rate| mbps(rate.measured)),
         cell(Quantity::Rate, off),
-        cell(Quantity::Completion, |whole| {
-            format!("{:+.2}", 1e3 * whole.error())
-        }),
-        cell(Quantity::Delay, |delay| {
-            format!("{:.2}", 1e3 * delay.configured)
-        }),
-        cell(Quantity::Delay, |delay| {
-            format!("{:.2}", 1e3 * delay.measured)
-        }),
+        cell(Quantity::Completion, ms),
+        cell(Quantity::Delay, ms),
         cell(Quantity::SharedRate, off),
         verdict(receipt.verdict).to_owned(),
     ]
@@ -84,7 +75,34 @@ fn row(receipt: &ReceiptRecord) -> Vec<String> {
 
 fn mbps(bps: f64) -> String {
     let mbps = bps / BITS_PER_MEGABIT;
-    format!("{mbps:.*}", if mbps < 100.0 { 2 } else { 1 })
+    let decimals = match mbps {
+        slow if slow < 100.0 => 2,
+        fast if fast < 10_000.0 => 1,
+        _ => 0,
+    };
+    format!("{mbps:.decimals$}")
+}
+
+/// A share of what is configured, where that says anything.
+fn off(finding: &Finding) -> String {
+    if finding.is_judged() {
+        format!("{:+.2}", 100.0 * finding.error() / finding.configured)
+    } else {
+        UNKNOWN.to_owned()
+    }
+}
+
+/// What is configured and how far it is off; what was measured where that says nothing.
+fn ms(finding: &Finding) -> String {
+    if finding.is_judged() {
+        glued(&format!(
+            "{:.1} {:+.2}",
+            1e3 * finding.configured,
+            1e3 * finding.error()
+        ))
+    } else {
+        format!("{:.2}", 1e3 * finding.measured)
+    }
 }
 
 fn phase(phase: ReceiptPhase) -> &'static str {

@@ -258,3 +258,164 @@ fn a_report_tells_what_the_kernel_shaped_and_what_nobody_did() {
     );
     assert!(!whole.contains("! This kernel"), "{whole}");
 }
+
+/// A run for real whose links were measured, from `x` to `y` and back.
+fn measured(changes: Value) -> Header {
+    let link = |from: &str, to: &str| json!({"from": from, "to": to, "bandwidth_bps": 1e8});
+    let mut header = json!({
+        "clock": "wall", "network": "shaped", "iteration_model": null, "jobs": ["a"],
+        "links": [link("x", "y"), link("y", "x")], "receipts": "full", "late_share": 0.05,
+    });
+    for (key, value) in changes.as_object().expect("an object") {
+        header[key] = value.clone();
+    }
+    header_with(header)
+}
+
+fn receipt(phase: &str, from: &str, to: &str, verdict: &str, reason: Option<&str>) -> Value {
+    json!({"kind": "receipt", "at_s": 0.0, "phase": phase, "from": from, "to": to, "attempts": 1,
+           "figures": [{"quantity": "rate_bps", "configured": 1e8, "measured": 9e7, "at_least": 9.8e7, "at_most": 1.02e8},
+                       {"quantity": "delay_s", "configured": 0.01, "measured": 0.0102, "at_least": 0.009, "at_most": 0.011}],
+           "messages": 15, "late_arrivals": 0, "worst_late_s": 0.0, "verdict": verdict, "reason": reason})
+}
+
+fn receipts(phase: &str) -> [Value; 2] {
+    [("x", "y"), ("y", "x")].map(|(from, to)| receipt(phase, from, to, "true", None))
+}
+
+fn transfer(from: &str, to: &str, messages: u64, late: u64) -> Value {
+    json!({"kind": "transfer", "at_s": 2.0, "job": "a", "attempt": 0, "from_stage": 0, "to_stage": 1,
+           "from": from, "to": to, "messages": messages, "bytes": 10, "late_arrivals": late,
+           "worst_late_s": 0.0123})
+}
+
+/// A job over both regions between receipts.
+fn whole_run(between: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    let job = [
+        submitted("a", 0.0),
+        placed("a", 0.0, 0, &["x", "y"]),
+        energy("a", 0, 0, "x", 1.0),
+        energy("a", 0, 1, "y", 1.0),
+        finished("a", 2.0),
+    ];
+    let before = receipts("before").into_iter().chain(job);
+    let after = receipts("after").into_iter().chain([ended(2.0, &[])]);
+    before.chain(between).chain(after).collect()
+}
+
+#[test]
+fn a_run_is_valid_if_its_links_were_true_and_few_messages_late() {
+    let valid = |header: &Header, lines: Vec<Value>| {
+        let summary = Summary::from_records(header, &records(lines));
+        let valid = summary.emulation.valid.known().copied();
+        assert_eq!(summary.succeeded(), valid != Some(false));
+        assert_eq!(summary.to_json()["valid"], json!(valid));
+        assert_eq!(
+            render(&summary).contains("emulation not valid"),
+            valid == Some(false)
+        );
+        valid
+    };
+    let header = measured(json!({}));
+    assert_eq!(valid(&header, whole_run([])), Some(true));
+    // 5 % are allowed, and so are four messages, however few there are.
+    for (messages, late, expected) in [(100, 5, true), (100, 6, false), (4, 4, true), (5, 5, false)]
+    {
+        let lines = whole_run([
+            transfer("x", "y", messages, late),
+            transfer("y", "x", 100, 0),
+        ]);
+        assert_eq!(
+            valid(&header, lines),
+            Some(expected),
+            "{late} of {messages}"
+        );
+    }
+    // The parts of a link add up, those of a fabric are no link's.
+    let parts = || (0..3).map(|_| transfer("x", "y", 20, 2));
+    assert_eq!(valid(&header, whole_run(parts())), Some(false));
+    let fabric = whole_run([transfer("x", "x", 100, 100)]);
+    assert_eq!(valid(&header, fabric), Some(true));
+    let unjudged = measured(json!({"late_share": null}));
+    assert_eq!(valid(&unjudged, whole_run(parts())), Some(true));
+}
+
+#[test]
+fn an_untrue_link_and_a_late_one_are_told() {
+    let mut lines = whole_run([transfer("x", "y", 40, 10)]);
+    let untrue = receipt(
+        "after",
+        "y",
+        "x",
+        "untrue",
+        Some("it carried 90.0 Mbit/s instead of 100.0 (-10.0 %); why"),
+    );
+    let place = lines
+        .iter()
+        .rposition(|line| line["kind"] == "receipt")
+        .expect("receipts");
+    lines[place] = untrue;
+    let summary = Summary::from_records(&measured(json!({})), &records(lines));
+    let report = render(&summary).replace("\n  ", " ");
+    assert!(report.contains("The link y → x after the last job was untrue: it carried 90.0 Mbit/s instead of 100.0 (-10.0 %); why."), "{report}");
+    assert!(
+        report.contains("On the link x → y 10 of 40 messages (25.0 %) arrived over 1 ms later"),
+        "{report}"
+    );
+    assert!(
+        report.contains("the worst by 12.30 ms; more than 5.0 %"),
+        "{report}"
+    );
+    assert!(report.contains("-10.00"), "{report}");
+    let json = summary.to_json();
+    assert_eq!(json["invalid_reasons"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json["links"][0]["late_arrivals"], 10);
+    let figure = &json["receipts"]["links"][0]["figures"][0];
+    assert_eq!(figure["error"], -1e7);
+    assert_eq!(figure["holds"], false);
+}
+
+#[test]
+fn what_nobody_measured_is_neither_valid_nor_invalid() {
+    let reason = |header: &Header, lines: Vec<Value>| {
+        let summary = Summary::from_records(header, &records(lines));
+        summary
+            .emulation
+            .valid
+            .reason()
+            .map(str::to_owned)
+            .unwrap_or_default()
+    };
+    let off = measured(json!({"receipts": "off"}));
+    assert!(reason(&off, whole_run([])).contains("--receipts off"));
+    let old = measured(json!({"receipts": null}));
+    assert!(reason(&old, whole_run([])).contains("does not say"));
+    assert_eq!(
+        reason(&header(&["a"]), vec![ended(0.0, &[])]),
+        "nothing was emulated"
+    );
+    let full = measured(json!({}));
+    let cut = receipts("before").to_vec();
+    assert!(reason(&full, cut).contains("not measured again"));
+    let mut gone = whole_run([]);
+    let place = gone
+        .iter()
+        .rposition(|line| line["kind"] == "receipt")
+        .expect("receipts");
+    gone[place] = receipt(
+        "after",
+        "y",
+        "x",
+        "not_judged",
+        Some("x or y has no worker left"),
+    );
+    gone[place]["attempts"] = json!(0);
+    gone[place]["figures"] = json!([]);
+    let told = reason(&full, gone);
+    assert_eq!(
+        told,
+        "The link y → x after the last job was not measured: x or y has no worker left"
+    );
+    let unshaped = measured(json!({"network": "none"}));
+    assert!(reason(&unshaped, whole_run([])).contains("nothing shaped"));
+}

@@ -16,7 +16,7 @@ use bace_socket::receipt::{
 };
 
 use super::driver::Interrupts;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, scaled};
 use super::measuring::{Errand, Interrupted, Measuring, Told};
 use super::progress::ReceiptProgress;
 use super::recorder::Recorder;
@@ -28,9 +28,6 @@ const ATTEMPTS: u32 = 3;
 const PARALLEL_SHARE: f64 = 0.1;
 /// For how long loopback is measured: long enough for hundreds of megabytes.
 const LOOPBACK_WINDOW: Duration = Duration::from_millis(300);
-/// Untrue links that are named where a run stops; the ledger holds all.
-const MOST_NAMED: usize = 3;
-
 /// Takes a run's receipts.
 #[derive(Debug)]
 pub struct ReceiptTaker {
@@ -76,6 +73,9 @@ pub struct Taken {
 #[derive(Debug)]
 struct Item {
     link: LinkId,
+    /// Stands for the host that sends: a region spread over hosts has clocks at a share of the rate on each.
+    host: WorkerId,
+    /// As that host has it.
     spec: LinkSpec,
     back: LinkSpec,
     probe: Probe,
@@ -136,25 +136,15 @@ impl ReceiptTaker {
         if let Some((worker, reason)) = taken.lost.first() {
             bail!("use worker {}: {reason}", worker.certificate_name());
         }
-        if taken.untrue.is_empty() {
+        let [first, others @ ..] = taken.untrue.as_slice() else {
             return Ok(());
-        }
-        let more = taken.untrue.len().saturating_sub(MOST_NAMED);
-        let named: Vec<&str> = taken
-            .untrue
-            .iter()
-            .take(MOST_NAMED)
-            .map(String::as_str)
-            .collect();
-        let more = if more > 0 {
-            format!("; and {more} more links")
-        } else {
-            String::new()
         };
-        bail!(
-            "begin training, since links are not what the scenario says: {}{more}",
-            named.join("; ")
-        )
+        let others = match others.len() {
+            0 => String::new(),
+            1 => " (and one more link is untrue)".to_owned(),
+            more => format!(" (and {more} more links are untrue)"),
+        };
+        bail!("begin training, since a link is not what the scenario says: {first}{others}")
     }
 
     /// Measures and records every link between regions with workers.
@@ -242,18 +232,23 @@ impl ReceiptTaker {
             if spec.rate == BitRate::ZERO {
                 continue;
             }
-            let gpus = |region| workers_in(measuring, region, &BTreeSet::new()).len();
-            let item = |probe| Item {
-                link,
-                spec,
-                back: links[&link.reversed()],
-                probe,
-                attempts: 0,
-                found: Found::Nothing,
-            };
-            items.push(item(Probe::Alone));
-            if self.emulator != Emulator::Nobody && gpus(link.from) > 1 && gpus(link.to) > 1 {
-                items.push(item(Probe::Together));
+            let receivers = workers_in(measuring, link.to, &BTreeSet::new()).len();
+            for host in hosts_of(measuring, link.from) {
+                let senders = beside(measuring, link.from, host, &BTreeSet::new()).len();
+                let share = measuring.fleet.share_of(host, link.from);
+                let item = |probe| Item {
+                    link,
+                    host,
+                    spec: part_of(spec, share),
+                    back: links[&link.reversed()],
+                    probe,
+                    attempts: 0,
+                    found: Found::Nothing,
+                };
+                items.push(item(Probe::Alone));
+                if self.emulator != Emulator::Nobody && senders > 1 && receivers > 1 {
+                    items.push(item(Probe::Together));
+                }
             }
         }
         items
@@ -342,12 +337,13 @@ impl ReceiptTaker {
             Probe::Alone => 1,
             Probe::Together => 2,
         };
-        let free = |region| workers_in(measuring, region, used);
-        let (senders, receivers) = (free(item.link.from), free(item.link.to));
+        let senders = beside(measuring, item.link.from, item.host, used);
+        let receivers = workers_in(measuring, item.link.to, used);
         if senders.len() < pairs || receivers.len() < pairs {
             return None;
         }
         let pairs: Vec<_> = senders.into_iter().zip(receivers).take(pairs).collect();
+        let back_share = measuring.fleet.share_of(pairs[0].1, item.link.to);
         used.extend(
             pairs
                 .iter()
@@ -356,7 +352,7 @@ impl ReceiptTaker {
         Some(Errand {
             link: item.link,
             spec: item.spec,
-            back: item.back,
+            back: part_of(item.back, back_share),
             seed: self.scenario.seed,
             probe: item.probe,
             seconds: self.script(item).seconds(),
@@ -432,29 +428,20 @@ impl ReceiptTaker {
         items: &[Item],
         (phase, at_s, links): (ReceiptPhase, f64, BitRate),
     ) -> ReceiptRecord {
-        let mut figures = Vec::new();
-        let mut arrivals = Arrivals::of([]);
-        let mut failure = None;
-        let own = items.iter().filter(|item| item.link == link);
-        for item in own.clone() {
-            match &item.found {
-                Found::Findings(findings, came) => {
-                    figures.extend(findings.iter().copied());
-                    arrivals = arrivals.and(*came);
-                }
-                Found::Failed(why) => failure = Some(why.clone()),
-                Found::Nothing => {}
-            }
+        let own: Vec<&Item> = items.iter().filter(|item| item.link == link).collect();
+        let attempts = own.iter().map(|item| item.attempts).max();
+        let attempts = attempts.unwrap_or_default();
+        let hosts: BTreeSet<WorkerId> = own.iter().map(|item| item.host).collect();
+        let (mut figures, mut arrivals) = (Vec::new(), Arrivals::of([]));
+        let mut wrong = Vec::new();
+        for host in hosts {
+            let of_host = own.iter().filter(|item| item.host == host);
+            let (found, came, why) = self.amount(of_host.copied(), links);
+            figures.extend(found);
+            arrivals = arrivals.and(came);
+            wrong.extend(why);
         }
-        let attempts = own.map(|item| item.attempts).max().unwrap_or_default();
-        let circumstances = Circumstances {
-            spec,
-            emulator: self.emulator,
-            arrivals,
-            ceiling: self.loopback,
-            links,
-        };
-        let wrong = reason(&figures, &circumstances).or(failure);
+        let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         let (verdict, reason) = match wrong {
             Some(why) => (Verdict::Untrue, Some(why)),
             None if attempts == 0 => (Verdict::NotJudged, Some(self.not_measured(link, spec))),
@@ -483,6 +470,36 @@ impl ReceiptTaker {
         }
     }
 
+    /// What the measurements of a link that one host sends amount to, and what is wrong with it.
+    fn amount<'i>(
+        &self,
+        items: impl Iterator<Item = &'i Item>,
+        links: BitRate,
+    ) -> (Vec<Finding>, Arrivals, Option<String>) {
+        let (mut figures, mut arrivals) = (Vec::new(), Arrivals::of([]));
+        let mut wrong = None;
+        for item in items {
+            match &item.found {
+                Found::Findings(findings, came) => {
+                    figures.extend(findings.iter().copied());
+                    arrivals = arrivals.and(*came);
+                    let circumstances = Circumstances {
+                        spec: &item.spec,
+                        emulator: self.emulator,
+                        arrivals,
+                        ceiling: self.loopback,
+                        links,
+                    };
+                    // That of all figures so far says more than that of the first.
+                    wrong = reason(&figures, &circumstances).or(wrong);
+                }
+                Found::Failed(why) => wrong = Some(why.clone()),
+                Found::Nothing => {}
+            }
+        }
+        (figures, arrivals, wrong)
+    }
+
     fn not_measured(&self, link: LinkId, spec: &LinkSpec) -> String {
         if spec.rate == BitRate::ZERO {
             return "it is down".to_owned();
@@ -496,6 +513,38 @@ impl ReceiptTaker {
 fn total(links: &[(LinkId, LinkSpec)]) -> BitRate {
     let sum = links.iter().map(|(_, spec)| spec.rate.bps()).sum();
     BitRate::from_bps(sum).expect("limits keep sums of rates finite")
+}
+
+/// A link as a host has it that sends over a share of its rate.
+fn part_of(mut spec: LinkSpec, share: f64) -> LinkSpec {
+    spec.rate = scaled(spec.rate, share);
+    spec
+}
+
+/// A living worker of each host of a region.
+fn hosts_of(measuring: &Measuring<'_>, region: RegionId) -> Vec<WorkerId> {
+    let mut hosts: Vec<WorkerId> = Vec::new();
+    for worker in workers_in(measuring, region, &BTreeSet::new()) {
+        if hosts
+            .iter()
+            .all(|&host| measuring.fleet.are_apart(host, worker))
+        {
+            hosts.push(worker);
+        }
+    }
+    hosts
+}
+
+/// Workers of a region that live on the host of `host` and are not in `used`.
+fn beside(
+    measuring: &Measuring<'_>,
+    region: RegionId,
+    host: WorkerId,
+    used: &BTreeSet<WorkerId>,
+) -> Vec<WorkerId> {
+    let mut workers = workers_in(measuring, region, used);
+    workers.retain(|&worker| !measuring.fleet.are_apart(host, worker));
+    workers
 }
 
 /// Workers of a region that live and are not in `used`.

@@ -161,7 +161,7 @@ fn short(findings: &[Finding], circumstances: &Circumstances<'_>) -> String {
     let mbps = |rate: BitRate| rate.bps() / BITS_PER_MEGABIT;
     if let Some(ceiling) = circumstances.ceiling.filter(|ceiling| *ceiling < rate) {
         return format!(
-            "between two workers this machine carries {:.0} Mbit/s; use a lower `bandwidth_mbps`",
+            "this machine carries only {:.0} Mbit/s between two workers: use a lower `bandwidth_mbps`",
             mbps(ceiling)
         );
     }

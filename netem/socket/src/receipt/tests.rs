@@ -256,7 +256,7 @@ fn reasons_name_figure_and_cause() {
     );
     has(
         told(&slow, Emulator::Clocks, 70.0, 0),
-        &["between two workers this machine carries 70 Mbit/s"],
+        &["this machine carries only 70 Mbit/s between two workers"],
     );
     let far = self::spec(100.0, 50.0);
     has(
