@@ -421,7 +421,7 @@ impl<'a> Driver<'a> {
         match event {
             // What a worker said and its end reach the driver on different ways.
             Event::Said(worker, _) if self.duties[worker.index()] == Duty::Gone => Ok(()),
-            Event::Said(worker, said) => self.said(worker, said),
+            Event::Said(worker, said) => self.said(worker, *said),
             Event::Lost(worker, reason) => self.lost(worker, &reason),
         }
     }

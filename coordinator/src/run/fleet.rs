@@ -109,7 +109,7 @@ pub struct Worker {
 #[derive(Debug)]
 pub enum Event {
     /// It said something.
-    Said(WorkerId, FromWorker),
+    Said(WorkerId, Box<FromWorker>),
     /// It is gone, and why.
     Lost(WorkerId, String),
 }

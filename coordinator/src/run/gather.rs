@@ -88,7 +88,7 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
             };
             match next {
                 Happening::Joined(one) => self.join(one),
-                Happening::Event(Event::Said(worker, said)) => self.said(worker, said)?,
+                Happening::Event(Event::Said(worker, said)) => self.said(worker, *said)?,
                 Happening::Event(Event::Lost(worker, reason)) => {
                     bail!("use worker {}: {reason}", worker.certificate_name())
                 }

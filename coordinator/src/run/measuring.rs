@@ -77,7 +77,7 @@ impl Measuring<'_> {
             tokio::select! {
                 event = timeout_at(deadline, self.fleet.events.recv()) => match event {
                     Ok(Some(Event::Said(worker, said))) => {
-                        self.said(worker, said, &mut meetings);
+                        self.said(worker, *said, &mut meetings);
                     }
                     Ok(Some(Event::Lost(worker, reason))) => {
                         self.lose(worker, reason, &mut meetings);

@@ -36,7 +36,11 @@ pub async fn read(
         };
         match decode::<CONTROL_LIMIT, _>(&message) {
             Ok(message) => {
-                if events.send(Event::Said(worker, message)).await.is_err() {
+                if events
+                    .send(Event::Said(worker, Box::new(message)))
+                    .await
+                    .is_err()
+                {
                     return "the run is over".to_owned();
                 }
             }
