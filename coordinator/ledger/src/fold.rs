@@ -70,6 +70,7 @@ pub struct Fold {
     pub(crate) emulation: EmulationFold,
     shaping: Option<KernelShaping>,
     workers_lost: Vec<String>,
+    clock_uncertainty_s: Option<f64>,
     /// When the last job to end finished or failed.
     pub(crate) ended_s: Option<f64>,
     end: Option<RunEnd>,
@@ -100,6 +101,7 @@ impl Fold {
             emulation: EmulationFold::default(),
             shaping: None,
             workers_lost: Vec::new(),
+            clock_uncertainty_s: None,
             ended_s: None,
             end: None,
             input_s: 0.0,
@@ -200,13 +202,16 @@ impl Fold {
                     None => RunEnd::Complete,
                 });
             }
+            Record::ClockOffset { uncertainty_s, .. } => {
+                let worst_s = self.clock_uncertainty_s.unwrap_or(0.0);
+                self.clock_uncertainty_s = Some(uncertainty_s.max(worst_s));
+            }
             Record::PassedOver { job, why, .. } => {
                 self.job(job).passed_over = (!why.is_empty()).then(|| why.clone());
             }
             Record::Header(_)
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
-            | Record::ClockOffset { .. }
             | Record::Weights { .. } => {}
         }
     }
@@ -267,6 +272,7 @@ impl Fold {
             jobs,
             shaping: self.shaping,
             workers_lost: self.workers_lost,
+            clock_uncertainty_s: self.clock_uncertainty_s,
             omissions: Omissions::default(),
         }
     }

@@ -41,6 +41,7 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
         summary.workers_lost.iter().cloned(),
         "workers were lost",
     );
+    notes.extend(clocks(summary));
     limited(
         &mut notes,
         summary.jobs.iter().filter_map(missing),
@@ -72,6 +73,14 @@ fn limited(notes: &mut Vec<String>, sentences: impl Iterator<Item = String>, wha
     if more > 0 {
         notes.push(format!("{more} more {what}; summary.json names them."));
     }
+}
+
+fn clocks(summary: &Summary) -> Option<String> {
+    let uncertainty_ms = summary.clock_uncertainty_s? * 1e3;
+    Some(format!(
+        "Workers were on several hosts, whose clocks are known to within {uncertainty_ms:.3} ms: delays \
+         between hosts, and when stages on other hosts did what, are true to that."
+    ))
 }
 
 fn end(summary: &Summary) -> Option<String> {

@@ -27,6 +27,8 @@ pub struct Summary {
     pub shaping: Option<KernelShaping>,
     /// Workers that went away during the run, a sentence each.
     pub workers_lost: Vec<String>,
+    /// How well the offset of two hosts' clocks was known, seconds, the worst of the run; absent where all were on one host.
+    pub clock_uncertainty_s: Option<f64>,
     /// How the run ended.
     pub end: RunEnd,
     /// What the ledger's reader had to leave out.

@@ -419,3 +419,21 @@ fn what_nobody_measured_is_neither_valid_nor_invalid() {
     let unshaped = measured(json!({"network": "none"}));
     assert!(reason(&unshaped, whole_run([])).contains("nothing shaped"));
 }
+
+#[test]
+fn a_run_on_several_hosts_tells_how_well_their_clocks_are_known() {
+    let offset = |uncertainty_s: f64| {
+        json!({"kind": "clock_offset", "at_s": 0.0, "worker": "w1.run.local", "against": "coordinator",
+               "offset_s": 5000.0, "uncertainty_s": uncertainty_s, "latency_s": 0.0001})
+    };
+    let summary = |offsets: &[f64]| {
+        let offsets = offsets.iter().map(|&uncertainty_s| offset(uncertainty_s));
+        Summary::from_records(&header(&[]), &records(offsets.chain([ended(1.0, &[])])))
+    };
+    assert_eq!(summary(&[]).clock_uncertainty_s, None);
+    assert!(!render(&summary(&[])).contains("several hosts"));
+    let several = summary(&[0.0001, 0.00025, 0.0002]);
+    assert_eq!(several.clock_uncertainty_s, Some(0.00025));
+    let report = render(&several);
+    assert!(report.contains("known to within 0.250 ms"), "{report}");
+}
