@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bace_netem::{Chunk, Delay, Flow, LinkSpec, Message, Slot, chunk_bytes};
+use bace_netem::{Chunk, Delay, Flow, LinkSpec, Message, Sharing, Slot, chunk_bytes};
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 
@@ -287,6 +287,10 @@ impl ClockedLink {
         message: &mut Message,
         ready_ns: u64,
     ) -> Result<(usize, u64), SocketError> {
+        if self.spec.sharing == Sharing::PerFlow {
+            // Flows that are late and need not wait for their slots take turns all the same.
+            tokio::task::yield_now().await;
+        }
         self.wait_until_near(timer, ready_ns).await?;
         let state = loop {
             let state = self.cell.state();
