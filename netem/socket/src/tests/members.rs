@@ -77,7 +77,7 @@ async fn who_has_no_certificate_gets_no_answer() {
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(coordinator.ca_der.clone().into()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
