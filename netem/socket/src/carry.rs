@@ -35,6 +35,7 @@ pub(crate) struct OutgoingLink {
     clocked: Option<ClockedLink>,
     /// Where messages wait that the receiver cannot hold; absent on the same host.
     delay_line: Option<DelayLine>,
+    sharing: Sharing,
 }
 
 impl OutgoingLink {
@@ -53,19 +54,31 @@ impl OutgoingLink {
             connection: connection.clone(),
             clocked: cell.map(|cell| ClockedLink::new(cell, spec, config)),
             delay_line: peer_clock.map(DelayLine::new).transpose()?,
+            sharing: spec.sharing,
         })
     }
 
-    /// A stream for the next message.
+    /// A stream for the next message. What has to be sent again of an older message goes before all newer ones, which are
+    /// handed up after it; flows that share the link alike take turns.
     pub async fn open(&self) -> Result<OutgoingStream, SocketError> {
         let opened = self.connection.quinn().open_uni().await;
+        let stream = opened.map_err(|error| self.connection.ended(&error))?;
+        if self.sharing == Sharing::PerJob {
+            // An error says that the stream is closed already, which the first write tells.
+            let _ = stream.set_priority(age(stream.id().index()));
+        }
         Ok(OutgoingStream {
-            stream: opened.map_err(|error| self.connection.ended(&error))?,
+            stream,
             connection: self.connection.clone(),
             bytes: 0,
             finished: false,
         })
     }
+}
+
+/// The priority of a connection's message of this number: above that of all later ones, and at most 0.
+fn age(index: u64) -> i32 {
+    i32::try_from(index).map_or(i32::MIN, |index| -index)
 }
 
 /// A message that was carried.
@@ -431,6 +444,13 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_messages_have_the_higher_priority() {
+        assert_eq!([0, 1, 2].map(age), [0, -1, -2]);
+        assert_eq!(age(i32::MAX as u64), -i32::MAX);
+        assert_eq!(age(u64::MAX), i32::MIN);
+    }
 
     #[test]
     fn delivered_chunks_make_room() {

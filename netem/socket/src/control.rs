@@ -9,7 +9,7 @@ use crate::quic::Connection;
 const LENGTH_BYTES: usize = 4;
 /// How much is taken from QUIC at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// A priority above that of all other streams, which is 0.
+/// A priority above that of all other streams, which is at most 0.
 const FIRST: i32 = 1;
 
 /// The sending half. Dropped without [`finish`](Self::finish), it still ends cleanly after the last

@@ -81,10 +81,7 @@ impl Profile {
             config
                 .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
                 .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-                .send_window(SEND_WINDOW_BYTES)
-                // Messages are handed up in the order of their sending: what is sent of a later one
-                // before the first is whole only delays both.
-                .send_fairness(false);
+                .send_window(SEND_WINDOW_BYTES);
         }
         if let Some(tuning) = socket.tuning(peer) {
             over_link(&mut config, &tuning);
@@ -93,6 +90,10 @@ impl Profile {
                 .initial_mtu(LOCAL_MTU)
                 .mtu_discovery_config(None)
                 .initial_rtt(Duration::from_millis(1))
+                // Messages are handed up in the order of their sending: what is sent of a later one
+                // before the first is whole only delays both. Where datagrams may be lost, what is sent
+                // again of an older message must not wait for the end of the one in progress.
+                .send_fairness(false)
                 .congestion_controller_factory(Arc::new(FixedWindow(window_bytes)));
         }
         config

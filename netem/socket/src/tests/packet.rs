@@ -169,6 +169,20 @@ async fn what_is_lost_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_an_older_message_lacks_is_not_sent_behind_all_newer_ones() {
+    let mut spec = spec(20.0, 10.0);
+    spec.loss.share = 0.02;
+    let far = far(spec, Congestion::Fixed).await;
+    let sender = send_unclocked(&far.client, &spec);
+    let mut received = receive(&far.server, 1 << 20);
+    let arrivals = carry(&sender, &mut received, 256 << 10, 8).await;
+    assert!(far.there.counts().lost > 10);
+    let last_s = arrivals.iter().copied().fold(0.0, f64::max);
+    // Without a loss, after an eighth of the time.
+    assert!(arrivals[0] < last_s / 2.0, "{arrivals:?}");
+}
+
+#[tokio::test]
 async fn a_full_queue_drops_its_end_and_stays_bounded() {
     let mut spec = spec(50.0, 5.0);
     spec.queue_bytes = Some(100_000);
