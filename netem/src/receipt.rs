@@ -152,6 +152,18 @@ pub enum Shaping {
     Nothing,
 }
 
+impl Shaping {
+    /// The link whose times and rates are promised for one of `spec`. Models of loss are for clocks: datagrams are lost for
+    /// real, and what a sender makes of that only its congestion control knows.
+    pub fn timed(self, spec: &LinkSpec) -> LinkSpec {
+        let mut timed = *spec;
+        if self == Self::Datagrams {
+            timed.loss.share = 0.0;
+        }
+        timed
+    }
+}
+
 /// What a link promises.
 #[derive(Debug, Clone, Copy)]
 pub struct Promise<'a> {
@@ -174,37 +186,38 @@ impl Promise<'_> {
 
     /// Completion of an isolated message of `bytes`.
     pub fn completion(&self, bytes: u64, measured_s: f64) -> Finding {
-        let ideal_s = self.spec.ideal_seconds(bytes);
+        let ideal_s = self.timed().ideal_seconds(bytes);
         let is_bounded = self.shaping == Shaping::Clocked;
         self.time(Quantity::Completion, ideal_s, measured_s, is_bounded)
     }
 
-    /// Rate at which `bytes` followed a message of `first_bytes` back to back, measured over about as long as they take.
-    pub fn rate(&self, first_bytes: u64, bytes: u64, measured: BitRate) -> Finding {
-        let all = first_bytes.saturating_add(bytes);
-        let ideal_s = self.spec.ideal_seconds(all) - self.spec.ideal_seconds(first_bytes);
+    /// Rate of `messages` of `message_bytes` each, sent back to back: from the first one's delivery on where they come one
+    /// behind the other, else from when they could leave.
+    pub fn rate(&self, message_bytes: u64, messages: u64, measured: BitRate) -> Finding {
+        let all = message_bytes.saturating_mul(messages);
+        let (bytes, ideal_s) = match self.spec.sharing {
+            Sharing::PerJob => (
+                all - message_bytes,
+                self.busy_s(all, all) - self.busy_s(message_bytes, message_bytes),
+            ),
+            // Each is a flow, and all are under way at once.
+            Sharing::PerFlow => (all, self.busy_s(all, message_bytes)),
+        };
         let is_filled = self.shaping == Shaping::Clocked;
-        let mut finding = self.throughput(Quantity::Rate, (bytes, ideal_s), measured, is_filled);
-        let loss = self.spec.loss;
-        if loss.share > 0.0
-            && loss.model == LossModel::Mathis
-            && self.spec.sharing == Sharing::PerFlow
-        {
-            // Each message is a flow, and one alone is held to less than several.
-            finding.at_most = None;
-        }
-        finding
+        self.throughput(Quantity::Rate, (bytes, ideal_s), measured, is_filled)
     }
 
-    /// Rate of `bytes` from two processes together, from when the first could leave.
-    pub fn shared_rate(&self, bytes: u64, measured: BitRate) -> Finding {
-        let link_s = self.spec.rate.seconds_for(self.spec.charged_bytes(bytes));
-        // Two flows are each held to the rate of one.
-        let cap = self.spec.flow_cap();
-        let flows_s = cap.map_or(0.0, |cap| cap.seconds_for(bytes) / 2.0);
-        let ideal_s = link_s.max(flows_s);
+    /// Rate of `messages` of `message_bytes` each, half of them from one process and half from another, from when the first
+    /// could leave.
+    pub fn shared_rate(&self, message_bytes: u64, messages: u64, measured: BitRate) -> Finding {
+        let all = message_bytes.saturating_mul(messages);
+        let flow_bytes = match self.spec.sharing {
+            Sharing::PerJob => all / 2,
+            Sharing::PerFlow => message_bytes,
+        };
+        let ideal_s = self.busy_s(all, flow_bytes);
         let is_filled = self.shaping == Shaping::Clocked && self.spec.loss.share == 0.0;
-        self.throughput(Quantity::SharedRate, (bytes, ideal_s), measured, is_filled)
+        self.throughput(Quantity::SharedRate, (all, ideal_s), measured, is_filled)
     }
 
     /// Jain's index of two equal senders.
@@ -219,6 +232,20 @@ impl Promise<'_> {
             at_least: is_equal.then_some(EQUAL_JAIN),
             at_most: None,
         }
+    }
+
+    fn timed(&self) -> LinkSpec {
+        self.shaping.timed(self.spec)
+    }
+
+    /// Time that the link takes for `bytes` of flows of which each has `flow_bytes`, s. None is faster than one flow may be.
+    fn busy_s(&self, bytes: u64, flow_bytes: u64) -> f64 {
+        let link = self.timed();
+        let link_s = link.rate.seconds_for(link.charged_bytes(bytes));
+        let flow_s = link
+            .flow_cap()
+            .map_or(0.0, |cap| cap.seconds_for(flow_bytes));
+        link_s.max(flow_s)
     }
 
     fn time(&self, quantity: Quantity, ideal_s: f64, measured: f64, is_bounded: bool) -> Finding {
@@ -262,8 +289,10 @@ impl Promise<'_> {
 
     /// What random impairments may add to one message, s.
     fn spread_s(&self) -> f64 {
-        // A loss costs a message at most one more round trip.
-        let recovery_s = if self.spec.loss.share > 0.0 {
+        // A loss costs a message at most one more round trip; where it only holds flows to a rate, nothing is repeated.
+        let loss = self.spec.loss;
+        let is_repeated = self.shaping == Shaping::Datagrams || loss.model == LossModel::Goodput;
+        let recovery_s = if loss.share > 0.0 && is_repeated {
             2.0 * self.spec.delay.seconds()
         } else {
             0.0
@@ -294,6 +323,15 @@ mod tests {
             BitRate::from_bps(mbps * 1e6).unwrap(),
             Delay::from_seconds(delay_ms / 1e3).unwrap(),
         )
+    }
+
+    /// 100 Mbit/s and 20 ms.
+    fn lossy(share: f64, model: LossModel) -> LinkSpec {
+        let loss = Loss { share, model };
+        LinkSpec {
+            loss,
+            ..spec(100.0, 20.0)
+        }
     }
 
     fn promise(spec: &LinkSpec, shaping: Shaping) -> Promise<'_> {
@@ -330,14 +368,14 @@ mod tests {
         // 2.5 MB at 100 Mbit/s are 200 ms: 4 ms are 2 %.
         let spec = spec(100.0, 20.0);
         let promise = promise(&spec, Shaping::Clocked);
-        let finding = |measured| promise.rate(500_000, 2_500_000, mbps(measured));
+        let finding = |measured| promise.rate(500_000, 6, mbps(measured));
         assert!((finding(100.0).configured - 100e6).abs() < 1.0);
         assert_eq!(finding(98.1).miss(), None);
         assert_eq!(finding(98.0).miss(), Some(Miss::Short));
         assert_eq!(finding(102.0).miss(), None);
         assert_eq!(finding(102.1).miss(), Some(Miss::Over));
         // Bytes that take a fiftieth of a millisecond cannot be told from none.
-        let short = promise.rate(250, 250, mbps(10_000.0));
+        let short = promise.rate(250, 2, mbps(10_000.0));
         assert_eq!((short.at_most, short.miss()), (None, None));
     }
 
@@ -345,7 +383,7 @@ mod tests {
     fn a_shared_link_gives_two_what_it_gives_one() {
         let spec = spec(100.0, 20.0);
         let promise = promise(&spec, Shaping::Clocked);
-        let miss = |measured| promise.shared_rate(2_500_000, mbps(measured)).miss();
+        let miss = |measured| promise.shared_rate(250_000, 10, mbps(measured)).miss();
         assert_eq!(miss(100.0), None);
         assert_eq!(miss(103.0), Some(Miss::Over));
         assert_eq!(miss(97.0), Some(Miss::Short));
@@ -386,12 +424,62 @@ mod tests {
             model: LossModel::Mathis,
         };
         let promise = promise(&spec, Shaping::Clocked);
-        let finding = promise.shared_rate(2_500_000, mbps(6.934));
+        let finding = promise.shared_rate(250_000, 10, mbps(6.934));
         assert!((finding.configured / 6.934_48e6 - 1.0).abs() < 1e-9);
         assert_eq!(finding.miss(), None);
         assert_eq!(
-            promise.shared_rate(2_500_000, mbps(8.0)).miss(),
+            promise.shared_rate(250_000, 10, mbps(8.0)).miss(),
             Some(Miss::Over)
+        );
+    }
+
+    #[test]
+    fn messages_that_are_flows_are_held_one_by_one() {
+        // Each is held to 3.467 24 Mbit/s: six of 50 kB take 115.4 ms, as long as one.
+        let mut spec = lossy(0.01, LossModel::Mathis);
+        spec.sharing = Sharing::PerFlow;
+        let promise = promise(&spec, Shaping::Clocked);
+        let six = promise.rate(50_000, 6, mbps(6.0 * 3.467));
+        assert!((six.configured / (6.0 * 3.467_24e6) - 1.0).abs() < 1e-9);
+        assert_eq!(six.miss(), None);
+        let over = promise.rate(50_000, 6, mbps(30.0));
+        assert_eq!(over.miss(), Some(Miss::Over));
+        let ten = promise.shared_rate(50_000, 10, mbps(34.67));
+        assert!((ten.configured / 34.672_4e6 - 1.0).abs() < 1e-9);
+        assert_eq!(ten.miss(), None);
+        // So many of them fill the link.
+        let many = promise.rate(50_000, 60, mbps(100.0));
+        assert!((many.configured - 100e6).abs() < 1.0, "{many:?}");
+    }
+
+    #[test]
+    fn datagrams_are_lost_for_real_and_not_by_a_model() {
+        for model in [LossModel::Mathis, LossModel::Goodput] {
+            let spec = lossy(0.1, model);
+            let promise = promise(&spec, Shaping::Datagrams);
+            let findings = [
+                promise.rate(500_000, 6, mbps(100.0)),
+                promise.shared_rate(250_000, 10, mbps(100.0)),
+                promise.completion(500_000, 0.060),
+                promise.delay(0.020),
+            ];
+            for finding in findings {
+                assert_eq!(finding.miss(), None, "{finding:?}");
+            }
+            assert!((findings[0].configured - 100e6).abs() < 1.0);
+            assert!((findings[2].configured - 0.060).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_flow_held_to_a_rate_repeats_nothing() {
+        let spec = lossy(0.01, LossModel::Mathis);
+        let miss = |shaping| promise(&spec, shaping).delay(0.030).miss();
+        assert_eq!(miss(Shaping::Clocked), Some(Miss::Short));
+        let goodput = lossy(0.01, LossModel::Goodput);
+        assert_eq!(
+            promise(&goodput, Shaping::Clocked).delay(0.030).miss(),
+            None
         );
     }
 
@@ -403,9 +491,9 @@ mod tests {
             sustained: mbps(10.0),
         });
         let promise = promise(&spec, Shaping::Clocked);
-        assert_eq!(promise.rate(500_000, 2_500_000, mbps(10.0)).miss(), None);
+        assert_eq!(promise.rate(500_000, 6, mbps(10.0)).miss(), None);
         assert_eq!(
-            promise.rate(500_000, 2_500_000, mbps(103.0)).miss(),
+            promise.rate(500_000, 6, mbps(103.0)).miss(),
             Some(Miss::Over)
         );
         assert_eq!(promise.completion(1_000_000, 0.9).miss(), None);
@@ -423,9 +511,9 @@ mod tests {
     fn datagrams_promise_a_bound_and_the_delay() {
         let spec = spec(100.0, 20.0);
         let promise = promise(&spec, Shaping::Datagrams);
-        assert_eq!(promise.rate(500_000, 2_500_000, mbps(50.0)).miss(), None);
+        assert_eq!(promise.rate(500_000, 6, mbps(50.0)).miss(), None);
         assert_eq!(
-            promise.rate(500_000, 2_500_000, mbps(103.0)).miss(),
+            promise.rate(500_000, 6, mbps(103.0)).miss(),
             Some(Miss::Over)
         );
         assert_eq!(promise.completion(1_000_000, 5.0).miss(), None);
@@ -442,8 +530,8 @@ mod tests {
         let findings = [
             promise.delay(1.0),
             promise.completion(1, 1.0),
-            promise.rate(1, 1, mbps(1e6)),
-            promise.shared_rate(1, mbps(1e6)),
+            promise.rate(1, 2, mbps(1e6)),
+            promise.shared_rate(1, 2, mbps(1e6)),
             promise.fairness(0.5),
         ];
         for finding in findings {

@@ -201,7 +201,8 @@ pub fn alone(
     let byte_s = match promise.shaping {
         Shaping::Nothing => 0.0,
         Shaping::Clocked | Shaping::Datagrams => {
-            promise.spec.ideal_seconds(1) - promise.spec.delay.seconds()
+            let timed = promise.shaping.timed(promise.spec);
+            timed.ideal_seconds(1) - timed.delay.seconds()
         }
     };
     let back_to_back: Vec<Timing> = script
@@ -214,14 +215,13 @@ pub fn alone(
         Shaping::Datagrams => false,
         Shaping::Nothing => true,
     };
-    let followed = bytes * (back_to_back.len() as u64 - 1);
     let rate = if is_in_turn {
         rate(bytes, &back_to_back)?
     } else {
         rate_of_all(bytes, &back_to_back, promise.spec.delay)?
     };
     Ok(vec![
-        promise.rate(bytes, followed, rate),
+        promise.rate(bytes, back_to_back.len() as u64, rate),
         promise.completion(bytes, median(transits(Part::Isolated).collect())),
         promise.delay(median(transits(Part::Tiny).collect()) - byte_s),
     ])
@@ -241,7 +241,8 @@ pub fn together(
     }
     let first_ready_ns = timings.map(|timings| timings[0].ready_ns);
     let last_ns = timings.map(|timings| timings[timings.len() - 1].delivered_ns);
-    let bytes = 2 * script.largest_bytes() * script.len() as u64;
+    let messages = 2 * script.len() as u64;
+    let bytes = script.largest_bytes() * messages;
     // From the first that could leave to the last that had left: between them the link was never idle.
     let delay_s = match promise.shaping {
         Shaping::Nothing => 0.0,
@@ -265,7 +266,8 @@ pub fn together(
     if busy_s <= 0.0 {
         return Err(ReceiptError::NoTime(bytes));
     }
-    let mut findings = vec![promise.shared_rate(bytes, BitRate::carrying(bytes, busy_s))];
+    let measured = BitRate::carrying(bytes, busy_s);
+    let mut findings = vec![promise.shared_rate(script.largest_bytes(), messages, measured)];
     if are_together {
         let got = timings.map(|timings| delivered(timings, to_ns) - delivered(timings, from_ns));
         findings.push(promise.fairness(jain_index(&got)));
@@ -345,18 +347,19 @@ fn message_bytes(spec: &LinkSpec, shaping: Shaping) -> u64 {
 }
 
 /// Puts messages one after the other.
-struct Writer<'a> {
-    spec: &'a LinkSpec,
+struct Writer {
+    /// As its times follow from it.
+    spec: LinkSpec,
     shaping: Shaping,
     messages: Vec<Planned>,
     /// When the next isolated message may leave, s from the order to send.
     free_s: f64,
 }
 
-impl<'a> Writer<'a> {
-    fn new(spec: &'a LinkSpec, shaping: Shaping) -> Self {
+impl Writer {
+    fn new(spec: &LinkSpec, shaping: Shaping) -> Self {
         Self {
-            spec,
+            spec: shaping.timed(spec),
             shaping,
             messages: Vec::new(),
             free_s: LEAD_S,
