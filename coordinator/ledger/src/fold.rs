@@ -31,7 +31,7 @@ pub fn summarise(path: &Path) -> Result<Summary, LedgerError> {
     }
     let mut summary = fold.finish();
     summary.ledger = Some(reader.path().to_owned());
-    summary.omissions = reader.omissions().clone();
+    summary.omit(reader.omissions());
     Ok(summary)
 }
 
@@ -40,8 +40,18 @@ impl Summary {
     pub fn fold(ledger: &Ledger) -> Self {
         let mut summary = Self::from_records(&ledger.header, &ledger.records);
         summary.ledger = Some(ledger.path.clone());
-        summary.omissions = ledger.omissions.clone();
+        summary.omit(&ledger.omissions);
         summary
+    }
+
+    /// Takes in what the reader left out. What is in records of unknown kinds may well speak against the links.
+    fn omit(&mut self, omissions: &Omissions) {
+        self.omissions = omissions.clone();
+        if let (Figure::Known(true), Some(clause)) =
+            (&self.emulation.valid, self.omissions.unknown())
+        {
+            self.emulation.valid = Figure::Unknown(clause.into());
+        }
     }
 
     /// Folds the records behind a header.

@@ -196,22 +196,7 @@ fn omissions(summary: &Summary) -> Vec<String> {
             "Line {line}, the ledger's last, is torn and was left out."
         ));
     }
-    if let Some(kind) = &omissions.first_unknown {
-        notes.push(format!(
-            "{} record{} of kinds that this program does not know (the first: {kind}) {} left out.",
-            omissions.unknown_kinds,
-            if omissions.unknown_kinds == 1 {
-                ""
-            } else {
-                "s"
-            },
-            if omissions.unknown_kinds == 1 {
-                "was"
-            } else {
-                "were"
-            },
-        ));
-    }
+    notes.extend(omissions.unknown().map(|clause| sentence(&clause)));
     notes
 }
 

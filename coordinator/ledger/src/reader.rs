@@ -11,14 +11,18 @@ use serde_json::Value;
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
 /// Kinds of records that this program knows.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 20] = [
     "header",
     "input",
     "refused",
     "placed",
     "pipeline",
     "passed_over",
+    "network",
     "worker_joined",
+    "clock_offset",
+    "loopback",
+    "receipt",
     "worker_lost",
     "training",
     "iteration",
@@ -64,6 +68,21 @@ pub struct Omissions {
     pub first_unknown: Option<String>,
     /// The last line, by its number from 1, if it was torn and dropped.
     pub torn_line: Option<u64>,
+}
+
+impl Omissions {
+    /// How many records were left out and of which kind the first was, as a clause; absent if none was.
+    pub(crate) fn unknown(&self) -> Option<String> {
+        let kind = self.first_unknown.as_ref()?;
+        let (plural, were) = match self.unknown_kinds {
+            1 => ("", "was"),
+            _ => ("s", "were"),
+        };
+        Some(format!(
+            "{} record{plural} of kinds that this program does not know (the first: {kind}) {were} left out",
+            self.unknown_kinds
+        ))
+    }
 }
 
 /// Reads a whole ledger; `path` is the file or a run folder.
@@ -333,6 +352,30 @@ fn describe(line: &[u8], error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The variants that serde names where it knows none.
+    fn variants(error: &serde_json::Error) -> Vec<String> {
+        let text = error.to_string();
+        let (_, expected) = text.split_once("expected one of ").expect(&text);
+        let quoted = expected.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_kind_and_input_is_listed() {
+        let kinds = serde_json::from_str::<Record>(r#"{"kind":"?"}"#).unwrap_err();
+        let mut kinds = variants(&kinds);
+        kinds.sort();
+        let mut listed = KINDS.to_vec();
+        listed.sort_unstable();
+        assert_eq!(kinds, listed);
+        let inputs = serde_json::from_str::<bace_api::InputRecord>(r#"{"input":"?"}"#);
+        let mut inputs = variants(&inputs.unwrap_err());
+        inputs.sort();
+        let mut listed = INPUTS.to_vec();
+        listed.sort_unstable();
+        assert_eq!(inputs, listed);
+    }
 
     #[test]
     fn all_kinds_and_inputs_of_the_frozen_ledger_are_listed() {

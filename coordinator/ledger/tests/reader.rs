@@ -397,3 +397,29 @@ fn paths_of_the_repository_are_folders_too() {
         read(&folder.join("ledger.jsonl")).unwrap().records
     );
 }
+
+/// A run whose links were measured, with a line behind its header.
+fn measured_run(line: &str) -> String {
+    let header = GOLDEN.lines().next().unwrap();
+    let header = header.replacen("\"jobs\":", "\"receipts\":\"full\",\"jobs\":", 1);
+    format!("{header}\n{line}\n{{\"kind\":\"run_ended\",\"at_s\":1.0,\"waiting\":[]}}\n")
+}
+
+#[test]
+fn damaged_records_of_the_links_are_told_and_unknown_ones_leave_validity_open() {
+    for kind in ["network", "clock_offset", "loopback", "receipt"] {
+        let text = measured_run(&format!("{{\"kind\":\"{kind}\",\"at_s\":0.0}}"));
+        let message = message(text.as_bytes());
+        assert!(message.contains("line 2: not a record: missing field"));
+    }
+    let valid = |line: &str| {
+        let ledger = parse(measured_run(line).as_bytes()).unwrap();
+        Summary::fold(&ledger).emulation.valid
+    };
+    let known = "{\"kind\":\"loopback\",\"at_s\":0.0,\"rate_bps\":1e9,\"links_bps\":1e8}";
+    assert_eq!(valid(known).known(), Some(&true));
+    let unknown = valid("{\"kind\":\"weather\",\"at_s\":0.0}");
+    let expected =
+        "1 record of kinds that this program does not know (the first: weather) was left out";
+    assert_eq!(unknown.reason(), Some(expected));
+}
