@@ -343,6 +343,7 @@ impl Neighbour {
             bytes: counts.bytes,
             lost: counts.lost,
             dropped: counts.dropped,
+            refused: counts.refused,
             late: counts.late,
             worst_late_s: counts.late_max_ns as f64 / 1e9,
         })

@@ -342,6 +342,9 @@ pub struct DatagramSummary {
     pub lost: u64,
     /// Dropped at the end of the link's queue.
     pub dropped: u64,
+    /// Refused by the sender's system when they were due.
+    #[serde(default)]
+    pub refused: u64,
     /// Delivered more than 1 ms after they should have been.
     pub late: u64,
     /// Worst lateness, seconds; also where it is within that millisecond.

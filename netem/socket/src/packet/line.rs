@@ -251,4 +251,23 @@ impl Batch {
             src_ip: self.source,
         }
     }
+
+    /// Each of its datagrams, as quinn's UDP layer takes it.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Transmit<'_>> {
+        let size = self.segment.unwrap_or(self.contents.len());
+        let each = self.contents.chunks(size.max(1));
+        each.map(|contents| Transmit {
+            contents,
+            segment_size: None,
+            ..self.transmit()
+        })
+    }
+
+    /// Counts `datagrams` of it, of `bytes` together, that were due at `at_ns` and have just been written.
+    pub(super) fn count_sent(&self, datagrams: u64, bytes: usize, at_ns: u64) {
+        let late_ns = now_ns().saturating_sub(at_ns);
+        let headers = (self.charged_bytes - self.contents.len() as u64) / self.datagrams;
+        let bytes = bytes as u64 + headers * datagrams;
+        self.line.counters.sent(datagrams, bytes, late_ns);
+    }
 }

@@ -11,6 +11,7 @@ use std::thread;
 
 use quinn::udp::{Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::time::{TimerfdClockId, TimerfdFlags, Timespec, timerfd_create};
 
 use super::line::{Batch, Line};
@@ -191,24 +192,34 @@ impl ReleaseThread {
     }
 
     fn send(&self, batch: &Batch, at_ns: u64) {
-        let late_ns = now_ns().saturating_sub(at_ns);
-        let counters = &batch.line.counters;
-        match self.write(&batch.transmit()) {
-            Ok(()) => counters.sent(batch.datagrams, batch.charged_bytes, late_ns),
-            Err(error) => {
-                counters.refused(batch.datagrams);
-                tracing::debug!("{} datagrams were refused: {error}", batch.datagrams);
+        if batch.segment.is_some() && self.state.max_gso_segments() > 1 {
+            match self.write(&batch.transmit()) {
+                Ok(()) => return batch.count_sent(batch.datagrams, batch.contents.len(), at_ns),
+                // The socket is not wanted any more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Some interfaces segment nothing, which only a refused batch tells; the state then forbids all others.
+                Err(error) => tracing::debug!("datagrams are written one by one: {error}"),
+            }
+        }
+        for datagram in batch.datagrams() {
+            match self.write(&datagram) {
+                Ok(()) => batch.count_sent(1, datagram.contents.len(), at_ns),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    batch.line.counters.refused(1);
+                    tracing::debug!("a datagram was refused: {error}");
+                }
             }
         }
     }
 
-    /// Writes datagrams to the socket, waiting while it is full.
+    /// Writes datagrams to the socket, waiting while it is full; an error that would block says that nobody wants them now.
     fn write(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         loop {
             match self.state.try_send((&self.socket).into(), transmit) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut writable = [PollFd::new(&self.socket, PollFlags::OUT)];
-                    poll(&mut writable, Some(&WRITABLE_POLL))?;
+                    retry_on_intr(|| poll(&mut writable, Some(&WRITABLE_POLL)))?;
                     if self.schedule.lock().is_over {
                         return Err(error);
                     }
@@ -236,5 +247,65 @@ impl PartialOrd for Due {
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at_ns, self.place).cmp(&(other.at_ns, other.place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bace_netem::{Congestion, FlowKey, LinkId, RegionId, Route};
+
+    use super::*;
+    use crate::LinkCell;
+    use crate::packet::PacketLink;
+    use crate::tests::support::{loopback, spec};
+
+    #[test]
+    fn datagrams_of_a_batch_that_the_system_refuses_are_written_one_by_one() {
+        let spec = spec(10_000.0, 0.0);
+        let key = FlowKey {
+            seed: 1,
+            link: LinkId::new(RegionId::new(0), RegionId::new(1)),
+            job: 0,
+            from_stage: 0,
+            to_stage: 1,
+        };
+        let route = Route {
+            there: spec,
+            back: spec,
+        };
+        let link = PacketLink {
+            cell: LinkCell::private(&spec),
+            route,
+            congestion: Congestion::Fixed,
+            draws: key.chunk(0, 0),
+        };
+        let socket = UdpSocket::bind(loopback()).unwrap();
+        let peer = UdpSocket::bind(loopback()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let releaser = Releaser::start(socket).unwrap();
+        let line = Arc::new(Line::new(link, releaser.schedule()));
+        // Linux takes at most 128 segments at once.
+        for datagrams in [200_u8, 10] {
+            let contents: Vec<u8> = (0..datagrams).flat_map(|number| [number; 20]).collect();
+            line.take(&Transmit {
+                destination: peer.local_addr().unwrap(),
+                ecn: None,
+                contents: &contents,
+                segment_size: Some(20),
+                src_ip: None,
+            });
+            let mut buffer = [0; 100];
+            for number in 0..datagrams {
+                assert_eq!(peer.recv(&mut buffer).unwrap(), 20);
+                assert_eq!(buffer[..20], [number; 20]);
+            }
+        }
+        drop(releaser);
+        let counts = line.counters.counts();
+        assert_eq!((counts.refused, counts.dropped), (0, 0), "{counts:?}");
     }
 }

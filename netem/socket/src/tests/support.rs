@@ -15,11 +15,11 @@ use crate::{
 
 pub(super) const MAX_BYTES: u32 = 1 << 20;
 
-pub(super) fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-pub(super) fn spec(mbps: f64, delay_ms: f64) -> LinkSpec {
+pub(crate) fn spec(mbps: f64, delay_ms: f64) -> LinkSpec {
     LinkSpec::new(
         BitRate::from_bps(mbps * 1e6).unwrap(),
         Delay::from_seconds(delay_ms / 1e3).unwrap(),
