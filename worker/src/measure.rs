@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use bace_api::{FromWorker, Measure, MeasureRole, MeasurementId, Probe, Purpose, told};
 use bace_netem::{FlowKey, Timing};
 use bace_socket::receipt::Script;
-use bace_socket::{Connection, Endpoint, LinkCell, LinkSender, Received, SenderTask, now_ns};
+use bace_socket::{Connection, Endpoint, Received};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::meeting::{Awaited, Words, be_found, find};
@@ -180,14 +180,11 @@ impl Task {
             MeasureRole::Send => {
                 let connection =
                     Closing(find(&tools.data, &tools.links, &mut towards, words, &who).await?);
-                let (sender, sending) =
-                    tools.links.sender(&connection.0, &towards, script.len())?;
-                let credited = tools.links.credited(&order.peer)?;
+                let sender = |messages| tools.links.sender(&connection.0, &towards, messages);
+                let (warming, sending) = (sender(1)?, sender(script.len())?);
                 tell(&tools, FromWorker::ReadyToMeasure { id: order.id }).await?;
                 start.await.context("the measurement was dropped")?;
-                fill(credited.as_ref());
-                send(&script, sender, sending).await?;
-                fill(credited.as_ref());
+                script.send(warming, sending).await?;
                 std::future::pending().await
             }
             MeasureRole::Receive => {
@@ -212,23 +209,6 @@ impl Task {
 async fn tell(tools: &Tools, message: FromWorker) -> anyhow::Result<()> {
     let told = tools.says.send(message).await;
     told.ok().context("report to the coordinator")
-}
-
-/// Gives a link its whole burst credit: a measurement begins with it, and takes none away from the run.
-fn fill(link: Option<&LinkCell>) {
-    if let Some(link) = link {
-        link.fill_credit();
-    }
-}
-
-/// Sends the script and waits until it is there.
-async fn send(script: &Script, sender: LinkSender, sending: SenderTask) -> anyhow::Result<()> {
-    for message in script.outgoing(now_ns()) {
-        sender.send(message).await?;
-    }
-    drop(sender);
-    sending.finish().await?;
-    Ok(())
 }
 
 /// Receives the script; the times of its messages.

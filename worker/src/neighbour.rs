@@ -147,19 +147,6 @@ impl LinkAccess {
         }
     }
 
-    /// The link towards `neighbour`, where it has a bucket of burst credit.
-    pub fn credited(
-        &self,
-        neighbour: &bace_api::Neighbour,
-    ) -> Result<Option<LinkCell>, NeighbourError> {
-        match neighbour.clock {
-            Some(index) if neighbour.link.burst.is_some() => {
-                self.shared(index, neighbour).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// The link from `neighbour`, where what arrives over it is held for its delay.
     fn hold(&self, neighbour: &bace_api::Neighbour) -> Result<Option<LinkCell>, NeighbourError> {
         match neighbour.clock_back {

@@ -234,6 +234,9 @@ impl ReceiptTaker {
             if spec.rate == BitRate::ZERO {
                 continue;
             }
+            // Handshakes and acknowledgements spend no credit either.
+            let mut back = links[&link.reversed()];
+            back.burst = None;
             let receivers = workers_in(measuring, link.to, &BTreeSet::new()).len();
             for host in hosts_of(measuring, link.from) {
                 let senders = beside(measuring, link.from, host, &BTreeSet::new()).len();
@@ -242,7 +245,7 @@ impl ReceiptTaker {
                     link,
                     host,
                     spec: part_of(spec, share),
-                    back: links[&link.reversed()],
+                    back,
                     probe,
                     attempts: 0,
                     found: Found::Nothing,

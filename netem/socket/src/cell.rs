@@ -316,11 +316,6 @@ impl LinkCell {
         self.line().free_at_ns.load(Ordering::Acquire)
     }
 
-    /// Fills the link's bucket of burst credit, as at the start of a run.
-    pub fn fill_credit(&self) {
-        self.line().credit_full_at_ns.store(0, Ordering::Release);
-    }
-
     /// When the link's bucket of burst credit is full, ns; 0 before anything was taken from it.
     pub(crate) fn credit_full_at_ns(&self) -> &AtomicU64 {
         &self.line().credit_full_at_ns

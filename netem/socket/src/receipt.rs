@@ -3,15 +3,18 @@
 //! Sender and receiver make the same [`Script`] from the link's spec. The sender sends it, the receiver tells when each
 //! message came, and [`alone`] and [`together`] hold that against what the link promises.
 
+use std::ops::Range;
+
 use bace_netem::{
-    BitRate, Delay, Finding, LinkSpec, Promise, Shaping, Sharing, Timing, chunk_bytes, jain_index,
-    seconds_between,
+    BitRate, DATAGRAM_BYTES, Delay, Finding, LinkSpec, LossModel, Promise, SEGMENT_BYTES, Shaping,
+    Sharing, Timing, chunk_bytes, jain_index, seconds_between,
 };
 use bytes::Bytes;
 
 use crate::SocketError;
+use crate::now_ns;
 use crate::receive::ReceivedMessage;
-use crate::send::OutgoingMessage;
+use crate::send::{LinkSender, OutgoingMessage, SenderTask};
 
 mod reason;
 
@@ -42,18 +45,17 @@ const IDLE_S: f64 = 0.01;
 /// What a path that no clock times gets on top, as a share of the message before: datagrams have headers, and losses are
 /// sent again.
 const UNCLOCKED_SHARE: f64 = 0.25;
-/// Round trips that the first message of a connection gets on top where datagrams are what the link takes: slow start
-/// doubles a window of 14 kB seven times until it holds 2 MB, overshoots, and repeats what the queue dropped.
-const COLD_ROUND_TRIPS: f64 = 16.0;
 /// Idle time before a message where nothing says how long the one before takes, s: it takes 25 ms at 4 Gbit/s.
 const UNSHAPED_IDLE_S: f64 = 0.05;
+/// UDP payload of a message of one byte: the byte, 20 + 4 + 12 bytes of a message's frame, and what QUIC puts around them.
+const TINY_DATAGRAM_BYTES: u64 = 1 + 36 + (DATAGRAM_BYTES - SEGMENT_BYTES);
 /// Share of the shorter stretch for which two senders must have sent at once.
 const OVERLAP: f64 = 0.5;
 
 /// What a message is sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Opens windows and touches the pages of buffers: not measured.
+    /// Opens windows and touches the pages of buffers: not measured, and the rest waits until it is there.
     WarmUp,
     /// One byte on an idle link.
     Tiny,
@@ -75,7 +77,7 @@ pub struct Script {
 struct Planned {
     part: Part,
     bytes: u64,
-    /// From the order to send.
+    /// From the order to send, if warming up takes no longer than the link does.
     ready_ns: u64,
 }
 
@@ -139,14 +141,48 @@ impl Script {
         self.seconds
     }
 
-    /// Its messages, for a sender that is told to begin at `start_ns` of [`now_ns`](crate::now_ns).
-    pub fn outgoing(&self, start_ns: u64) -> impl Iterator<Item = OutgoingMessage> {
+    /// Sends it over one connection: to warm up with the first of two senders, and the rest with the other once that is
+    /// there. How long a cold connection takes nobody can say beforehand: slow start overshoots and repeats what the queue
+    /// dropped.
+    ///
+    /// # Errors
+    /// Why a sender ended before its messages were acknowledged.
+    pub async fn send(
+        &self,
+        warming: (LinkSender, SenderTask),
+        sending: (LinkSender, SenderTask),
+    ) -> Result<(), SocketError> {
+        let warm_ups = self.of_part(Part::WarmUp).count();
+        let start_ns = now_ns();
+        send_all(warming, self.outgoing(0..warm_ups, start_ns)).await?;
+        let start_ns = self.start_after(warm_ups, start_ns, now_ns());
+        send_all(sending, self.outgoing(warm_ups..self.len(), start_ns)).await
+    }
+
+    /// From when the messages behind the first `warm_ups` count, where those were acknowledged at `acknowledged_ns` after
+    /// a start at `start_ns`: as planned, or as much later as lets the link idle before them.
+    fn start_after(&self, warm_ups: usize, start_ns: u64, acknowledged_ns: u64) -> u64 {
+        if warm_ups == 0 {
+            return start_ns;
+        }
+        let first = self.messages.get(warm_ups);
+        let planned_ns = first.map_or(0, |planned| planned.ready_ns);
+        let idle_ns = (IDLE_S * 1e9) as u64;
+        start_ns.max((acknowledged_ns + idle_ns).saturating_sub(planned_ns))
+    }
+
+    /// Its messages at `places`, for a sender that began at `start_ns` of [`now_ns`].
+    fn outgoing(
+        &self,
+        places: Range<usize>,
+        start_ns: u64,
+    ) -> impl Iterator<Item = OutgoingMessage> {
         // All send the same bytes: what they are matters to nobody.
         let payload = Bytes::from(vec![0x5a; self.largest_bytes() as usize]);
-        let places = 0u32..;
-        self.messages
+        let numbers = (places.start as u32)..;
+        self.messages[places]
             .iter()
-            .zip(places)
+            .zip(numbers)
             .map(move |(planned, place)| OutgoingMessage {
                 header: Bytes::copy_from_slice(&place.to_le_bytes()),
                 payload: payload.slice(..planned.bytes as usize),
@@ -186,6 +222,22 @@ impl Script {
     }
 }
 
+/// Sends `messages` and waits until all are acknowledged.
+async fn send_all(
+    (sender, task): (LinkSender, SenderTask),
+    messages: impl Iterator<Item = OutgoingMessage>,
+) -> Result<(), SocketError> {
+    for message in messages {
+        if sender.send(message).await.is_err() {
+            // Its task tells why.
+            break;
+        }
+    }
+    drop(sender);
+    task.finish().await?;
+    Ok(())
+}
+
 /// What one sender found of a link.
 ///
 /// # Errors
@@ -200,18 +252,22 @@ pub fn alone(
     let bytes = script.largest_bytes();
     let byte_s = match promise.shaping {
         Shaping::Nothing => 0.0,
-        Shaping::Clocked | Shaping::Datagrams => {
-            let timed = promise.shaping.timed(promise.spec);
-            timed.ideal_seconds(1) - timed.delay.seconds()
+        Shaping::Clocked => promise.spec.ideal_seconds(1) - promise.spec.delay.seconds(),
+        // The link is charged for the whole datagram that carries it.
+        Shaping::Datagrams => {
+            let charged = promise.spec.accounting.datagram_bytes(TINY_DATAGRAM_BYTES);
+            promise.spec.rate.seconds_for(charged)
         }
     };
     let back_to_back: Vec<Timing> = script
         .of_part(Part::BackToBack)
         .map(|place| timings[place])
         .collect();
-    // Messages that come one behind the other tell the rate between them.
+    // Messages that come one behind the other tell the rate between them; not where one that is repeated holds up others.
+    let loss = promise.spec.loss;
+    let is_repeated = loss.share > 0.0 && loss.model == LossModel::Goodput;
     let is_in_turn = match promise.shaping {
-        Shaping::Clocked => promise.spec.sharing == Sharing::PerJob,
+        Shaping::Clocked => promise.spec.sharing == Sharing::PerJob && !is_repeated,
         Shaping::Datagrams => false,
         Shaping::Nothing => true,
     };
@@ -335,9 +391,8 @@ fn message_bytes(spec: &LinkSpec, shaping: Shaping) -> u64 {
     if shaping == Shaping::Nothing {
         return MOST_BYTES;
     }
-    // With burst credit no more than flows in meanwhile: a script is as long as those of other links, however little is left.
-    let slowest = match spec.burst {
-        Some(burst) if burst.sustained < spec.rate => burst.sustained,
+    let slowest = match shaping.timed(spec).flow_cap() {
+        Some(cap) if cap < spec.rate => cap,
         _ => spec.rate,
     };
     let bytes_in = |seconds: f64| (seconds / slowest.seconds_for(1)) as u64;
@@ -369,10 +424,6 @@ impl Writer {
     fn isolated(&mut self, part: Part, bytes: u64) {
         self.put(part, bytes);
         self.free_s += self.busy_s(bytes) + self.idle_s(bytes);
-        if part == Part::WarmUp && self.shaping == Shaping::Datagrams {
-            let round_trip_s = 2.0 * self.spec.delay.seconds() + IDLE_S;
-            self.free_s += COLD_ROUND_TRIPS * round_trip_s;
-        }
     }
 
     fn back_to_back(&mut self, count: usize, bytes: u64) {
