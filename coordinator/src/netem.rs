@@ -65,6 +65,9 @@ fn plan(args: &NetemPlanArgs) -> anyhow::Result<bool> {
         scenario.name,
         in_words(qdiscs)
     );
+    for remark in plan.remarks() {
+        say!("# {remark}");
+    }
     let commands = plan.commands();
     let mut about = "";
     for command in &commands {
@@ -124,6 +127,9 @@ fn up(scenario: &Scenario) -> anyhow::Result<bool> {
         scenario.name,
         in_words(network.plan().qdiscs())
     );
+    for remark in network.plan().remarks() {
+        say!("  {remark}");
+    }
     show_places(network.plan());
     network.keep();
     Ok(true)

@@ -44,6 +44,9 @@ impl RunNetwork {
         let owner = Owner::Run(std::process::id());
         let name = NetworkName::new(&scenario.name, owner);
         let plan = plan_of(scenario, owner, kernel::probe(&name)?.qdiscs()?)?;
+        for remark in plan.remarks() {
+            eprintln!("{remark}");
+        }
         Ok(Self {
             network: KernelNetwork::up(plan)?,
             privilege,

@@ -21,6 +21,14 @@ pub enum PlanError {
         "lay out {0} regions as network namespaces: each pair needs interfaces of its own, and there may be at most {MOST_TC_REGIONS}"
     )]
     TooManyRegions(usize),
+    /// A link with a number above those that tc takes.
+    #[error("shape the link {link} in the kernel: {what}")]
+    BeyondTc {
+        /// The link's ends, by name.
+        link: String,
+        /// What of it, and what would be right.
+        what: String,
+    },
 }
 
 /// What makes a scenario's regions and links out of namespaces and queueing disciplines.
@@ -37,7 +45,7 @@ impl TcPlan {
     /// The network `name` of these regions, by [`RegionId`], and links.
     ///
     /// # Errors
-    /// When there are more than [`MOST_TC_REGIONS`].
+    /// When there are more than [`MOST_TC_REGIONS`], or a link is larger than tc can make it.
     pub fn new(
         name: NetworkName,
         regions: Vec<String>,
@@ -47,12 +55,23 @@ impl TcPlan {
         if regions.len() > MOST_TC_REGIONS {
             return Err(PlanError::TooManyRegions(regions.len()));
         }
-        Ok(Self {
+        let plan = Self {
             name,
             regions,
             links,
             qdiscs,
-        })
+        };
+        for (&link, spec) in &plan.links {
+            plan.check(link, spec)?;
+        }
+        Ok(plan)
+    }
+
+    /// What is not quite as the scenario says, since tc cannot make it so: a sentence for each link.
+    pub fn remarks(&self) -> Vec<String> {
+        let remark =
+            |(&link, spec)| self.with_end(link, spec, |end, route| end.remark(route, self.qdiscs));
+        self.links.iter().filter_map(remark).collect()
     }
 
     /// What the network is called.
@@ -104,12 +123,16 @@ impl TcPlan {
     }
 
     /// The commands that give `link` another rate, delay, jitter or loss from now on; none where there is no such link.
-    pub fn change(&mut self, link: LinkId, spec: LinkSpec) -> Vec<TcCommand> {
-        let Some(before) = self.links.insert(link, spec) else {
-            self.links.remove(&link);
-            return Vec::new();
+    ///
+    /// # Errors
+    /// When the link is larger than tc can make it; nothing has changed then.
+    pub fn change(&mut self, link: LinkId, spec: LinkSpec) -> Result<Vec<TcCommand>, PlanError> {
+        let Some(&before) = self.links.get(&link) else {
+            return Ok(Vec::new());
         };
-        self.shape(link, Some(&before), &spec)
+        self.check(link, &spec)?;
+        self.links.insert(link, spec);
+        Ok(self.shape(link, Some(&before), &spec))
     }
 
     /// A link as it is now.
@@ -210,7 +233,23 @@ impl TcPlan {
         }
     }
 
+    fn check(&self, link: LinkId, spec: &LinkSpec) -> Result<(), PlanError> {
+        self.with_end(link, spec, |end, route| end.check(route, self.qdiscs))
+    }
+
     fn shape(&self, link: LinkId, before: Option<&LinkSpec>, spec: &LinkSpec) -> Vec<TcCommand> {
+        self.with_end(link, spec, |end, route| {
+            end.shape(before, route, self.qdiscs)
+        })
+    }
+
+    /// What `ask` says of the end that sends over `link`.
+    fn with_end<T>(
+        &self,
+        link: LinkId,
+        spec: &LinkSpec,
+        ask: impl FnOnce(&End<'_>, &Route) -> T,
+    ) -> T {
         let end = End {
             about: &format!("{} → {}", self.region(link.from), self.region(link.to)),
             namespace: &self.namespace(Place::Region(link.from)),
@@ -221,6 +260,6 @@ impl TcPlan {
             there: *spec,
             back: back.copied().unwrap_or(*spec),
         };
-        end.shape(before, &route, self.qdiscs)
+        ask(&end, &route)
     }
 }

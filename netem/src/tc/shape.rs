@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::command::TcCommand;
+use super::plan::PlanError;
 use crate::accounting::{DATAGRAM_BYTES, SEGMENT_BYTES};
 use crate::{Accounting, BitRate, Delay, Jitter, LinkSpec, Route};
 
@@ -22,6 +23,10 @@ const FLOWS: f64 = 4.0;
 const LEAST_NETEM_FRAMES: f64 = 1000.0;
 /// The least rate that tc takes: it counts bytes.
 const LEAST_BPS: u64 = 8;
+/// The largest number of bytes or frames that tc takes.
+const MOST: u64 = u32::MAX as u64;
+/// The longest that htb may take to fill a bucket, s: it counts ticks of 64 ns in 32 bits, and tc does not notice more.
+const LONGEST_FILL_S: f64 = 274.0;
 /// Mean and standard deviation of the positive half of a normal distribution, in those of the whole.
 const HALF_NORMAL_MEAN: f64 = 0.797_884_560_802_865_4;
 const HALF_NORMAL_DEVIATION: f64 = 0.602_810_274_989_028_2;
@@ -68,6 +73,59 @@ impl End<'_> {
         TcCommand::new(self.about, &format!("tc -n {} {words}", self.namespace))
     }
 
+    /// What is not quite as the scenario says, since tc takes no larger number.
+    pub fn remark(&self, route: &Route, qdiscs: Qdiscs) -> Option<String> {
+        let wanted = queue_bytes(route, qdiscs);
+        (route.there.rate > BitRate::ZERO && !qdiscs.netem && wanted > MOST).then(|| {
+            format!(
+                "{}: its queue has {MOST} bytes, the most that tc takes; its rate and delay would give it {wanted}",
+                self.about
+            )
+        })
+    }
+
+    /// Refuses what tc does not take and cannot be less without being another link.
+    pub fn check(&self, route: &Route, qdiscs: Qdiscs) -> Result<(), PlanError> {
+        let spec = &route.there;
+        let refused = |what: String| {
+            Err(PlanError::BeyondTc {
+                link: self.about.to_owned(),
+                what,
+            })
+        };
+        let at_most = |what: &str, bytes: u64| {
+            refused(format!(
+                "{what} of {bytes} bytes; it may have {MOST} at most"
+            ))
+        };
+        if let Some(bytes) = spec.queue_bytes.filter(|&bytes| bytes > MOST) {
+            return at_most("queue_bytes asks for a queue", bytes);
+        }
+        if spec.rate == BitRate::ZERO {
+            return Ok(());
+        }
+        let buckets = Buckets::of(spec);
+        let (peak_bps, peak_burst) = buckets.peak.unwrap_or((buckets.bps, buckets.burst));
+        for (bps, burst) in [(buckets.bps, buckets.burst), (peak_bps, peak_burst)] {
+            if burst > MOST {
+                return at_most(&format!("{bps} bit/s need a bucket"), burst);
+            }
+            let fill_s = burst as f64 * BITS_PER_BYTE / bps as f64;
+            if qdiscs.rate == RateQdisc::Htb && fill_s > LONGEST_FILL_S {
+                let least = (burst as f64 * BITS_PER_BYTE / LONGEST_FILL_S).ceil();
+                return refused(format!(
+                    "htb cannot fill a bucket of {burst} bytes at {bps} bit/s, since that takes longer than {LONGEST_FILL_S} s; from {least} bit/s on it can"
+                ));
+            }
+        }
+        if qdiscs.netem && netem_frames(route, qdiscs) > MOST as f64 {
+            return refused(format!(
+                "what is under way would be more than {MOST} frames; a lower rate or delay is needed"
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes the end send as the link of `route` to its peer says, where it sends as `before` says or, without one, as fast
     /// as it can.
     pub fn shape(
@@ -86,7 +144,7 @@ impl End<'_> {
         let mut commands = Vec::new();
         match qdiscs.rate {
             RateQdisc::Tbf => {
-                let words = buckets.tbf(queue_bytes(route, qdiscs));
+                let words = buckets.tbf(queue_bytes(route, qdiscs).min(MOST));
                 commands.push(format!("qdisc replace dev {device} root handle 1: {words}"));
             }
             RateQdisc::Htb => {
@@ -105,7 +163,7 @@ impl End<'_> {
         let leaf = if qdiscs.netem {
             netem(route, qdiscs)
         } else {
-            format!("bfifo limit {}", queue_bytes(route, qdiscs))
+            format!("bfifo limit {}", queue_bytes(route, qdiscs).min(MOST))
         };
         commands.push(format!(
             "qdisc replace dev {device} parent 1:1 handle 10: {leaf}"
@@ -176,7 +234,7 @@ fn burst_bytes(spec: &LinkSpec) -> u64 {
     bytes.max(LEAST_BURST_FRAMES * LARGEST_FRAME_BYTES).ceil() as u64
 }
 
-/// What waits for the link, in the bytes of its frames.
+/// What should be able to wait for the link, in the bytes of its frames.
 fn queue_bytes(route: &Route, qdiscs: Qdiscs) -> u64 {
     let there = &route.there;
     let queue = route.queue_bytes(frame_bps(there.rate, there.accounting));
@@ -188,10 +246,8 @@ fn queue_bytes(route: &Route, qdiscs: Qdiscs) -> u64 {
     queue.max((FLOWS * window * frame_bytes() / SEGMENT_BYTES as f64).ceil() as u64)
 }
 
-/// netem counts what it delays and what waits for the rate together, in frames.
-fn netem(route: &Route, qdiscs: Qdiscs) -> String {
-    let spec = &route.there;
-    let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
+/// netem's delay, s, and its spread with the name of its distribution.
+fn netem_delay(spec: &LinkSpec) -> (f64, Option<(f64, &'static str)>) {
     let (delay_s, spread) = match spec.jitter {
         Jitter::None => (0.0, None),
         // Evenly from nothing to all of it.
@@ -205,9 +261,22 @@ fn netem(route: &Route, qdiscs: Qdiscs) -> String {
             )),
         ),
     };
-    let delay_s = spec.delay.seconds() + delay_s;
+    (spec.delay.seconds() + delay_s, spread)
+}
+
+/// netem counts what it delays and what waits for the rate together, in frames.
+fn netem_frames(route: &Route, qdiscs: Qdiscs) -> f64 {
+    let spec = &route.there;
+    let bytes_per_s = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE;
+    let (delay_s, _) = netem_delay(spec);
     let bytes = bytes_per_s * delay_s + queue_bytes(route, qdiscs) as f64;
-    let frames = (bytes / frame_bytes()).max(LEAST_NETEM_FRAMES).ceil() as u64;
+    (bytes / frame_bytes()).max(LEAST_NETEM_FRAMES).ceil()
+}
+
+fn netem(route: &Route, qdiscs: Qdiscs) -> String {
+    let spec = &route.there;
+    let (delay_s, spread) = netem_delay(spec);
+    let frames = netem_frames(route, qdiscs) as u64;
     let mut words = format!("netem limit {frames} delay {}", micros(delay_s));
     if let Some((spread_s, distribution)) = spread {
         // With a rate of its own, however high, netem keeps frames in order.

@@ -56,10 +56,18 @@ fn link(from: u16, to: u16) -> LinkId {
     LinkId::new(RegionId::new(from), RegionId::new(to))
 }
 
-fn plan(regions: &[&str], links: &[(LinkId, LinkSpec)], qdiscs: Qdiscs) -> TcPlan {
+fn try_plan(
+    regions: &[&str],
+    links: &[(LinkId, LinkSpec)],
+    qdiscs: Qdiscs,
+) -> Result<TcPlan, PlanError> {
     let regions = regions.iter().map(|&name| name.to_owned()).collect();
     let name = NetworkName::new("three-regions", Owner::Kept);
-    TcPlan::new(name, regions, links.iter().copied().collect(), qdiscs).unwrap()
+    TcPlan::new(name, regions, links.iter().copied().collect(), qdiscs)
+}
+
+fn plan(regions: &[&str], links: &[(LinkId, LinkSpec)], qdiscs: Qdiscs) -> TcPlan {
+    try_plan(regions, links, qdiscs).unwrap()
 }
 
 /// Two ordinary regions.
@@ -166,7 +174,11 @@ fn what_a_link_can_have_becomes_arguments() {
         for qdiscs in [PLAIN, FULL, HTB] {
             let kind = format!("{} netem {}", qdiscs.rate.name(), qdiscs.netem);
             text.push_str(&format!("== {name}, {kind}\n"));
-            text.push_str(&shapes(&pair(there, back, qdiscs)));
+            let links = [(link(0, 1), there), (link(1, 0), back)];
+            match try_plan(&["east", "west"], &links, qdiscs) {
+                Ok(plan) => text.push_str(&shapes(&plan)),
+                Err(error) => text.push_str(&format!("# failed to {error}\n")),
+            }
         }
     }
     golden("links.txt", &text);
@@ -178,7 +190,7 @@ fn changes_touch_the_link_they_are_of() {
     for qdiscs in [PLAIN, FULL, HTB] {
         let mut plan = pair(spec(100.0, 20.0), spec(100.0, 20.0), qdiscs);
         for mbps in [50.0, 0.0, 0.0, 70.0] {
-            let commands = plan.change(link(1, 0), spec(mbps, 20.0));
+            let commands = plan.change(link(1, 0), spec(mbps, 20.0)).unwrap();
             assert_eq!(plan.link(link(1, 0)).unwrap().rate, rate(mbps));
             let kind = format!("{} netem {}", qdiscs.rate.name(), qdiscs.netem);
             text.push_str(&format!(
@@ -186,10 +198,111 @@ fn changes_touch_the_link_they_are_of() {
                 lines(&commands)
             ));
         }
-        assert_eq!(plan.change(link(0, 0), spec(1.0, 1.0)), []);
+        assert_eq!(plan.change(link(0, 0), spec(1.0, 1.0)), Ok(Vec::new()));
         assert_eq!(plan.link(link(0, 0)), None);
     }
     golden("changes.txt", &text);
+}
+
+/// The number behind `key` in each command that has it.
+fn numbers(plan: &TcPlan, key: &str) -> Vec<u64> {
+    let commands = plan.commands();
+    let number = |command: &TcCommand| {
+        let at = command.argv.iter().position(|word| word == key)?;
+        Some(command.argv[at + 1].parse().unwrap())
+    };
+    commands.iter().filter_map(number).collect()
+}
+
+#[test]
+fn a_queue_that_tc_cannot_count_is_cut_and_told_of() {
+    // Of 90 Gbit/s over 200 ms there and back the default queue has more than 4 GiB.
+    let fast = spec(90_000.0, 100.0);
+    for qdiscs in [PLAIN, FULL, HTB, FULL_HTB] {
+        let plan = pair(fast, fast, qdiscs);
+        for key in ["limit", "burst", "cburst", "mtu"] {
+            for number in numbers(&plan, key) {
+                assert!(number <= u64::from(u32::MAX), "{key} {number}");
+            }
+        }
+        // With netem what waits is counted in frames.
+        let remarks = plan.remarks();
+        assert_eq!(
+            remarks.len(),
+            if qdiscs.netem { 0 } else { 2 },
+            "{remarks:?}"
+        );
+        for remark in remarks {
+            assert!(
+                remark.contains("its queue has 4294967295 bytes"),
+                "{remark}"
+            );
+        }
+    }
+    assert_eq!(numbers(&pair(fast, fast, PLAIN), "limit")[0], 4_294_967_295);
+    assert_eq!(
+        pair(spec(500.0, 38.0), spec(500.0, 38.0), PLAIN).remarks(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_tc_cannot_be_told_is_refused() {
+    let base = spec(100.0, 20.0);
+    let credit = |bytes, bps| {
+        Some(BurstCredit {
+            bytes,
+            sustained: BitRate::from_bps(bps).unwrap(),
+        })
+    };
+    let cases = [
+        (
+            LinkSpec {
+                queue_bytes: Some(5_000_000_000),
+                ..base
+            },
+            PLAIN,
+            "queue_bytes asks for a queue of 5000000000 bytes; it may have 4294967295 at most",
+        ),
+        (
+            LinkSpec {
+                burst: credit(5_000_000_000, 2e7),
+                ..base
+            },
+            FULL,
+            "a bucket of 5000000000 bytes; it may have 4294967295 at most",
+        ),
+        (
+            LinkSpec {
+                burst: credit(50_000_000, 1e5),
+                ..base
+            },
+            HTB,
+            "longer than 274 s; from 1459855 bit/s on it can",
+        ),
+        (spec(1e8, 1.0), PLAIN, "need a bucket of"),
+    ];
+    for (spec, qdiscs, words) in cases {
+        let error = try_plan(&["east", "west"], &[(link(1, 0), spec)], qdiscs);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("shape the link west → east in the kernel: "),
+            "{error}"
+        );
+        assert!(error.contains(words), "{error}");
+        let mut plan = pair(base, base, qdiscs);
+        plan.change(link(1, 0), spec).unwrap_err();
+        assert_eq!(plan.link(link(1, 0)), Some(&base));
+    }
+    // tbf is told bytes, not ticks.
+    pair(
+        LinkSpec {
+            burst: credit(50_000_000, 1e5),
+            ..base
+        },
+        base,
+        PLAIN,
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl KernelNetwork {
     /// # Errors
     /// The command that failed.
     pub fn change(&mut self, link: LinkId, spec: LinkSpec) -> Result<(), KernelError> {
-        for command in self.plan.change(link, spec) {
+        for command in self.plan.change(link, spec)? {
             run(&command.argv, &command.about)?;
         }
         Ok(())
