@@ -1,15 +1,17 @@
 //! Whether a run's links were what the scenario says: receipts and late messages, judged once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bace_api::{
-    ClockKind, Header, NetworkRung, ReceiptPhase, ReceiptRecord, Receipts, TransferSummary, Verdict,
+    ClockKind, DatagramSummary, Header, KernelShaping, NetworkRung, ReceiptPhase, ReceiptRecord,
+    Receipts, ShapedBy, TransferSummary, Verdict,
 };
 
 use crate::notes::sentence;
 use crate::{Figure, RunEnd};
 
-/// Late messages of a link that one hiccup of the host explains: fewer say nothing about a run, whatever share they are.
+/// Late messages, or datagrams, of a link that one hiccup of the host explains: fewer say nothing about a run, whatever share they are.
 const HANDFUL: u64 = 5;
 
 /// How true the emulation was.
@@ -41,31 +43,76 @@ pub struct Loopback {
 pub(crate) struct EmulationFold {
     pub(crate) loopback: Option<Loopback>,
     pub(crate) receipts: Vec<ReceiptRecord>,
-    pub(crate) lateness: BTreeMap<(String, String), Lateness>,
+    pub(crate) crossed: BTreeMap<(String, String), Crossed>,
+    pub(crate) shaping: Option<KernelShaping>,
 }
 
-/// How the messages of a link came.
+/// What crossed a link.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Crossed {
+    pub(crate) messages: Lateness,
+    /// Absent unless the link took datagrams one by one.
+    pub(crate) datagrams: Option<DatagramSummary>,
+}
+
+/// How messages came.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Lateness {
-    pub(crate) messages: u64,
+    pub(crate) sent: u64,
     pub(crate) late: u64,
     pub(crate) worst_s: f64,
 }
 
+/// Why nobody knows which messages of a run came late; absent where that is known.
+pub(crate) fn lateness_unknown(header: &Header) -> Option<&'static str> {
+    if header.clock == ClockKind::Virtual {
+        return Some(NOT_EMULATED);
+    }
+    match header.network {
+        NetworkRung::Shaped => None,
+        NetworkRung::Modelled => Some(NOT_EMULATED),
+        NetworkRung::Packet => Some("the links delayed datagrams, not messages"),
+        NetworkRung::Kernel => {
+            Some("the kernel does not tell when it should have delivered a message")
+        }
+        NetworkRung::None => Some(NOT_SHAPED),
+    }
+}
+
+const NOT_EMULATED: &str = "nothing was emulated";
+
+const NOT_SHAPED: &str = "nothing shaped the links";
+
 impl EmulationFold {
     /// What crossed a boundary. A fabric is no link: it may well be faster than this machine's loopback, and a message that
     /// is late on it shows in its job.
-    pub(crate) fn add_transfer(&mut self, from: &str, to: &str, summary: &TransferSummary) {
+    pub(crate) fn add_transfer(
+        &mut self,
+        from: &str,
+        to: &str,
+        summary: &TransferSummary,
+        datagrams: Option<&DatagramSummary>,
+    ) {
         if from == to {
             return;
         }
         let link = self
-            .lateness
+            .crossed
             .entry((from.to_owned(), to.to_owned()))
             .or_default();
-        link.messages = link.messages.saturating_add(summary.messages);
-        link.late = link.late.saturating_add(summary.late_arrivals);
-        link.worst_s = link.worst_s.max(summary.worst_late_s);
+        let messages = &mut link.messages;
+        messages.sent = messages.sent.saturating_add(summary.messages);
+        messages.late = messages.late.saturating_add(summary.late_arrivals);
+        messages.worst_s = messages.worst_s.max(summary.worst_late_s);
+        if let Some(more) = datagrams {
+            let sum = link.datagrams.get_or_insert_default();
+            sum.sent = sum.sent.saturating_add(more.sent);
+            sum.bytes = sum.bytes.saturating_add(more.bytes);
+            sum.lost = sum.lost.saturating_add(more.lost);
+            sum.dropped = sum.dropped.saturating_add(more.dropped);
+            sum.late = sum.late.saturating_add(more.late);
+            sum.worst_late_s = sum.worst_late_s.max(more.worst_late_s);
+        }
     }
 
     /// What the records amount to.
@@ -79,10 +126,19 @@ impl EmulationFold {
         self.receipts
             .sort_by_key(|receipt| (place(receipt), receipt.phase));
         let mut faults: Vec<String> = self.receipts.iter().filter_map(untrue).collect();
+        faults.extend(self.shaping.iter().flat_map(lacking));
         if let Some(share) = header.late_share {
-            let late =
-                |(ends, lateness): (&(String, String), &Lateness)| lateness.fault(ends, share);
-            faults.extend(self.lateness.iter().filter_map(late));
+            let judged = lateness_unknown(header).is_none();
+            for (ends, crossed) in &self.crossed {
+                let messages = crossed.messages;
+                faults.extend(
+                    judged
+                        .then(|| messages.fault(ends, "messages", share))
+                        .flatten(),
+                );
+                let datagrams = crossed.datagrams.map(Lateness::from);
+                faults.extend(datagrams.and_then(|all| all.fault(ends, "datagrams", share)));
+            }
         }
         EmulationSummary {
             mode: header.receipts,
@@ -99,9 +155,9 @@ impl EmulationFold {
     }
 
     /// Why nobody can say whether the links were true.
-    fn unmeasured(&self, header: &Header, end: &RunEnd) -> Option<std::borrow::Cow<'static, str>> {
+    fn unmeasured(&self, header: &Header, end: &RunEnd) -> Option<Cow<'static, str>> {
         if header.clock == ClockKind::Virtual {
-            return Some("nothing was emulated".into());
+            return Some(NOT_EMULATED.into());
         }
         match header.receipts {
             None => return Some("the ledger does not say whether links were measured".into()),
@@ -110,8 +166,8 @@ impl EmulationFold {
             }
             Some(Receipts::Full) => {}
         }
-        if header.network == NetworkRung::None && !self.receipts.is_empty() {
-            return Some("nothing shaped the links".into());
+        if header.network == NetworkRung::None {
+            return Some(NOT_SHAPED.into());
         }
         let not_measured = self.receipts.iter().find(|receipt| receipt.attempts == 0);
         if let Some(receipt) = not_measured {
@@ -122,27 +178,83 @@ impl EmulationFold {
         if is_in(ReceiptPhase::Before) && !is_in(ReceiptPhase::After) {
             return Some("the links were not measured again after the last job".into());
         }
-        (*end != RunEnd::Complete).then(|| "the run did not come to its end".into())
+        if *end != RunEnd::Complete {
+            return Some("the run did not come to its end".into());
+        }
+        let judged = |receipt: &ReceiptRecord| receipt.verdict != Verdict::NotJudged;
+        if !self.receipts.is_empty() && !self.receipts.iter().any(judged) {
+            return Some("nothing is promised of any measured link".into());
+        }
+        let used = self
+            .crossed
+            .iter()
+            .filter(|(_, link)| link.messages.sent > 0);
+        used.flat_map(|(ends, _)| [(ends, ReceiptPhase::Before), (ends, ReceiptPhase::After)])
+            .find_map(|(ends, phase)| self.unproven(ends, phase).map(Cow::from))
+    }
+
+    /// Why a link that carried messages may have been anything; untrue ones have been told before.
+    fn unproven(&self, (from, to): &(String, String), phase: ReceiptPhase) -> Option<String> {
+        let of = |receipt: &&ReceiptRecord| {
+            (&receipt.from, &receipt.to, receipt.phase) == (from, to, phase)
+        };
+        let link = || format!("the link {from} → {to} was not");
+        match self.receipts.iter().find(of) {
+            None => Some(format!("{} measured {}", link(), when(phase))),
+            Some(receipt) if receipt.verdict != Verdict::True => {
+                let why = receipt.reason.as_deref().unwrap_or("no reason is recorded");
+                Some(format!("{} judged {}: {why}", link(), when(phase)))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl From<DatagramSummary> for Lateness {
+    fn from(datagrams: DatagramSummary) -> Self {
+        Self {
+            sent: datagrams.sent,
+            late: datagrams.late,
+            worst_s: datagrams.worst_late_s,
+        }
     }
 }
 
 impl Lateness {
-    /// What is wrong with a link of which more than `share` of the messages came late.
-    fn fault(self, (from, to): &(String, String), share: f64) -> Option<String> {
-        let late_share = self.late as f64 / self.messages as f64;
+    /// What is wrong with a link of which more than `share` of `what` came late.
+    fn fault(self, (from, to): &(String, String), what: &str, share: f64) -> Option<String> {
+        let late_share = self.late as f64 / self.sent as f64;
         (self.late >= HANDFUL && late_share > share).then(|| {
             format!(
-                "On the link {from} → {to} {} of {} messages ({:.1} %) arrived over 1 ms later than it would have \
+                "On the link {from} → {to} {} of {} {what} ({:.1} %) arrived over 1 ms later than it would have \
                  delivered them, the worst by {:.2} ms; more than {:.1} % are no emulation of it. Use fewer or slower \
                  emulated GPUs or links, or more cores.",
                 self.late,
-                self.messages,
+                self.sent,
                 100.0 * late_share,
                 1e3 * self.worst_s,
                 100.0 * share
             )
         })
     }
+}
+
+/// What the scenario gives its links and nobody emulated.
+fn lacking(shaping: &KernelShaping) -> impl Iterator<Item = String> + use<> {
+    let (netem, links) = if shaping.netem {
+        ("", "Links")
+    } else {
+        ("This kernel has no netem: ", "links")
+    };
+    let parts = [
+        ("delay", shaping.delay),
+        ("jitter", shaping.jitter),
+        ("loss", shaping.loss),
+    ];
+    let lacking = parts.into_iter().filter(|(_, by)| *by == ShapedBy::Nobody);
+    lacking.map(move |(what, _)| {
+        format!("{netem}{links} had no {what}, which the scenario gives them; nobody emulated it.")
+    })
 }
 
 fn untrue(receipt: &ReceiptRecord) -> Option<String> {
@@ -155,9 +267,13 @@ fn untrue(receipt: &ReceiptRecord) -> Option<String> {
 
 /// A link and when it was measured, as the begin of a sentence.
 fn name(receipt: &ReceiptRecord) -> String {
-    let when = match receipt.phase {
+    let when = when(receipt.phase);
+    format!("The link {} → {} {when}", receipt.from, receipt.to)
+}
+
+fn when(phase: ReceiptPhase) -> &'static str {
+    match phase {
         ReceiptPhase::Before => "before the first job",
         ReceiptPhase::After => "after the last job",
-    };
-    format!("The link {} → {} {when}", receipt.from, receipt.to)
+    }
 }

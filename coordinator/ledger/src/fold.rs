@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bace_api::{
-    Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, KernelShaping, Record,
-    TransferSummary,
+    Attempt, ComputeRung, EnergyUse, Header, InputRecord, IterationRecord, Record, TransferSummary,
 };
 
-use crate::emulation::{EmulationFold, Loopback};
+use crate::emulation::{EmulationFold, Loopback, lateness_unknown};
 use crate::notes::sentence;
 use crate::totals::{self, Steps};
 use crate::{
@@ -78,7 +77,6 @@ pub struct Fold {
     /// Capacity of each directed link over time, bit/s.
     pub(crate) capacities: BTreeMap<(String, String), Steps>,
     pub(crate) emulation: EmulationFold,
-    shaping: Option<KernelShaping>,
     workers_lost: Vec<String>,
     clock_uncertainty_s: Option<f64>,
     /// When the last job to end finished or failed.
@@ -109,7 +107,6 @@ impl Fold {
             jobs: Vec::new(),
             by_name: BTreeMap::new(),
             emulation: EmulationFold::default(),
-            shaping: None,
             workers_lost: Vec::new(),
             clock_uncertainty_s: None,
             ended_s: None,
@@ -155,7 +152,9 @@ impl Fold {
                     starts: starts.saturating_add(1),
                 });
             }
-            Record::Network { shaping, .. } => self.shaping = Some(shaping.clone()),
+            Record::Network { shaping, .. } => {
+                self.emulation.shaping = Some(shaping.clone());
+            }
             Record::WorkerLost {
                 at_s,
                 worker,
@@ -171,9 +170,11 @@ impl Fold {
                 from,
                 to,
                 summary,
+                datagrams,
                 ..
             } => {
-                self.emulation.add_transfer(from, to, summary);
+                let datagrams = datagrams.as_ref();
+                self.emulation.add_transfer(from, to, summary, datagrams);
                 self.job(job).transfers.add(from, to, summary);
             }
             Record::Loopback {
@@ -275,12 +276,12 @@ impl Fold {
             regions,
             links,
             totals,
+            shaping: self.emulation.shaping.clone(),
             emulation: self.emulation.summary(&self.header, &end),
             end,
             header: self.header,
             ledger: None,
             jobs,
-            shaping: self.shaping,
             workers_lost: self.workers_lost,
             clock_uncertainty_s: self.clock_uncertainty_s,
             omissions: Omissions::default(),
@@ -476,8 +477,8 @@ impl JobFold {
                 None => self.accounted(self.energy.carbon_g),
             },
             link_bytes: self.link_bytes(),
-            late_arrivals: self.late_arrivals(),
-            worst_late_s: self.transfers.worst_late_s,
+            late_arrivals: self.lateness(header, self.transfers.late_arrivals),
+            worst_late_s: self.lateness(header, self.transfers.worst_late_s),
             overruns: self.overruns,
             worst_overrun_s: self.worst_overrun_s,
             name: self.name.clone(),
@@ -547,12 +548,14 @@ impl JobFold {
         Figure::Known(bytes.fold(0, |sum, bytes| sum.saturating_add(*bytes)))
     }
 
-    fn late_arrivals(&self) -> Figure<u64> {
+    /// What the job's transfers say of lateness, unless nobody knows it.
+    fn lateness<T>(&self, header: &Header, told: T) -> Figure<T> {
         let several = self.placed.as_ref().is_some_and(|placed| placed.k > 1);
-        Figure::new(
-            (self.transfers.recorded || !several).then_some(self.transfers.late_arrivals),
-            "no transfers are recorded",
-        )
+        let missing = (several && !self.transfers.recorded).then_some("no transfers are recorded");
+        match lateness_unknown(header).or(missing) {
+            None => Figure::Known(told),
+            Some(why) => Figure::Unknown(why.into()),
+        }
     }
 }
 

@@ -56,9 +56,9 @@ impl Summary {
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "links": self.links.iter().map(link).collect::<Vec<_>>(),
             "finished_jobs": totals.finished,
-            "late_arrivals": totals.late_arrivals,
             "overruns": totals.overruns,
             "invalid_reasons": self.emulation.faults,
+            "clock_uncertainty_s": self.clock_uncertainty_s,
             "receipts": receipts(&self.emulation),
             "workers_lost": self.workers_lost,
             "omitted_records": self.omissions.unknown_kinds,
@@ -77,6 +77,7 @@ impl Summary {
             .figure("gpu_busy_share", &totals.gpu_busy_share)
             .figure("gpu_utilisation", &totals.gpu_utilisation)
             .figure("link_utilisation", &totals.link_utilisation)
+            .figure("late_arrivals", &totals.late_arrivals)
             .figure("valid", &self.emulation.valid);
         object.into_value()
     }
@@ -109,7 +110,6 @@ fn job(job: &JobSummary) -> Value {
         "starts": starts,
         "overruns": job.overruns,
         "worst_overrun_s": job.worst_overrun_s,
-        "worst_late_s": job.worst_late_s,
     }));
     object
         .figure("submitted_s", &job.submitted_s)
@@ -128,7 +128,8 @@ fn job(job: &JobSummary) -> Value {
         .figure("cost_usd", &job.cost_usd)
         .figure("carbon_g", &job.carbon_g)
         .figure("link_bytes", &job.link_bytes)
-        .figure("late_arrivals", &job.late_arrivals);
+        .figure("late_arrivals", &job.late_arrivals)
+        .figure("worst_late_s", &job.worst_late_s);
     object.into_value()
 }
 
@@ -145,12 +146,13 @@ fn link(link: &LinkSummary) -> Value {
     let mut object = Object::from(json!({
         "from": link.from,
         "to": link.to,
-        "messages": link.messages,
-        "late_arrivals": link.late_arrivals,
-        "worst_late_s": link.worst_late_s,
+        "datagrams": link.datagrams,
     }));
     object
         .figure("bytes", &link.bytes)
+        .figure("messages", &link.messages)
+        .figure("late_arrivals", &link.late_arrivals)
+        .figure("worst_late_s", &link.worst_late_s)
         .figure("utilisation", &link.utilisation);
     object.into_value()
 }

@@ -1,7 +1,5 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
-use bace_api::ShapedBy;
-
 use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::receipt_table::remarks;
 use crate::table::GLUE;
@@ -15,7 +13,6 @@ const MAX_EACH: usize = 20;
 pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(end(summary));
-    notes.extend(lacking(summary));
     limited(
         &mut notes,
         summary
@@ -94,21 +91,6 @@ fn end(summary: &Summary) -> Option<String> {
     }
 }
 
-/// What the scenario gives its links and nobody emulated.
-fn lacking(summary: &Summary) -> Option<String> {
-    let shaping = summary.shaping.as_ref()?;
-    let lacks = |by| by == ShapedBy::Nobody;
-    let what = match (lacks(shaping.jitter), lacks(shaping.loss)) {
-        (true, true) => "jitter and loss",
-        (true, false) => "jitter",
-        (false, true) => "loss",
-        (false, false) => return None,
-    };
-    Some(format!(
-        "This kernel has no netem: links had no {what}, whatever the scenario gives them."
-    ))
-}
-
 fn status(job: &JobSummary) -> Option<String> {
     let name = &job.name;
     Some(match &job.status {
@@ -171,7 +153,10 @@ fn late(job: &JobSummary) -> Option<String> {
         job.name,
         if late == 1 { "" } else { "s" },
         if late == 1 { "it" } else { "them" },
-        duration(job.worst_late_s)
+        match &job.worst_late_s {
+            Figure::Known(worst_s) => duration(*worst_s),
+            Figure::Unknown(why) => format!("an unknown time ({why})"),
+        }
     ))
 }
 

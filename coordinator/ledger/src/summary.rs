@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bace_api::{Header, KernelShaping, PlacedRegion};
+use bace_api::{DatagramSummary, Header, KernelShaping, PlacedRegion};
 
 use crate::{EmulationSummary, Figure, Omissions};
 
@@ -133,8 +133,8 @@ pub struct JobSummary {
     pub link_bytes: Figure<u64>,
     /// Messages that arrived later than the emulated link would have delivered them.
     pub late_arrivals: Figure<u64>,
-    /// Worst such lateness, seconds; 0 without late arrivals.
-    pub worst_late_s: f64,
+    /// Worst lateness, seconds.
+    pub worst_late_s: Figure,
     /// Paced actions that took longer than the emulated GPU would have.
     pub overruns: u64,
     /// Worst such excess, seconds; 0 without overruns.
@@ -181,11 +181,13 @@ pub struct LinkSummary {
     /// Share of its capacity that carried payload, from the start of the run to the end of its last job.
     pub utilisation: Figure,
     /// Messages that jobs which ended have sent over it.
-    pub messages: u64,
+    pub messages: Figure<u64>,
     /// Those that arrived over 1 ms later than the link would have delivered them.
-    pub late_arrivals: u64,
+    pub late_arrivals: Figure<u64>,
     /// Worst lateness of one, seconds.
-    pub worst_late_s: f64,
+    pub worst_late_s: Figure,
+    /// What became of its datagrams; absent unless it took them one by one.
+    pub datagrams: Option<DatagramSummary>,
 }
 
 /// A run as a whole. Statistics of the JCT are over finished jobs.
@@ -219,7 +221,7 @@ pub struct Totals {
     /// the end of its last job.
     pub link_utilisation: Figure,
     /// Messages that arrived later than the emulated link would have delivered them.
-    pub late_arrivals: u64,
+    pub late_arrivals: Figure<u64>,
     /// Paced actions that took longer than the emulated GPU would have.
     pub overruns: u64,
 }

@@ -282,16 +282,31 @@ fn links(summary: &Summary) -> String {
     if carried.iter().all(|link| link.bytes.known().is_none()) {
         return String::new();
     }
-    let mut table = Columns::new(&["link", "payload (MB)", "in use (%)"]);
+    let mut headings = vec!["link", "payload (MB)", "in use (%)"];
+    let took_datagrams = carried.iter().any(|link| link.datagrams.is_some());
+    if took_datagrams {
+        headings.extend(["datagrams", "lost", "dropped", "late"]);
+    }
+    let mut table = Columns::new(&headings);
     for link in carried {
-        table.row(vec![
+        let mut cells = vec![
             glued(&format!("{} → {}", link.from, link.to)),
             match &link.bytes {
                 Figure::Known(bytes) => format!("{:.1}", *bytes as f64 / 1e6),
                 Figure::Unknown(_) => UNKNOWN.to_owned(),
             },
             share(&link.utilisation),
-        ]);
+        ];
+        if took_datagrams {
+            let counts = link
+                .datagrams
+                .map(|all| [all.sent, all.lost, all.dropped, all.late]);
+            cells.extend(match counts {
+                Some(counts) => counts.map(|count| count.to_string()),
+                None => [UNKNOWN; 4].map(str::to_owned),
+            });
+        }
+        table.row(cells);
     }
     table.finish("links")
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bace_netem::BitRate;
 
+use crate::emulation::lateness_unknown;
 use crate::fold::Fold;
 use crate::{Figure, JobSummary, LinkSummary, RegionSummary, Totals};
 
@@ -67,10 +68,12 @@ pub(crate) fn totals(fold: &Fold, jobs: &[JobSummary]) -> Totals {
         },
         gpu_utilisation: busy_s.with(&gpu_seconds(fold, None), |busy, all| busy / all),
         link_utilisation: utilisation(fold, &link_bytes, None),
-        late_arrivals: jobs
-            .iter()
-            .filter_map(|job| job.late_arrivals.known())
-            .fold(0, |sum, late| sum.saturating_add(*late)),
+        late_arrivals: match lateness_unknown(&fold.header) {
+            Some(why) => Figure::Unknown(why.into()),
+            None => jobs.iter().fold(Figure::Known(0), |sum, job| {
+                plus(sum, explained(job, &job.late_arrivals))
+            }),
+        },
         overruns: jobs
             .iter()
             .fold(0, |sum, job| sum.saturating_add(job.overruns)),
@@ -146,16 +149,23 @@ pub(crate) fn links(fold: &Fold, jobs: &[JobSummary]) -> Vec<LinkSummary> {
         }
     }
     let summaries = names.into_iter().zip(bytes).map(|(ends, bytes)| {
-        let lateness = fold.emulation.lateness.get(&ends);
-        let lateness = lateness.copied().unwrap_or_default();
+        let crossed = fold.emulation.crossed.get(&ends);
+        let crossed = crossed.copied().unwrap_or_default();
+        let messages = bytes.clone().map(|_| crossed.messages.sent);
+        let late = lateness_unknown(&fold.header);
+        let late = match late.filter(|_| messages.known().is_some()) {
+            Some(why) => Figure::Unknown(why.into()),
+            None => messages.clone(),
+        };
         LinkSummary {
             utilisation: utilisation(fold, &bytes, Some(&ends)),
             from: ends.0,
             to: ends.1,
             bytes,
-            messages: lateness.messages,
-            late_arrivals: lateness.late,
-            worst_late_s: lateness.worst_s,
+            messages,
+            late_arrivals: late.clone().map(|_| crossed.messages.late),
+            worst_late_s: late.map(|_| crossed.messages.worst_s),
+            datagrams: crossed.datagrams,
         }
     });
     summaries.collect()

@@ -239,7 +239,8 @@ fn a_report_tells_what_the_kernel_shaped_and_what_nobody_did() {
     );
     for line in [
         "links     kernel with htb and no netem; delay held by receiving workers; no jitter; no loss; in a",
-        "! This kernel has no netem: links had no jitter and loss, whatever the scenario gives them.",
+        "! Emulation not valid. This kernel has no netem: links had no jitter, which the scenario gives them;",
+        "! Emulation not valid. This kernel has no netem: links had no loss, which the scenario gives them;",
     ] {
         assert!(
             lacking.lines().any(|found| found == line),
@@ -342,7 +343,7 @@ fn a_run_is_valid_if_its_links_were_true_and_few_messages_late() {
 
 #[test]
 fn an_untrue_link_and_a_late_one_are_told() {
-    let mut lines = whole_run([transfer("x", "y", 40, 10)]);
+    let mut lines = whole_run([transfer("x", "y", 40, 10), transfer("y", "x", 40, 0)]);
     let untrue = receipt(
         "after",
         "y",
@@ -436,4 +437,131 @@ fn a_run_on_several_hosts_tells_how_well_their_clocks_are_known() {
     assert_eq!(several.clock_uncertainty_s, Some(0.00025));
     let report = render(&several);
     assert!(report.contains("known to within 0.250 ms"), "{report}");
+}
+
+fn summary_of(network: &str, between: impl IntoIterator<Item = Value>) -> Summary {
+    let header = measured(json!({"network": network}));
+    Summary::from_records(&header, &records(whole_run(between)))
+}
+
+#[test]
+fn jitter_and_loss_that_nobody_emulates_are_faults() {
+    let network = |jitter: &str, loss: &str| {
+        json!({"kind": "network", "at_s": 0.0, "qdisc": "tbf", "netem": false,
+               "delay": "receiver", "jitter": jitter, "loss": loss})
+    };
+    let faults = |jitter: &str, loss: &str| {
+        let emulation = summary_of("kernel", [network(jitter, loss)]).emulation;
+        assert_eq!(emulation.valid.known(), Some(&emulation.faults.is_empty()));
+        emulation.faults.len()
+    };
+    assert_eq!(faults("not_asked", "not_asked"), 0);
+    assert_eq!(faults("nobody", "not_asked"), 1);
+    assert_eq!(faults("nobody", "nobody"), 2);
+}
+
+#[test]
+fn late_datagrams_are_judged_and_shown_and_lateness_of_messages_is_unknown_beside_them() {
+    let crossed = |late: u64| {
+        let mut line = transfer("x", "y", 40, 0);
+        line["datagrams"] = json!({"sent": 50, "bytes": 60_000, "lost": 3, "dropped": 2, "late": late,
+                                   "worst_late_s": 0.0045});
+        line
+    };
+    let few = summary_of(
+        "packet",
+        [crossed(2), crossed(2), transfer("y", "x", 40, 0)],
+    );
+    assert_eq!(few.emulation.valid.known(), Some(&true));
+    let many = summary_of(
+        "packet",
+        [crossed(2), crossed(10), transfer("y", "x", 40, 0)],
+    );
+    let [fault] = many.emulation.faults.as_slice() else {
+        panic!("{:?}", many.emulation.faults);
+    };
+    assert!(fault.starts_with("On the link x → y 12 of 100 datagrams (12.0 %) arrived over 1 ms"));
+    assert!(!many.succeeded());
+    let link = &many.to_json()["links"][0];
+    assert_eq!(
+        link["datagrams"],
+        json!({"sent": 100, "bytes": 120_000, "lost": 6, "dropped": 4, "late": 12, "worst_late_s": 0.0045})
+    );
+    assert_eq!(link["messages"], 80);
+    for key in ["late_arrivals", "worst_late_s"] {
+        assert_eq!(link[key], Value::Null);
+        assert_eq!(
+            link["unknown"][key],
+            "the links delayed datagrams, not messages"
+        );
+    }
+    let report = render(&many);
+    let row = report
+        .lines()
+        .find(|line| line.starts_with("x → y  "))
+        .unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert!(cells.ends_with(&["100", "6", "4", "12"]), "{report}");
+}
+
+#[test]
+fn what_was_not_emulated_has_no_lateness() {
+    for network in ["kernel", "none", "modelled"] {
+        let summary = summary_of(
+            network,
+            [transfer("x", "y", 40, 0), transfer("y", "x", 40, 0)],
+        );
+        let link = &summary.links[0];
+        assert_eq!(link.messages.known(), Some(&40));
+        let why = link.late_arrivals.reason().unwrap();
+        assert_eq!(link.worst_late_s.reason(), Some(why));
+        assert_eq!(summary.jobs[0].late_arrivals.reason(), Some(why));
+        assert_eq!(summary.totals.late_arrivals.reason(), Some(why));
+    }
+    // Without transfers in the ledger, messages are as unknown as bytes.
+    let silent = summary_of("shaped", []);
+    let link = &silent.links[0];
+    let why = link.bytes.reason().unwrap();
+    assert_eq!(link.messages.reason(), Some(why));
+    assert_eq!(link.late_arrivals.reason(), Some(why));
+    assert_eq!(link.worst_late_s.reason(), Some(why));
+}
+
+#[test]
+fn every_link_that_carried_messages_has_to_be_proven() {
+    let header = measured(json!({}));
+    let reason = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut lines = whole_run([transfer("x", "y", 40, 0), transfer("y", "x", 40, 0)]);
+        change(&mut lines);
+        let valid = Summary::from_records(&header, &records(lines))
+            .emulation
+            .valid;
+        assert_ne!(valid.known(), Some(&false));
+        valid.reason().map(str::to_owned)
+    };
+    assert_eq!(reason(&|_| ()), None);
+    let of = |line: &Value, phase: &str| {
+        line["kind"] == "receipt" && line["phase"] == phase && line["from"] == "y"
+    };
+    assert_eq!(
+        reason(&|lines| lines.retain(|line| !of(line, "after"))).unwrap(),
+        "the link y → x was not measured after the last job"
+    );
+    let open = |line: &mut Value| {
+        line["verdict"] = json!("not_judged");
+        line["reason"] = json!("it loses datagrams");
+    };
+    assert_eq!(
+        reason(&|lines| lines
+            .iter_mut()
+            .filter(|line| of(line, "before"))
+            .for_each(open))
+        .unwrap(),
+        "the link y → x was not judged before the first job: it loses datagrams"
+    );
+    let receipts = |line: &&mut Value| line["kind"] == "receipt";
+    assert_eq!(
+        reason(&|lines| lines.iter_mut().filter(receipts).for_each(open)).unwrap(),
+        "nothing is promised of any measured link"
+    );
 }
