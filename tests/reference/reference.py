@@ -25,7 +25,6 @@ class World:
         self.capacity = {(l["from"], l["to"]): l["bps"] for l in data["links"]}
         self.delay = {(l["from"], l["to"]): l["delay_s"] for l in data["links"]}
         self.changes = data.get("link_changes", [])
-        self.configured = dict(self.capacity)
         self.free = [r["gpus"] for r in self.regions]
         self.flows = {}  # link -> list of (job, demand)
         self.running = {}
@@ -191,11 +190,10 @@ class World:
                 if found:
                     yield found
 
-    def k_full(self, j):
-        """On the idle cluster as configured."""
+    def k_full(self, j, capacity):
+        """On the idle cluster with GPUs as configured and links of this capacity."""
         saved = self.free, self.flows, self.capacity
-        self.free, self.flows = [r["gpus"] for r in self.regions], {}
-        self.capacity = dict(self.configured)
+        self.free, self.flows, self.capacity = [r["gpus"] for r in self.regions], {}, capacity
         found = None
         for k in range(j["k_star"], self.k_min(j) - 1, -1):
             if any(True for _ in self.paths(j, k, k)):
@@ -203,6 +201,14 @@ class World:
                 break
         self.free, self.flows, self.capacity = saved
         return found
+
+    def best_to_come(self, j):
+        """Each link's largest capacity from the job's arrival on."""
+        best = dict(self.capacity)
+        for c in self.changes:
+            if c["at_s"] > j["arrival_s"]:
+                best[(c["from"], c["to"])] = max(best[(c["from"], c["to"])], c["bps"])
+        return best
 
     def least(self, j):
         share = math.ceil(self.settings["min_share"] * j["k_full"] * (1 - TIE))
@@ -301,11 +307,18 @@ class World:
     def arrive(self, j):
         j["k_star"] = self.k_star(j)
         if j["k_star"] is not None and self.is_bace():
-            j["k_full"] = self.k_full(j)
+            j["k_full"] = self.k_full(j, self.capacity)
+            if j["k_full"] is None and self.k_full(j, self.best_to_come(j)) is not None:
+                j["k_full"] = self.k_min(j)
         if j["k_star"] is None or self.is_bace() and j["k_full"] is None:
             self.refused.append(j["name"])
         else:
             self.waiting.append(j)
+
+    def look_again(self):
+        for j in self.waiting:
+            if self.is_bace():
+                j["k_full"] = self.k_full(j, self.capacity) or self.k_min(j)
 
     def place_all(self, at):
         while self.waiting:
@@ -396,6 +409,7 @@ class World:
                 change = changes.pop(0)
                 link = (change["from"], change["to"])
                 self.capacity[link], self.delay[link] = change["bps"], change["delay_s"]
+            self.look_again()
             while arrivals and arrivals[0]["arrival_s"] <= limit:
                 self.arrive(arrivals.pop(0))
             self.place_all(at)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bace_api::{Attempt, InputRecord, JobId, PlacedRegion, Placement, Record};
-use bace_netem::RegionId;
+use bace_netem::{BitRate, Delay, LinkId, RegionId};
 use serde::Serialize;
 
 use crate::accounts::Accounts;
@@ -38,6 +38,7 @@ pub struct Engine {
     policy: Box<dyn Policy + Send>,
     detail: Detail,
     estimates: Estimates,
+    /// Without jobs: links as they are now, GPUs as configured, which is the most they ever are.
     idle: Cluster,
     cluster: Cluster,
     /// In order of arrival, then id.
@@ -49,8 +50,10 @@ pub struct Engine {
     history: Vec<(u32, u32)>,
     /// By job: the last reason told for passing it over.
     told: Vec<Option<Shortfall>>,
-    /// K* and K° of jobs alike.
+    /// K* and K° of jobs alike, while no link changes its capacity.
     shares: BTreeMap<(ProfileId, u32), Result<Shares, Refusal>>,
+    /// A link changed its capacity since K° of the waiting jobs was looked for.
+    outdated: bool,
     /// Jobs on links whose flows or capacity changed since the last settling.
     touched: Vec<JobId>,
     prices: Vec<f64>,
@@ -81,6 +84,7 @@ impl Engine {
             history: vec![(0, 0); scenario.jobs.len()],
             told: vec![None; scenario.jobs.len()],
             shares: BTreeMap::new(),
+            outdated: false,
             touched: Vec::new(),
             prices: vec![0.0; scenario.regions.len()],
             starts: 0,
@@ -163,9 +167,7 @@ impl Engine {
                 }
             }
             Input::Failed { job, reason } => self.fail(at_s, job, reason),
-            Input::LinkChanged { link, rate, delay } => {
-                self.cluster.set_link(link, rate, delay, &mut self.touched);
-            }
+            Input::LinkChanged { link, rate, delay } => self.change_link(link, rate, delay),
             Input::GpusChanged { region, gpus } => self.change_gpus(at_s, region, gpus),
         }
     }
@@ -177,6 +179,7 @@ impl Engine {
             self.records.push_back(Record::Input { at_s, input });
         }
         let (mut placed, mut passed_over) = (Vec::new(), Vec::new());
+        self.renew_waiting();
         self.update_prices(at_s);
         while !self.waiting.is_empty() {
             let decision = self.decide(at_s);
@@ -245,7 +248,8 @@ impl Engine {
         if std::mem::replace(&mut self.submitted[job.index()], true) {
             return;
         }
-        match self.shares_of(job) {
+        let shares = self.shares_of(job);
+        match shares.or_else(|refusal| self.shares_to_come(job, refusal)) {
             Ok(shares) => self.enqueue(job, shares),
             Err(refusal) => {
                 let (job, reason) = (self.name(job), refusal.to_string());
@@ -255,36 +259,84 @@ impl Engine {
         }
     }
 
+    /// K* and K° on the idle cluster with links as they are now.
     fn shares_of(&mut self, id: JobId) -> Result<Shares, Refusal> {
         let profile = self.estimates.profile_id(id);
         let micro_batches = self.scenario.jobs[id.index()].micro_batches;
         if let Some(known) = self.shares.get(&(profile, micro_batches)) {
             return known.clone();
         }
-        let shares = self.work_out_shares(id, profile, micro_batches);
+        let shares = self.shares_over(&self.idle, id);
         self.shares.insert((profile, micro_batches), shares.clone());
         shares
     }
 
-    fn work_out_shares(
-        &self,
-        job: JobId,
-        profile: ProfileId,
-        micro_batches: u32,
-    ) -> Result<Shares, Refusal> {
-        let k_star = self.estimates.best_stages(job, micro_batches)?;
-        let k_min = self.estimates.profile(profile).fewest_gpus() as u32;
+    fn shares_over(&self, idle: &Cluster, job: JobId) -> Result<Shares, Refusal> {
+        let least = self.least_shares(job)?;
         let idle = IdleView {
             scenario: &self.scenario,
-            cluster: &self.idle,
+            cluster: idle,
             estimates: &self.estimates,
         };
-        let k_full = self.policy.full_share(&idle, profile, k_min, k_star)?;
+        let profile = self.estimates.profile_id(job);
+        let k_full = self
+            .policy
+            .full_share(&idle, profile, least.k_min, least.k_star)?;
+        Ok(Shares { k_full, ..least })
+    }
+
+    /// With K_min for K°: what a job waits for while no path joins as many on the idle cluster.
+    fn least_shares(&self, job: JobId) -> Result<Shares, Refusal> {
+        let micro_batches = self.scenario.jobs[job.index()].micro_batches;
+        let k_star = self.estimates.best_stages(job, micro_batches)?;
+        let profile = self.estimates.profile_id(job);
+        let k_min = self.estimates.profile(profile).fewest_gpus() as u32;
         Ok(Shares {
             k_min,
             k_star,
-            k_full,
+            k_full: Some(k_min),
         })
+    }
+
+    /// For a job that is refused as links are now: whether it can wait for what they will be.
+    fn shares_to_come(&self, job: JobId, now: Refusal) -> Result<Shares, Refusal> {
+        // What a driver hands in a little late is still to come behind an arrival that was planned before it.
+        let arrival_s = self.scenario.jobs[job.index()].arrival_s;
+        let mut best = None;
+        for change in &self.scenario.link_changes {
+            let known = best.as_ref().unwrap_or(&self.idle);
+            if change.at_s > arrival_s && change.rate.bps() > known.capacity_bps(change.link) {
+                let best = best.get_or_insert_with(|| self.idle.clone());
+                best.set_link(change.link, change.rate, change.delay, &mut Vec::new());
+            }
+        }
+        self.shares_over(&best.ok_or(now)?, job)?;
+        self.least_shares(job)
+    }
+
+    fn change_link(&mut self, link: LinkId, rate: BitRate, delay: Delay) {
+        self.cluster.set_link(link, rate, delay, &mut self.touched);
+        if self.idle.capacity_bps(link) != rate.bps() {
+            self.shares.clear();
+            self.outdated = true;
+        }
+        self.idle.set_link(link, rate, delay, &mut Vec::new());
+    }
+
+    /// Looks for K° of the waiting jobs again where links changed.
+    fn renew_waiting(&mut self) {
+        if !std::mem::take(&mut self.outdated) {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.wait_on(waiting.job);
+        }
+    }
+
+    /// Queues a job that was accepted before, whether or not links would hold it now.
+    fn wait_on(&mut self, job: JobId) {
+        let shares = self.shares_of(job).or_else(|_| self.least_shares(job));
+        self.enqueue(job, shares.expect("K* does not change, and it had one"));
     }
 
     /// Puts a job into the queue.
@@ -459,9 +511,7 @@ impl Engine {
                 attempt: running.attempt,
                 reason: format!("{name} has {gpus} GPUs left"),
             });
-            if let Ok(shares) = self.shares_of(job) {
-                self.enqueue(job, shares);
-            }
+            self.wait_on(job);
         }
     }
 

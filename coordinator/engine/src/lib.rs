@@ -4,7 +4,10 @@
 //! clocks, files, sockets, threads, and any question whether a run is simulated.
 //!
 //! docs/scheduling.md is the contract. Where it is silent:
-//! - K* and K° follow from the scenario as configured; later changes of links and GPUs make jobs wait, not refused.
+//! - K* follows from the scenario as configured. K° follows from the idle cluster with links as they are now and GPUs as
+//!   configured, which is the most they ever are, and is looked for again whenever a link's capacity changes.
+//! - A job without K° that links hold at their best from its arrival on waits, with K_min for K°. A job that was accepted
+//!   is not refused later.
 //! - At one instant finishes come first, then changes of links and GPUs, then arrivals, then placements. A step of a
 //!   price is no instant: nothing is placed for it alone.
 //! - A missing direction of a link has nothing left, and less than 1e-9 of a link's capacity left is rounding: both count
