@@ -41,7 +41,7 @@ pub use region::RegionId;
 pub use share::max_min_shares;
 pub use tc::{
     MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place, PlanError, Qdiscs, RateQdisc,
-    TcCommand, TcPlan,
+    TcCommand, TcPlan, bucket_seconds,
 };
 pub use topology::LinkId;
 pub use units::{BitRate, NotARate};

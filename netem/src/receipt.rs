@@ -173,6 +173,8 @@ pub struct Promise<'a> {
     pub shaping: Shaping,
     /// How far it may be off.
     pub allowance: Allowance,
+    /// How much earlier than its rate says it may deliver what it carries after idling, s; 0 for all but the kernel's buckets.
+    pub ahead_s: f64,
 }
 
 impl Promise<'_> {
@@ -255,7 +257,7 @@ impl Promise<'_> {
             quantity,
             configured: ideal_s,
             measured,
-            at_least: is_shaped.then_some(ideal_s - allowed_s),
+            at_least: is_shaped.then_some(ideal_s - allowed_s - self.ahead_s),
             at_most: (is_shaped && is_bounded && self.is_steady())
                 .then_some(ideal_s + allowed_s + self.spread_s()),
         }
@@ -278,7 +280,7 @@ impl Promise<'_> {
             measured: measured.bps(),
             at_least: within(ideal_s + off_s)
                 .filter(|_| is_shaped && is_filled && self.is_steady()),
-            at_most: within(ideal_s - off_s).filter(|_| is_shaped),
+            at_most: within(ideal_s - off_s - self.ahead_s).filter(|_| is_shaped),
         }
     }
 
@@ -301,11 +303,11 @@ impl Promise<'_> {
     }
 }
 
-/// Jain's index of what equal senders got.
-pub fn jain_index(shares: &[f64]) -> f64 {
+/// Jain's index of what equal senders got; `None` where nobody got anything.
+pub fn jain_index(shares: &[f64]) -> Option<f64> {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();
-    sum * sum / (shares.len() as f64 * squares)
+    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
 }
 
 #[cfg(test)]
@@ -339,6 +341,7 @@ mod tests {
             spec,
             shaping,
             allowance: ALLOWANCE,
+            ahead_s: 0.0,
         }
     }
 
@@ -387,8 +390,11 @@ mod tests {
         assert_eq!(miss(100.0), None);
         assert_eq!(miss(103.0), Some(Miss::Over));
         assert_eq!(miss(97.0), Some(Miss::Short));
-        assert_eq!(promise.fairness(jain_index(&[1.0, 1.1])).miss(), None);
-        let unequal = promise.fairness(jain_index(&[1.0, 2.0]));
+        assert_eq!(
+            promise.fairness(jain_index(&[1.0, 1.1]).unwrap()).miss(),
+            None
+        );
+        let unequal = promise.fairness(jain_index(&[1.0, 2.0]).unwrap());
         assert!((unequal.measured - 0.9).abs() < 1e-12);
         assert_eq!(unequal.miss(), Some(Miss::Unequal));
     }
@@ -481,6 +487,35 @@ mod tests {
             promise(&goodput, Shaping::Clocked).delay(0.030).miss(),
             None
         );
+    }
+
+    #[test]
+    fn a_bucket_delivers_early_and_no_link_is_refused_for_it() {
+        // Two frames of 1514 bytes take 2.4 ms at 10 Mbit/s, of which headers take 5 %.
+        let spec = spec(10.0, 5.0);
+        let bucket_s = crate::bucket_seconds(&spec);
+        assert!((0.0022..0.0025).contains(&bucket_s), "{bucket_s}");
+        let plain = promise(&spec, Shaping::Datagrams);
+        let kernel = Promise {
+            ahead_s: bucket_s,
+            ..plain
+        };
+        // 50 kB in 40 ms and 5 ms of delay.
+        let early_s = 0.045 - bucket_s;
+        assert_eq!(plain.completion(50_000, early_s).miss(), Some(Miss::Over));
+        assert_eq!(kernel.completion(50_000, early_s).miss(), None);
+        let twice_s = early_s - bucket_s;
+        assert_eq!(kernel.completion(50_000, twice_s).miss(), Some(Miss::Over));
+        let early = BitRate::carrying(100_000, 0.08 - bucket_s);
+        assert_eq!(plain.rate(50_000, 3, early).miss(), Some(Miss::Over));
+        assert_eq!(kernel.rate(50_000, 3, early).miss(), None);
+    }
+
+    #[test]
+    fn nobody_shares_nothing() {
+        assert_eq!(jain_index(&[0.0, 0.0]), None);
+        assert_eq!(jain_index(&[]), None);
+        assert_eq!(jain_index(&[1.0, 0.0]), Some(0.5));
     }
 
     #[test]

@@ -197,7 +197,8 @@ impl ReceiptTaker {
             return Ok(taken);
         }
         for (link, spec) in &measured {
-            let receipt = self.receipt(*link, spec, &items, (phase, at_s, total));
+            let back = &links[&link.reversed()];
+            let receipt = self.receipt(*link, [spec, back], &items, (phase, at_s, total));
             if receipt.verdict == Verdict::Untrue {
                 let why = receipt.reason.as_deref().unwrap_or_default();
                 taken
@@ -231,12 +232,12 @@ impl ReceiptTaker {
     fn items(&self, links: &BTreeMap<LinkId, LinkSpec>, measuring: &Measuring<'_>) -> Vec<Item> {
         let mut items = Vec::new();
         for (link, spec) in self.measured(links) {
-            if spec.rate == BitRate::ZERO {
-                continue;
-            }
             // Handshakes and acknowledgements spend no credit either.
             let mut back = links[&link.reversed()];
             back.burst = None;
+            if self.emulator.obstacle(&spec, &back).is_some() {
+                continue;
+            }
             let receivers = workers_in(measuring, link.to, &BTreeSet::new()).len();
             for host in hosts_of(measuring, link.from) {
                 let senders = beside(measuring, link.from, host, &BTreeSet::new()).len();
@@ -310,10 +311,9 @@ impl ReceiptTaker {
             let item = &items[place];
             let rate = item.spec.rate.bps();
             let is_first = errands.is_empty();
-            // Two measurements of one link would measure each other.
             let is_twice = batch
                 .iter()
-                .any(|&other: &usize| items[other].link == item.link);
+                .any(|&other: &usize| self.emulator.disturbs(items[other].link, item.link));
             if !is_first && (is_twice || sum + rate > room || errands.len() >= cores) {
                 continue;
             }
@@ -415,6 +415,7 @@ impl ReceiptTaker {
                 share: settings.receipt_error,
                 seconds: settings.receipt_error_s,
             },
+            ahead_s: self.emulator.ahead_s(spec),
         }
     }
 
@@ -429,7 +430,7 @@ impl ReceiptTaker {
     fn receipt(
         &self,
         link: LinkId,
-        spec: &LinkSpec,
+        [spec, back]: [&LinkSpec; 2],
         items: &[Item],
         (phase, at_s, links): (ReceiptPhase, f64, BitRate),
     ) -> ReceiptRecord {
@@ -449,7 +450,10 @@ impl ReceiptTaker {
         let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         let (verdict, reason) = match wrong {
             Some(why) => (Verdict::Untrue, Some(why)),
-            None if attempts == 0 => (Verdict::NotJudged, Some(self.not_measured(link, spec))),
+            None if attempts == 0 => (
+                Verdict::NotJudged,
+                Some(self.not_measured(link, [spec, back])),
+            ),
             None if figures.iter().any(Finding::is_judged) => {
                 let why = unjudged(self.emulator, spec);
                 (Verdict::True, why.map(str::to_owned))
@@ -505,9 +509,9 @@ impl ReceiptTaker {
         (figures, arrivals, wrong)
     }
 
-    fn not_measured(&self, link: LinkId, spec: &LinkSpec) -> String {
-        if spec.rate == BitRate::ZERO {
-            return "it is down".to_owned();
+    fn not_measured(&self, link: LinkId, [spec, back]: [&LinkSpec; 2]) -> String {
+        if let Some(obstacle) = self.emulator.obstacle(spec, back) {
+            return obstacle.to_owned();
         }
         let [from, to] = [link.from, link.to].map(|end| &self.scenario.regions[end.index()].name);
         format!("{from} or {to} has no worker left")

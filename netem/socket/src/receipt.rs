@@ -276,10 +276,15 @@ pub fn alone(
     } else {
         rate_of_all(bytes, &back_to_back, promise.spec.delay)?
     };
+    // One byte is no earlier than all of its own time.
+    let tiny = Promise {
+        ahead_s: promise.ahead_s.min(byte_s),
+        ..*promise
+    };
     Ok(vec![
         promise.rate(bytes, back_to_back.len() as u64, rate),
         promise.completion(bytes, median(transits(Part::Isolated).collect())),
-        promise.delay(median(transits(Part::Tiny).collect()) - byte_s),
+        tiny.delay(median(transits(Part::Tiny).collect()) - byte_s),
     ])
 }
 
@@ -326,7 +331,7 @@ pub fn together(
     let mut findings = vec![promise.shared_rate(script.largest_bytes(), messages, measured)];
     if are_together {
         let got = timings.map(|timings| delivered(timings, to_ns) - delivered(timings, from_ns));
-        findings.push(promise.fairness(jain_index(&got)));
+        findings.extend(jain_index(&got).map(|index| promise.fairness(index)));
     }
     Ok(findings)
 }

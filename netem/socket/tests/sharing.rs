@@ -216,7 +216,7 @@ fn judge(slots: &[Vec<u64>]) -> (u64, f64) {
         unused += gap_ns / SLOT_NS - 1;
     }
     let counts: Vec<f64> = slots.iter().map(|slots| slots.len() as f64).collect();
-    (unused, jain_index(&counts))
+    (unused, jain_index(&counts).unwrap())
 }
 
 /// Asserts that `among` share their link equally; the slots meanwhile that nobody used.

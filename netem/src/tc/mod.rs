@@ -10,4 +10,4 @@ mod tests;
 pub use command::TcCommand;
 pub use names::{MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place};
 pub use plan::{PlanError, TcPlan};
-pub use shape::{Qdiscs, RateQdisc};
+pub use shape::{Qdiscs, RateQdisc, bucket_seconds};

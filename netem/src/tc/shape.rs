@@ -229,6 +229,11 @@ fn frame_bytes() -> f64 {
     Accounting::Ethernet.datagram_bytes(DATAGRAM_BYTES) as f64
 }
 
+/// How much earlier than its rate says a link that idled may deliver: the time of what its bucket holds, s.
+pub fn bucket_seconds(spec: &LinkSpec) -> f64 {
+    burst_bytes(spec) as f64 * BITS_PER_BYTE / frame_bps(spec.rate, spec.accounting) as f64
+}
+
 fn burst_bytes(spec: &LinkSpec) -> u64 {
     let bytes = frame_bps(spec.rate, spec.accounting) as f64 / BITS_PER_BYTE * BURST_S;
     bytes.max(LEAST_BURST_FRAMES * LARGEST_FRAME_BYTES).ceil() as u64

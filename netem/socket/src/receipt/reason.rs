@@ -1,6 +1,8 @@
 //! Why a link is not what it should be, in words.
 
-use bace_netem::{BitRate, Finding, LinkSpec, Miss, Quantity, Shaping, Timing};
+use bace_netem::{
+    BitRate, Finding, LinkId, LinkSpec, Miss, Quantity, Shaping, Timing, bucket_seconds,
+};
 
 const BITS_PER_MEGABIT: f64 = 1e6;
 /// What a link is true to, s: a message that is late by less says nothing about the host.
@@ -26,6 +28,33 @@ impl Emulator {
             Self::Clocks => Shaping::Clocked,
             Self::Packets | Self::Kernel => Shaping::Datagrams,
             Self::Nobody => Shaping::Nothing,
+        }
+    }
+
+    /// How much earlier than its rate says a link of `spec` that idled may deliver, s.
+    pub fn ahead_s(self, spec: &LinkSpec) -> f64 {
+        match self {
+            Self::Kernel => bucket_seconds(spec),
+            Self::Clocks | Self::Packets | Self::Nobody => 0.0,
+        }
+    }
+
+    /// Whether measurements of two links would measure each other: those of one link, and of both directions where the
+    /// acknowledgements of one take the other.
+    pub fn disturbs(self, one: LinkId, other: LinkId) -> bool {
+        one == other || (self.shaping() == Shaping::Datagrams && one == other.reversed())
+    }
+
+    /// Why a link of `spec` cannot be measured, given the link `back`; `None` if it can.
+    pub fn obstacle(self, spec: &LinkSpec, back: &LinkSpec) -> Option<&'static str> {
+        // Handshakes and acknowledgements take the link back where it takes datagrams.
+        let needs_back = self.shaping() == Shaping::Datagrams;
+        if spec.rate == BitRate::ZERO {
+            Some("it is down")
+        } else if needs_back && back.rate == BitRate::ZERO {
+            Some("the link back is down")
+        } else {
+            None
         }
     }
 }

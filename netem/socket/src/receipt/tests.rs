@@ -1,4 +1,4 @@
-use bace_netem::{Allowance, Delay, LinkClock, LinkState, Loss, Miss, Quantity};
+use bace_netem::{Allowance, Delay, LinkClock, LinkId, LinkState, Loss, Miss, Quantity, RegionId};
 
 use super::*;
 
@@ -19,6 +19,7 @@ fn promise(spec: &LinkSpec) -> Promise<'_> {
         spec,
         shaping: Shaping::Clocked,
         allowance: ALLOWANCE,
+        ahead_s: 0.0,
     }
 }
 
@@ -356,4 +357,28 @@ fn a_repeated_message_that_holds_up_others_makes_no_link_faster() {
     }
     let rate = alone(&script, &promise(&spec), &timings).unwrap()[0];
     assert_eq!(rate.miss(), None, "{rate:?}");
+}
+
+#[test]
+fn a_link_cannot_be_measured_while_what_it_needs_is_down() {
+    let (up, down) = (spec(10.0, 5.0), spec(0.0, 5.0));
+    for emulator in [Emulator::Packets, Emulator::Kernel] {
+        assert_eq!(emulator.obstacle(&up, &up), None);
+        assert_eq!(emulator.obstacle(&up, &down), Some("the link back is down"));
+        assert_eq!(emulator.obstacle(&down, &down), Some("it is down"));
+    }
+    assert_eq!(Emulator::Clocks.obstacle(&up, &down), None);
+    assert_eq!(Emulator::Clocks.obstacle(&down, &up), Some("it is down"));
+}
+
+#[test]
+fn both_directions_are_measured_at_once_only_where_neither_takes_the_other() {
+    let [a, b, c] = [0, 1, 2].map(RegionId::new);
+    let link = LinkId::new(a, b);
+    for emulator in [Emulator::Clocks, Emulator::Packets, Emulator::Kernel] {
+        assert!(emulator.disturbs(link, link));
+        assert!(!emulator.disturbs(link, LinkId::new(b, c)));
+        let is_clocked = emulator == Emulator::Clocks;
+        assert_eq!(emulator.disturbs(link, link.reversed()), !is_clocked);
+    }
 }

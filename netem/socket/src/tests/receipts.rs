@@ -41,6 +41,7 @@ async fn a_real_link_is_measured_as_its_clock_gives_it() {
             share: 0.0,
             seconds: 1e-6,
         },
+        ahead_s: 0.0,
     };
     let timings: Vec<_> = timings.into_iter().map(|(_, timing)| timing).collect();
     for finding in alone(&script, &busy, &timings).unwrap() {
