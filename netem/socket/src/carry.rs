@@ -86,7 +86,7 @@ pub(crate) enum Carried {
     /// All of it is written, and its stream finished.
     Written(OutgoingStream),
     /// All of it has its time on the link, and the delay line writes it.
-    Held(HandedOver),
+    Held(HandedOver, Connection),
 }
 
 impl Carried {
@@ -94,7 +94,15 @@ impl Carried {
     pub async fn acknowledged(self) -> Result<u64, SocketError> {
         match self {
             Self::Written(stream) => stream.acknowledged().await,
-            Self::Held(handed_over) => handed_over.written().await?.acknowledged().await,
+            Self::Held(handed_over, connection) => {
+                // What is held may not be due for hours.
+                let stream = tokio::select! {
+                    biased;
+                    stream = handed_over.written() => stream?,
+                    error = connection.closed() => return Err(error),
+                };
+                stream.acknowledged().await
+            }
         }
     }
 }
@@ -219,7 +227,7 @@ impl Carrier {
                 }
                 Outlet::Held(message) if is_last => {
                     let handed_over = message.hold_last(pieces.to_vec(), deliver_at_ns).await?;
-                    return Ok((self, Carried::Held(handed_over)));
+                    return Ok((self, Carried::Held(handed_over, link.connection.clone())));
                 }
                 Outlet::Held(message) => {
                     message.hold(pieces.to_vec(), deliver_at_ns).await?;
