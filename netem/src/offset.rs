@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// How fast two clocks drift apart at most, parts per million: two crystals of ±50 each, as computers have them.
 pub const MAX_DRIFT_PPM: u64 = 100;
 
+/// How long a round trip counts at least, ns, and at most for twice as long: a path that has become longer is learnt then.
+const ROUND_TRIP_WINDOW_NS: u64 = 30_000_000_000;
+
 const PPM: i128 = 1_000_000;
 
 /// Another host's clock as known at one instant.
@@ -22,7 +25,7 @@ pub struct ClockEstimate {
     pub offset_ns: i64,
     /// How far `offset_ns` may be from the truth, ns.
     pub uncertainty_ns: u64,
-    /// What a message needs from one host to the other, ns: half of the shortest round trip seen.
+    /// What a message needs from one host to the other, ns: half of the shortest round trip of the last minute.
     pub latency_ns: u64,
 }
 
@@ -41,7 +44,16 @@ pub struct ClockBounds {
     most: Option<Bound>,
     /// The other clock is ahead by at least this.
     least: Option<Bound>,
-    round_trip_ns: Option<u64>,
+    round_trip: Option<ShortestTrip>,
+}
+
+/// The shortest round trip of late: of the present window and the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ShortestTrip {
+    /// When the present window began, on this host's clock.
+    since_ns: u64,
+    present_ns: u64,
+    before_ns: u64,
 }
 
 /// What one message has shown.
@@ -50,6 +62,12 @@ struct Bound {
     /// When, on this host's clock.
     at_ns: u64,
     ahead_ns: i128,
+}
+
+impl ShortestTrip {
+    fn shortest_ns(&self) -> u64 {
+        self.present_ns.min(self.before_ns)
+    }
 }
 
 impl Bound {
@@ -94,15 +112,33 @@ impl ClockBounds {
         }
     }
 
-    /// A message and its answer were this long on their ways, what the other host took to answer not counted.
-    pub fn round_trip(&mut self, ns: u64) {
-        self.round_trip_ns = Some(self.round_trip_ns.map_or(ns, |least| least.min(ns)));
+    /// A message and its answer, which was here at `at_ns`, were `ns` on their ways, what the other host took to answer not
+    /// counted.
+    pub fn round_trip(&mut self, at_ns: u64, ns: u64) {
+        let new = ShortestTrip {
+            since_ns: at_ns,
+            present_ns: ns,
+            before_ns: ns,
+        };
+        self.round_trip = Some(match self.round_trip {
+            None => new,
+            Some(old) if at_ns.saturating_sub(old.since_ns) >= ROUND_TRIP_WINDOW_NS => {
+                ShortestTrip {
+                    before_ns: old.present_ns,
+                    ..new
+                }
+            }
+            Some(old) => ShortestTrip {
+                present_ns: old.present_ns.min(ns),
+                ..old
+            },
+        });
     }
 
     /// What is known at `now_ns` of this host's clock; `None` until messages have crossed in both directions.
     pub fn estimate(&self, now_ns: u64) -> Option<ClockEstimate> {
         let (most, least) = (self.most?, self.least?);
-        let latency_ns = self.round_trip_ns? / 2;
+        let latency_ns = self.round_trip?.shortest_ns() / 2;
         let most_ns = most.ahead_ns + most.slack_ns(now_ns);
         let least_ns = least.ahead_ns - least.slack_ns(now_ns);
         let width_ns = (most_ns - least_ns).max(0);
@@ -148,7 +184,27 @@ mod tests {
         let here_ns = there_ns + back_ns;
         bounds.went(at_ns, other.at(there_ns));
         bounds.came(other.at(there_ns), here_ns);
-        bounds.round_trip(out_ns + back_ns);
+        bounds.round_trip(here_ns, out_ns + back_ns);
+    }
+
+    #[test]
+    fn a_path_that_has_become_longer_is_learnt() {
+        let mut bounds = ClockBounds::default();
+        let at = |seconds: u64| 1_000_000_000_000 + seconds * 1_000_000_000;
+        let latency_ns = |bounds: &ClockBounds, seconds| {
+            let estimate = bounds.estimate(at(seconds));
+            estimate.map(|estimate| estimate.latency_ns)
+        };
+        for second in 0..40 {
+            probe(&mut bounds, AHEAD, at(second), 1_000, 3_000);
+        }
+        for second in 40..100 {
+            probe(&mut bounds, AHEAD, at(second), 4_000, 5_000);
+            if second < 60 {
+                assert_eq!(latency_ns(&bounds, second), Some(2_000));
+            }
+        }
+        assert_eq!(latency_ns(&bounds, 100), Some(4_500));
     }
 
     const DAY_NS: i128 = 86_400_000_000_000;
@@ -165,7 +221,7 @@ mod tests {
         assert_eq!(bounds.estimate(20), None);
         bounds.came(20, 30);
         assert_eq!(bounds.estimate(30), None);
-        bounds.round_trip(20);
+        bounds.round_trip(20, 20);
         assert!(bounds.estimate(30).is_some());
     }
 
@@ -265,7 +321,7 @@ mod tests {
         let mut bounds = ClockBounds::default();
         bounds.went(0, u64::MAX);
         bounds.came(u64::MAX, 0);
-        bounds.round_trip(u64::MAX);
+        bounds.round_trip(0, u64::MAX);
         let estimate = bounds.estimate(u64::MAX).unwrap();
         assert_eq!(estimate.offset_ns, i64::MAX);
         assert_eq!(estimate.to_own(5), 0);

@@ -245,7 +245,12 @@ impl Exchange {
             bounds.went(sent_ns, there_ns);
             // The peer's own time between cancels out.
             let answering_ns = probe.sent_ns.saturating_sub(there_ns);
-            bounds.round_trip(here_ns.saturating_sub(sent_ns).saturating_sub(answering_ns));
+            let round_trip_ns = here_ns.saturating_sub(sent_ns).saturating_sub(answering_ns);
+            bounds.round_trip(here_ns, round_trip_ns);
+        }
+        if !probe.wants_answer {
+            // Before the next probe comes a pause, over which the clocks drift: nothing of this one is told again.
+            self.sent_ns = None;
         }
         Ok(probe.wants_answer)
     }
@@ -376,13 +381,27 @@ mod tests {
         ));
     }
 
+    #[tokio::test]
+    async fn no_round_trip_spans_the_pause_between_two_bursts() {
+        let pair = pair(Profile::data()).await;
+        let [asking, answering] = halves(&pair).await;
+        let mut asking = Exchange::new(asking.0, asking.1, now_ns);
+        let mut answering = Exchange::new(answering.0, answering.1, ahead_ns);
+        for _ in 0..2 {
+            let (asked, answered) = tokio::join!(asking.ask(1), answering.answer_burst());
+            asked.unwrap();
+            answered.unwrap();
+            assert_eq!(answering.sent_ns, None);
+        }
+    }
+
     #[test]
     fn a_clock_that_is_not_known_well_has_its_messages_held() {
         let mut knowledge = Knowledge::new();
         assert_eq!(knowledge.estimate(0).uncertainty_ns, u64::MAX);
         knowledge.bounds.went(0, 300);
         knowledge.bounds.came(300, 600);
-        knowledge.bounds.round_trip(600);
+        knowledge.bounds.round_trip(600, 600);
         assert_eq!(knowledge.estimate(600).offset_ns, 0);
         // A clock that jumps leaves the latest offset, and no trust in it.
         knowledge.bounds.came(1_000_000_700, 700);
