@@ -208,20 +208,21 @@ impl Link {
         Ok(self.spec.ideal_seconds(bytes) / seconds)
     }
 
-    /// `messages` of the same payload, all ready at once: the rate between the first one's arrival and the last one's.
+    /// `messages` of the same payload, all ready at once: the rate of all of them until the last is here, the link's delay
+    /// not counted.
     pub fn goodput(&mut self, payload: &Bytes, messages: u32) -> Result<BitRate, SocketError> {
         let ready_ns = now_ns();
         let sender = self.sender();
         let all = (0..messages).map(|_| message(payload.clone(), ready_ns));
-        let mut arrivals_ns = Vec::with_capacity(messages as usize);
+        // The last to be handed up need not be the last to arrive.
+        let mut last_ns = None;
         self.feed(sender, all.collect(), |message, _| {
-            arrivals_ns.push(message.timing.arrived_ns);
+            last_ns = last_ns.max(Some(message.timing.arrived_ns));
         })?;
-        let (Some(first), Some(last)) = (arrivals_ns.first(), arrivals_ns.last()) else {
-            return Err(SocketError::NothingCarried);
-        };
-        let bytes = payload.len() as u64 * u64::from(messages - 1);
-        Ok(BitRate::carrying(bytes, (last - first) as f64 / 1e9))
+        let last_ns = last_ns.ok_or(SocketError::NothingCarried)?;
+        let bytes = payload.len() as u64 * u64::from(messages);
+        let took_s = last_ns.saturating_sub(ready_ns) as f64 / 1e9;
+        Ok(BitRate::carrying(bytes, took_s - self.spec.delay.seconds()))
     }
 
     /// Small messages, ready one after the other every `gap_ns`: by how much each came later than the link delivers it, s.
