@@ -187,7 +187,7 @@ async fn messages_under_way_share_a_link_as_flows() {
     let cell = LinkCell::private(&spec);
     let (sender, _task) = send(&pair.client, cell.clone(), &spec);
     // All are under way before the first slot begins.
-    let origin_ns = now_ns() + 20_000_000;
+    let origin_ns = now_ns() + 200_000_000;
     for bytes in [BYTES, BYTES, BYTES, 10] {
         let outgoing = OutgoingMessage {
             ready_ns: origin_ns,

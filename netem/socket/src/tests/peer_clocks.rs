@@ -66,7 +66,7 @@ async fn messages_to_a_clock_that_is_not_known_well_are_held_by_their_sender() {
         let ideal_ms = (spec.ideal_seconds(carried) * 1e3) as u64 - LATENCY_MS;
         let took_ms = (timing.delivered_ns - ready_ns) / 1_000_000;
         assert!(
-            (ideal_ms..ideal_ms + 60).contains(&took_ms),
+            (ideal_ms..ideal_ms + 1_000).contains(&took_ms),
             "{took_ms} ms, ideal {ideal_ms} ms"
         );
     }
@@ -88,4 +88,22 @@ async fn a_held_message_that_is_given_up_is_reset() {
     task.cancel();
     let failure = next_failure(&mut received).await.to_string();
     assert!(failure.contains("w0.run.local"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_sender_that_holds_a_message_ends_with_its_connection() {
+    let pair = pair(Profile::data()).await;
+    // Due in an hour.
+    let spec = spec(400.0, 3_600_000.0);
+    let shaper = Shaper::ClockAcross(LinkCell::private(&spec), PeerClock::guessed(0, 0));
+    let config = SenderConfig {
+        max_in_flight_bytes: u64::MAX,
+        ..SenderConfig::default()
+    };
+    let (sender, task) = LinkSender::spawn(&pair.client, shaper, &spec, config).unwrap();
+    sender.send(message(pattern(1_000))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    pair.server.quinn().close(0_u32.into(), b"over");
+    let ended = tokio::time::timeout(Duration::from_secs(10), task.finish()).await;
+    ended.expect("it ends with its connection").unwrap_err();
 }
