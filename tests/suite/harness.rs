@@ -354,3 +354,13 @@ fn text() -> String {
     }
     text
 }
+
+/// Whether `BACE_WITHOUT_NAMESPACES=1` says that tests which need namespaces are to be left out, `what` among them, where
+/// there are none. Without it they fail there.
+pub fn without_namespaces(what: &str) -> bool {
+    let left_out = std::env::var_os("BACE_WITHOUT_NAMESPACES").is_some_and(|value| value == "1");
+    if left_out {
+        eprintln!("{what} was left out: BACE_WITHOUT_NAMESPACES=1");
+    }
+    left_out
+}

@@ -10,7 +10,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Ended, Place, is_left, of_kind, scenario, start, until, with};
+use crate::harness::{
+    Ended, Place, is_left, of_kind, scenario, start, until, with, without_namespaces,
+};
 
 /// Set for a test that runs again.
 const AGAIN: &str = "BACE_TEST_IN_USER_NAMESPACE";
@@ -35,8 +37,7 @@ fn in_namespaces(name: &str, body: impl FnOnce()) {
         sh(&format!("ip netns delete {probe}"));
         return body();
     }
-    if std::env::var_os("BACE_WITHOUT_NAMESPACES").is_some_and(|value| value == "1") {
-        eprintln!("{name} was left out: BACE_WITHOUT_NAMESPACES=1");
+    if without_namespaces(name) {
         return;
     }
     let output = Command::new("unshare")

@@ -1,13 +1,16 @@
 //! Links with jitter, loss, credit and weather, predicted and for real.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::harness::{Place, of_kind};
 
-/// How far the iteration in the middle may be off its prediction. Others meet whatever else the machine does.
-const OFF: f64 = 0.05;
+/// What the iteration in the middle may take of its prediction. Others meet whatever else the machine does; where two busy
+/// cores are shared with other tests, most of eight do. That makes them late, and early only by the part of a link that a late
+/// job leaves to the other, so that the lower end is the sharper one.
+const OF_PREDICTION: RangeInclusive<f64> = 0.9..=1.25;
 
 #[test]
 fn a_run_over_rough_links_goes_as_predicted() {
@@ -26,7 +29,7 @@ fn a_run_over_rough_links_goes_as_predicted() {
         let mut ratios: Vec<f64> = ratios.map(|(took, expected)| took / expected).collect();
         ratios.sort_by(f64::total_cmp);
         let middle = ratios[ratios.len() / 2];
-        assert!((middle - 1.0).abs() <= OFF, "{job}: {ratios:?}");
+        assert!(OF_PREDICTION.contains(&middle), "{job}: {ratios:?}");
     }
     // The dug-up road, and the weather of two directions before the end.
     let changes = of_kind(&ledger, "input").into_iter();
