@@ -110,6 +110,7 @@ impl EmulationFold {
             sum.bytes = sum.bytes.saturating_add(more.bytes);
             sum.lost = sum.lost.saturating_add(more.lost);
             sum.dropped = sum.dropped.saturating_add(more.dropped);
+            sum.refused = sum.refused.saturating_add(more.refused);
             sum.late = sum.late.saturating_add(more.late);
             sum.worst_late_s = sum.worst_late_s.max(more.worst_late_s);
         }

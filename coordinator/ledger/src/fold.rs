@@ -135,34 +135,26 @@ impl Fold {
                 layers,
                 ..
             } => {
-                let job = self.job(job);
-                let starts = job.placed.as_ref().map_or(0, |placed| placed.starts);
-                job.started_s.get_or_insert(*at_s);
-                if let Some(released_s) = job.released_s.take() {
-                    job.waited_again_s += at_s - released_s;
-                }
-                job.passed_over = None;
-                job.energy.stages = 0;
-                job.transfers.crossings = 0;
-                job.placed = Some(PlacementSummary {
-                    k: *k,
-                    k_star: *k_star,
-                    path: path.clone(),
-                    layers: layers.clone(),
-                    starts: starts.saturating_add(1),
-                });
+                self.job(job).place(
+                    *at_s,
+                    PlacementSummary {
+                        k: *k,
+                        k_star: *k_star,
+                        path: path.clone(),
+                        layers: layers.clone(),
+                        starts: 1,
+                    },
+                );
             }
-            Record::Network { shaping, .. } => {
-                self.emulation.shaping = Some(shaping.clone());
-            }
+            Record::Network { .. }
+            | Record::Loopback { .. }
+            | Record::Receipt(_)
+            | Record::ClockOffset { .. } => self.add_emulation(record),
             Record::WorkerLost {
                 at_s,
                 worker,
                 reason,
-            } => self.workers_lost.push(format!(
-                "Worker {worker} was lost at {at_s:.1} s: {}",
-                sentence(reason)
-            )),
+            } => self.worker_lost(*at_s, worker, reason),
             Record::Training { at_s, job, .. } => self.job(job).training_s = Some(*at_s),
             Record::Iteration(iteration) => self.job(&iteration.job).add_iteration(iteration),
             Record::Transfer {
@@ -177,6 +169,37 @@ impl Fold {
                 self.emulation.add_transfer(from, to, summary, datagrams);
                 self.job(job).transfers.add(from, to, summary);
             }
+            Record::Energy(energy) => {
+                let released_s = self.input_s;
+                let job = self.job(&energy.job);
+                job.energy.add(energy);
+                job.released_s = Some(released_s);
+            }
+            Record::JobFinished { at_s, job } => {
+                self.job(job).finished_s = Some(*at_s);
+                self.job_ended(*at_s);
+            }
+            Record::JobFailed { at_s, job, reason } => {
+                self.job(job).failed = Some(reason.clone());
+                self.job_ended(*at_s);
+            }
+            Record::RunEnded {
+                waiting, stopped, ..
+            } => self.run_ended(waiting, stopped.as_ref()),
+            Record::PassedOver { job, why, .. } => {
+                self.job(job).passed_over = (!why.is_empty()).then(|| why.clone());
+            }
+            Record::Header(_)
+            | Record::Pipeline { .. }
+            | Record::WorkerJoined { .. }
+            | Record::Weights { .. } => {}
+        }
+    }
+
+    /// Takes in what is told of how true links and clocks are.
+    fn add_emulation(&mut self, record: &Record) {
+        match record {
+            Record::Network { shaping, .. } => self.emulation.shaping = Some(shaping.clone()),
             Record::Loopback {
                 rate_bps,
                 links_bps,
@@ -188,43 +211,32 @@ impl Fold {
                 });
             }
             Record::Receipt(receipt) => self.emulation.receipts.push(receipt.clone()),
-            Record::Energy(energy) => {
-                let released_s = self.input_s;
-                let job = self.job(&energy.job);
-                job.energy.add(energy);
-                job.released_s = Some(released_s);
-            }
-            Record::JobFinished { at_s, job } => {
-                self.job(job).finished_s = Some(*at_s);
-                self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
-            }
-            Record::JobFailed { at_s, job, reason } => {
-                self.job(job).failed = Some(reason.clone());
-                self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
-            }
-            Record::RunEnded {
-                waiting, stopped, ..
-            } => {
-                for name in waiting {
-                    self.job(name).waiting = true;
-                }
-                self.end = Some(match stopped {
-                    Some(reason) => RunEnd::Stopped(reason.clone()),
-                    None => RunEnd::Complete,
-                });
-            }
             Record::ClockOffset { uncertainty_s, .. } => {
                 let worst_s = self.clock_uncertainty_s.unwrap_or(0.0);
                 self.clock_uncertainty_s = Some(uncertainty_s.max(worst_s));
             }
-            Record::PassedOver { job, why, .. } => {
-                self.job(job).passed_over = (!why.is_empty()).then(|| why.clone());
-            }
-            Record::Header(_)
-            | Record::Pipeline { .. }
-            | Record::WorkerJoined { .. }
-            | Record::Weights { .. } => {}
+            _ => {}
         }
+    }
+
+    fn worker_lost(&mut self, at_s: f64, worker: &str, reason: &str) {
+        let reason = sentence(reason);
+        let lost = format!("Worker {worker} was lost at {at_s:.1} s: {reason}");
+        self.workers_lost.push(lost);
+    }
+
+    fn job_ended(&mut self, at_s: f64) {
+        self.ended_s = Some(at_s.max(self.ended_s.unwrap_or(0.0)));
+    }
+
+    fn run_ended(&mut self, waiting: &[String], stopped: Option<&String>) {
+        for name in waiting {
+            self.job(name).waiting = true;
+        }
+        self.end = Some(match stopped {
+            Some(reason) => RunEnd::Stopped(reason.clone()),
+            None => RunEnd::Complete,
+        });
     }
 
     fn add_input(&mut self, at_s: f64, input: &InputRecord) {
@@ -405,6 +417,20 @@ impl TransferFold {
 }
 
 impl JobFold {
+    /// Takes the first placement in, or a later one; the starts before it are counted here.
+    fn place(&mut self, at_s: f64, mut placement: PlacementSummary) {
+        let before = self.placed.as_ref().map_or(0, |placed| placed.starts);
+        placement.starts = placement.starts.saturating_add(before);
+        self.started_s.get_or_insert(at_s);
+        if let Some(released_s) = self.released_s.take() {
+            self.waited_again_s += at_s - released_s;
+        }
+        self.passed_over = None;
+        self.energy.stages = 0;
+        self.transfers.crossings = 0;
+        self.placed = Some(placement);
+    }
+
     fn add_iteration(&mut self, record: &IterationRecord) {
         self.overruns = self.overruns.saturating_add(u64::from(record.overruns));
         self.worst_overrun_s = self.worst_overrun_s.max(record.worst_overrun_s);

@@ -311,10 +311,19 @@ fn read_header(line: Option<Line<'_>>, path: &Path) -> Result<Header, LedgerErro
     match serde_json::from_slice(line.bytes) {
         Ok(Record::Header(header)) => Ok(header),
         Ok(_) => Err(no_ledger("line 1 should be a header".to_owned())),
-        Err(error) => Err(no_ledger(format!(
-            "the header in line 1 is damaged: {}",
-            describe(line.bytes, &error)
-        ))),
+        Err(error) => {
+            let problem = describe(line.bytes, &error);
+            Err(no_ledger(
+                if error.to_string().starts_with("unknown variant") {
+                    format!(
+                        "the header in line 1 has a value that this program does not know, {problem}; a newer program \
+                     may have written it: use the program that wrote it or a later one"
+                    )
+                } else {
+                    format!("the header in line 1 is damaged: {problem}")
+                },
+            ))
+        }
     }
 }
 

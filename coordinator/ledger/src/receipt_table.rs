@@ -1,10 +1,14 @@
 //! Links as they were measured, for people.
 
-use bace_api::{ReceiptPhase, ReceiptRecord, Receipts, Verdict};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use bace_api::{ClockKind, ReceiptPhase, ReceiptRecord, Receipts, Verdict};
 use bace_netem::{Finding, Quantity};
 
-use crate::Summary;
-use crate::table::{Columns, UNKNOWN, glued};
+use crate::notes::sentence;
+use crate::table::{Columns, GLUE, UNKNOWN, glued};
+use crate::{Figure, Summary};
 
 const BITS_PER_MEGABIT: f64 = 1e6;
 
@@ -40,6 +44,12 @@ pub(crate) fn remarks(summary: &Summary) -> Vec<String> {
             "The links were not measured (--receipts off): nothing shows that they were what the scenario says."
                 .to_owned(),
         );
+    } else if let (ClockKind::Wall, Figure::Unknown(why)) = (summary.header.clock, &emulation.valid)
+    {
+        remarks.push(format!(
+            "Whether the links were what the scenario says is unknown: {}",
+            sentence(why)
+        ));
     }
     let loopback = emulation.loopback;
     if let Some(crowd) = loopback.filter(|loopback| loopback.links_bps > loopback.rate_bps) {
@@ -50,18 +60,48 @@ pub(crate) fn remarks(summary: &Summary) -> Vec<String> {
             crowd.rate_bps / BITS_PER_MEGABIT
         ));
     }
+    remarks.extend(unjudged(&emulation.receipts));
     remarks
+}
+
+/// What receipts did not judge, each reason once; those of untrue links are told as faults.
+fn unjudged(receipts: &[ReceiptRecord]) -> impl Iterator<Item = String> + use<> {
+    let mut links: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    for receipt in receipts
+        .iter()
+        .filter(|receipt| receipt.verdict != Verdict::Untrue)
+    {
+        if let Some(reason) = &receipt.reason {
+            let first = || (format!("{} → {}", receipt.from, receipt.to), 0);
+            let (_, count) = links.entry(reason.clone()).or_insert_with(first);
+            *count += 1;
+        }
+    }
+    links.into_iter().map(|(reason, (link, count))| {
+        let more = match count {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        format!(
+            "Not judged in the receipt of {link}{more}: {}",
+            sentence(&reason)
+        )
+    })
 }
 
 fn row(receipt: &ReceiptRecord) -> Vec<String> {
     let find = |quantity| {
-        let of = |finding: &&Finding| finding.quantity == quantity;
-        receipt.figures.iter().find(of)
+        let of = receipt
+            .figures
+            .iter()
+            .filter(move |of| of.quantity == quantity);
+        of.max_by(|one, two| worse(one, two))
     };
     let cell =
         |quantity, show: fn(&Finding) -> String| find(quantity).map_or(UNKNOWN.to_owned(), show);
     vec![
-        glued(&format!("{} → {}", receipt.from, receipt.to)),
+        // Where room is short the line breaks behind the arrow, never within a name.
+        format!("{}{GLUE}→ {}", glued(&receipt.from), glued(&receipt.to)),
         phase(receipt.phase).to_owned(),
         cell(Quantity::Rate, |rate| mbps(rate.configured)),
         cell(Quantity::Rate, |rate| mbps(rate.measured)),
@@ -71,6 +111,14 @@ fn row(receipt: &ReceiptRecord) -> Vec<String> {
         cell(Quantity::SharedRate, off),
         verdict(receipt.verdict).to_owned(),
     ]
+}
+
+/// Orders findings of one quantity by how much they speak against their link: those that miss it are the worst.
+fn worse(one: &Finding, two: &Finding) -> Ordering {
+    let share = |finding: &Finding| finding.error().abs() / finding.configured.abs();
+    let misses = |finding: &Finding| finding.miss().is_some();
+    let by_miss = misses(one).cmp(&misses(two));
+    by_miss.then(share(one).total_cmp(&share(two)))
 }
 
 fn mbps(bps: f64) -> String {
@@ -83,9 +131,9 @@ fn mbps(bps: f64) -> String {
     format!("{mbps:.decimals$}")
 }
 
-/// A share of what is configured, where that says anything.
+/// A share of what is configured, where it is held to that from both sides.
 fn off(finding: &Finding) -> String {
-    if finding.is_judged() {
+    if finding.at_least.is_some() && finding.at_most.is_some() {
         format!("{:+.2}", 100.0 * finding.error() / finding.configured)
     } else {
         UNKNOWN.to_owned()
@@ -116,6 +164,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::True => "true",
         Verdict::Untrue => "untrue",
-        Verdict::NotJudged => "not judged",
+        // Short, so that links keep their names on one line.
+        Verdict::NotJudged => UNKNOWN,
     }
 }

@@ -464,7 +464,7 @@ fn jitter_and_loss_that_nobody_emulates_are_faults() {
 fn late_datagrams_are_judged_and_shown_and_lateness_of_messages_is_unknown_beside_them() {
     let crossed = |late: u64| {
         let mut line = transfer("x", "y", 40, 0);
-        line["datagrams"] = json!({"sent": 50, "bytes": 60_000, "lost": 3, "dropped": 2, "late": late,
+        line["datagrams"] = json!({"sent": 50, "bytes": 60_000, "lost": 3, "dropped": 2, "refused": 1, "late": late,
                                    "worst_late_s": 0.0045});
         line
     };
@@ -485,7 +485,7 @@ fn late_datagrams_are_judged_and_shown_and_lateness_of_messages_is_unknown_besid
     let link = &many.to_json()["links"][0];
     assert_eq!(
         link["datagrams"],
-        json!({"sent": 100, "bytes": 120_000, "lost": 6, "dropped": 4, "late": 12, "worst_late_s": 0.0045})
+        json!({"sent": 100, "bytes": 120_000, "lost": 6, "dropped": 4, "refused": 2, "late": 12, "worst_late_s": 0.0045})
     );
     assert_eq!(link["messages"], 80);
     for key in ["late_arrivals", "worst_late_s"] {
@@ -563,5 +563,61 @@ fn every_link_that_carried_messages_has_to_be_proven() {
     assert_eq!(
         reason(&|lines| lines.iter_mut().filter(receipts).for_each(open)).unwrap(),
         "nothing is promised of any measured link"
+    );
+}
+
+#[test]
+fn a_report_tells_unknown_validity_and_each_reason_of_receipts_once() {
+    let mut lines = whole_run([transfer("x", "y", 40, 0), transfer("y", "x", 40, 0)]);
+    let reason = "its delay: links with jitter have none";
+    for line in lines.iter_mut().filter(|line| line["kind"] == "receipt") {
+        line["verdict"] = json!("not_judged");
+        line["reason"] = json!(reason);
+    }
+    let summary = Summary::from_records(&measured(json!({})), &records(lines));
+    let report = render(&summary).replace("\n  ", " ");
+    assert!(
+        report.contains(
+            "! Whether the links were what the scenario says is unknown: nothing is promised of any"
+        ),
+        "{report}"
+    );
+    assert!(report.contains("! Not judged in the receipt of x → y and 3 more: its delay"));
+    assert_eq!(report.matches(reason).count(), 1, "{report}");
+    let simulated = Summary::from_records(&header(&[]), &records([ended(0.0, &[])]));
+    assert!(!render(&simulated).contains("is unknown"));
+}
+
+#[test]
+fn a_receipt_shows_its_worst_figure_and_how_far_off_it_is_where_both_sides_are_judged() {
+    let long = ["region-of-some-size", "another-such-region"];
+    let row = |figures: Value| {
+        let mut line = receipt("before", long[0], long[1], "not_judged", None);
+        line["figures"] = figures;
+        let summary = Summary::from_records(&measured(json!({})), &records([line]));
+        let report = render(&summary);
+        let name = format!("{} → ", long[0]);
+        assert!(
+            report.lines().any(|line| line.trim_end() == long[1]),
+            "{report}"
+        );
+        let row = report.lines().find(|line| line.starts_with(&name));
+        row.unwrap_or_else(|| panic!("a broken name in {report}"))
+            .to_owned()
+    };
+    let rate = |measured: f64, at_most: Option<f64>| json!({"quantity": "rate_bps", "configured": 1e8, "measured": measured, "at_least": 9.8e7, "at_most": at_most});
+    let worst = row(json!([
+        rate(1.01e8, Some(1.02e8)),
+        rate(9.5e7, Some(1.02e8)),
+        rate(1e8, Some(1.02e8))
+    ]));
+    assert!(
+        worst.contains("95.00") && worst.contains("-5.00"),
+        "{worst}"
+    );
+    let one_sided = row(json!([rate(2.4e8, None)]));
+    assert!(
+        one_sided.contains("240.0") && !one_sided.contains("+140"),
+        "{one_sided}"
     );
 }

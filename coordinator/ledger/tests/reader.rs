@@ -78,6 +78,18 @@ fn other_versions_are_named_beside_ours() {
 }
 
 #[test]
+fn a_value_of_a_later_program_is_not_called_damage() {
+    let later = GOLDEN.replacen("\"jobs\":", "\"receipts\":\"quick\",\"jobs\":", 1);
+    let message = message(later.as_bytes());
+    assert!(message.contains("unknown variant `quick`"), "{message}");
+    assert!(
+        message.contains("a newer program may have written it"),
+        "{message}"
+    );
+    assert!(!message.contains("damaged"), "{message}");
+}
+
+#[test]
 fn unknown_kinds_are_skipped_and_counted() {
     let text = with_line(
         "{\"kind\":\"weather\",\"at_s\":1.0}\n{\"kind\":\"input\",\"at_s\":1.0,\"input\":\"moon\"}",
