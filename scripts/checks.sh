@@ -50,7 +50,7 @@ netem() {
     [ $# -le 2 ] || fail "takes one scenario at most"
     for kind in release debug; do
         bace=$target/$kind/bace
-        [ ! -x "$bace" ] || exec "$bace" netem "$what" "${2:-three-regions}"
+        [ ! -x "$bace" ] || exec "$bace" netem "$what" -- "${2:-three-regions}"
     done
     fail "no bace in $target; build it (cargo build --release -p coordinator), or name the folder with CARGO_TARGET_DIR"
 }

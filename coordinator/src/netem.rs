@@ -1,11 +1,13 @@
 //! `bace netem`: a scenario's links as network namespaces and queueing disciplines.
 
+use anyhow::Context;
 use bace_engine::Scenario;
 use bace_netem::{NamespaceName, NetworkName, Owner, Place, Qdiscs, RateQdisc, TcCommand, TcPlan};
 use bace_socket::kernel::{self, KernelNetwork};
 
 use crate::cli::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 use crate::output::say;
+use crate::run::Interrupts;
 use crate::scenarios;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -121,7 +123,12 @@ fn up(scenario: &Scenario) -> anyhow::Result<bool> {
         // Whoever began to put it up did not come to the end.
         None => kernel::remove(kept)?,
     }
-    let network = KernelNetwork::up(plan)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime to hear signals")?;
+    let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let network = KernelNetwork::up(plan, || runtime.block_on(interrupts.heard()))?;
     say!(
         "{} is up, {}",
         scenario.name,

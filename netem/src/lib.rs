@@ -41,7 +41,7 @@ pub use region::RegionId;
 pub use share::max_min_shares;
 pub use tc::{
     MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place, PlanError, Qdiscs, RateQdisc,
-    TcCommand, TcPlan, bucket_seconds,
+    TcCommand, TcPlan, bucket_seconds, shell_word,
 };
 pub use topology::LinkId;
 pub use units::{BitRate, NotARate};

@@ -183,6 +183,41 @@ fn a_run_that_is_interrupted_takes_its_network_down() {
 }
 
 #[test]
+fn a_signal_ends_what_is_half_up_and_runs_alike() {
+    in_namespaces("a_signal_ends_what_is_half_up_and_runs_alike", || {
+        let place = place("signalled");
+        let run = place.start_run(&RUN);
+        until("namespaces", || namespaces("signalled").len() == 3);
+        run.signal(Signal::HUP);
+        run.end().code(1);
+        assert_eq!(namespaces("signalled"), [""; 0]);
+        // An `ip` that takes its time leaves some to be half up.
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let slow = place.path("slow");
+        fs::create_dir(&slow).expect("a folder");
+        let script =
+            format!("#!/bin/sh\nPATH='{path}'\n[ $1 != -n ] || sleep 0.2\nexec ip \"$@\"\n");
+        fs::write(slow.join("ip"), script).expect("a script");
+        fs::set_permissions(slow.join("ip"), fs::Permissions::from_mode(0o755))
+            .expect("permissions");
+        let slow = format!("{}:{path}", slow.display());
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let mut up = place.command(&["netem", "up", "s.toml"]);
+            up.env("PATH", &slow);
+            let up = start(up);
+            until("a hub", || {
+                namespaces("signalled")
+                    .iter()
+                    .any(|name| name.ends_with("-hub"))
+            });
+            up.signal(signal);
+            up.end().code(1).complains(&["put the network up: "]);
+            assert_eq!(namespaces("signalled"), [""; 0]);
+        }
+    });
+}
+
+#[test]
 fn what_a_killed_run_leaves_behind_is_found_and_taken_down() {
     in_namespaces(
         "what_a_killed_run_leaves_behind_is_found_and_taken_down",

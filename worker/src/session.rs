@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkClocks, Measure,
-    MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose, StageIndex, ToWorker, decode,
-    encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkChange,
+    LinkClocks, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose,
+    StageIndex, ToWorker, decode, encode, told,
 };
-use bace_netem::{BitRate, Delay, FlowKey, LinkState};
+use bace_netem::{FlowKey, LinkState};
 use bace_socket::{
     CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, PeerClock, Profile,
     now_ns,
@@ -312,7 +312,7 @@ impl Session {
                         ToWorker::Prepare(prepare) => self.prepare(*prepare, aside_tx.clone()),
                         ToWorker::Start(job, attempt) => self.start(job, attempt),
                         ToWorker::Release(job, attempt) => self.release(job, attempt),
-                        ToWorker::SetLink { clock, rate, delay } => self.set_link(clock, rate, delay)?,
+                        ToWorker::SetLinks(changes) => self.set_links(&changes)?,
                         ToWorker::Measure(order) => self.measure(*order, aside_tx.clone()),
                         ToWorker::StartMeasuring(id) => self.measurements.start(id),
                         ToWorker::EndMeasuring(id) => self.end_measuring(id),
@@ -327,15 +327,17 @@ impl Session {
         }
     }
 
-    /// Gives a link another rate and delay for all who send over it from this host.
-    fn set_link(&self, clock: u32, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
+    /// Gives links other rates and delays for all who send over them from this host.
+    fn set_links(&self, changes: &[LinkChange]) -> anyhow::Result<()> {
         let clocks = self.links.clocks.as_ref();
         let clocks = clocks.context("change a link: this worker has no link clocks")?;
-        let state = LinkState {
-            bits_per_second: rate.whole_bps(),
-            delay_ns: delay.nanos(),
-        };
-        clocks.cell(clock as usize)?.set(state, now_ns());
+        for change in changes {
+            let state = LinkState {
+                bits_per_second: change.rate.whole_bps(),
+                delay_ns: change.delay.nanos(),
+            };
+            clocks.cell(change.clock as usize)?.set(state, now_ns());
+        }
         Ok(())
     }
 

@@ -19,8 +19,8 @@ pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, 
 pub use job::{Job, Schedule};
 pub use message::{
     COORDINATOR_NAME, ComputePlan, DatagramSummary, Element, FromWorker, IterationReport,
-    LinkClocks, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare, Probe,
-    Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
+    LinkChange, LinkClocks, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare,
+    Probe, Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
 };
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{

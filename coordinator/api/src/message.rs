@@ -57,15 +57,9 @@ pub enum ToWorker {
     /// Drop all that belongs to the job at once and answer `Released`. Ends a job whose stages have all finished,
     /// and one that cannot go on.
     Release(JobId, Attempt),
-    /// A directed link has another rate and delay from now on: to one worker of a host that has link clocks of its own.
-    SetLink {
-        /// The link's clock in shared memory.
-        clock: u32,
-        /// What this host has of its rate.
-        rate: BitRate,
-        /// Its one-way delay.
-        delay: Delay,
-    },
+    /// Directed links have other rates and delays from now on, in this order: to one worker of a host that has link clocks of
+    /// its own.
+    SetLinks(Vec<LinkChange>),
     /// Meet another worker to measure the link between the two.
     Measure(Box<Measure>),
     /// Send: both workers have answered `ReadyToMeasure`. Only for the one that sends.
@@ -74,6 +68,17 @@ pub enum ToWorker {
     EndMeasuring(MeasurementId),
     /// End the process.
     Shutdown,
+}
+
+/// What a directed link has from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkChange {
+    /// The link's clock in shared memory.
+    pub clock: u32,
+    /// What this host has of its rate.
+    pub rate: BitRate,
+    /// Its one-way delay.
+    pub delay: Delay,
 }
 
 /// Where a worker finds the clocks of links between regions: in memory that all workers of its host share.

@@ -150,11 +150,11 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::Prepare(Box::new(prepare())),
         ToWorker::Start(JobId(0), Attempt(70_000)),
         ToWorker::Release(JobId(u32::MAX), Attempt(0)),
-        ToWorker::SetLink {
+        ToWorker::SetLinks(vec![LinkChange {
             clock: 7,
             rate: BitRate::ZERO,
             delay: Delay::ZERO,
-        },
+        }]),
         ToWorker::Measure(Box::new(Measure {
             id: MeasurementId(3),
             probe: Probe::Together,

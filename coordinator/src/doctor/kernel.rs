@@ -66,7 +66,9 @@ fn label(qdisc: &str) -> &'static str {
 
 fn advice(qdisc: &str) -> String {
     let instead = match qdisc {
-        "netem" => "without it --network kernel leaves delay and loss to user space",
+        "netem" => {
+            "without it --network kernel has no jitter and no loss, and receivers hold what arrives for the delay"
+        }
         _ => "--network kernel needs tbf or htb",
     };
     format!("modprobe sch_{qdisc}, with iproute2 installed; {instead}")

@@ -13,8 +13,9 @@ use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::OrWrongInput;
 
-use super::driver::{Driver, DriverPlan, Interrupts};
+use super::driver::{Driver, DriverPlan};
 use super::fleet::{Door, Fleet, FleetPlan};
+use super::interrupts::Interrupts;
 use super::kernel::RunNetwork;
 use super::preflight;
 use super::receipts::ReceiptTaker;

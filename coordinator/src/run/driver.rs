@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bace_api::{
     Attempt, ComputeRung, FromWorker, IterationReport, JobId, ReceiptPhase, Record, StageFinished,
     StageIndex, ToWorker, WorkerId, told,
@@ -14,10 +14,10 @@ use bace_engine::{
 };
 use bace_netem::{ClockEstimate, RegionId};
 use bace_socket::now_ns;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::fleet::{Event, Fleet, clock_record};
+pub use super::interrupts::Interrupts;
 use super::jobs::{ActiveJob, Launch, iteration_record};
 use super::progress::Progress;
 use super::receipts::{Occasion, ReceiptTaker};
@@ -25,31 +25,6 @@ use super::recorder::Recorder;
 
 /// How long nothing may be heard of jobs whose links carry nothing any more: what was under way may still end them.
 const STUCK_GRACE: Duration = Duration::from_secs(5);
-
-/// Ctrl-C and a polite kill.
-pub struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    /// Begins to listen; the process no longer ends by itself.
-    pub fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for one; says which. Cancel-safe.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "interrupted by Ctrl-C",
-            _ = self.terminate.recv() => "terminated",
-        }
-    }
-}
 
 /// What to drive.
 pub struct DriverPlan {
@@ -286,13 +261,15 @@ impl<'a> Driver<'a> {
     /// Hands in what the scenario says happens by now.
     fn take_due(&mut self) -> anyhow::Result<()> {
         let now_s = self.now_s();
-        while self.agenda.front().is_some_and(|next| next.at_s <= now_s)
-            && let Some(next) = self.agenda.pop_front()
-        {
-            if let Input::LinkChanged { link, rate, delay } = next.input {
-                self.fleet.set_link(link, rate, delay)?;
-            }
-            self.tell_engine(next.input)?;
+        let count = self.agenda.partition_point(|next| next.at_s <= now_s);
+        let due: Vec<Input> = self.agenda.drain(..count).map(|next| next.input).collect();
+        let changes = due.iter().filter_map(|input| match *input {
+            Input::LinkChanged { link, rate, delay } => Some((link, rate, delay)),
+            _ => None,
+        });
+        self.fleet.set_links(changes)?;
+        for input in due {
+            self.tell_engine(input)?;
             self.unsettled = true;
         }
         Ok(())

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bace_api::{
-    COORDINATOR_NAME, ComputeRung, FromWorker, NetworkRung, Record, ToWorker, WorkerId,
+    COORDINATOR_NAME, ComputeRung, FromWorker, LinkChange, NetworkRung, Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{BitRate, ClockEstimate, Delay, LinkId, LinkState, RegionId};
+use bace_netem::{BitRate, ClockEstimate, Delay, LinkId, LinkState, RegionId, shell_word};
 use bace_socket::{
     CellTable, Connection, Endpoint, PeerClock, Profile, RunAuthority, host_id, now_ns,
 };
@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::driver::Interrupts;
 use super::gather::{Gathered, Gathering};
 use super::hosts::{HostIndex, Hosts};
+use super::interrupts::Interrupts;
 use super::join::{Joined, admit};
 use super::kernel::RunNetwork;
 use super::process::{self, WorkerProcess};
@@ -224,11 +224,9 @@ impl Fleet {
             signal = interrupts.next() => Err(anyhow!("start the workers: {signal}")),
         };
         fleet.supervisors = assembly.supervisors;
-        match gathered {
-            Ok(gathered) => {
-                fleet.begin(gathered, &plan.scenario, recorder)?;
-                Ok(fleet)
-            }
+        let begun = gathered.and_then(|gathered| fleet.begin(gathered, &plan.scenario, recorder));
+        match begun {
+            Ok(()) => Ok(fleet),
             Err(error) => {
                 fleet.shut_down().await;
                 Err(error)
@@ -258,10 +256,8 @@ impl Fleet {
         for record in self.clock_offsets(0.0) {
             recorder.add(record)?;
         }
-        for (&link, spec) in &scenario.links {
-            self.set_link(link, spec.rate, spec.delay)?;
-        }
-        Ok(())
+        let links = scenario.links.iter();
+        self.set_links(links.map(|(&link, spec)| (link, spec.rate, spec.delay)))
     }
 
     /// How the workers' clocks compare with the coordinator's where they are others.
@@ -293,12 +289,14 @@ impl Fleet {
     /// missed.
     pub fn lost(&mut self, worker: WorkerId) -> anyhow::Result<()> {
         if let Some(host) = self.hosts.lost(worker) {
+            let mut elsewhere = BTreeMap::new();
             for (&link, &(rate, delay)) in &self.states {
                 let shares = self.hosts.shares(link.from);
                 if let Some((_, share)) = shares.into_iter().find(|(of, _)| *of == host) {
-                    self.set_link_on(host, link, scaled(rate, share), delay)?;
+                    self.set_link_on(host, link, scaled(rate, share), delay, &mut elsewhere)?;
                 }
             }
+            self.tell_hosts(elsewhere);
         }
         Ok(())
     }
@@ -314,18 +312,35 @@ impl Fleet {
         kernel.is_some_and(|kernel| !kernel.delays())
     }
 
-    /// Gives a link another rate and delay from now on, to each host that sends over it its share; what is under way keeps
-    /// those it was sent with.
-    pub fn set_link(&mut self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
-        self.states.insert(link, (rate, delay));
-        if let Some(kernel) = &mut self.kernel {
-            kernel.change(link, rate, delay)?;
+    /// Gives links other rates and delays from now on, to each host that sends over one its share; what is under way keeps
+    /// those it was sent with. A host is told of all in one message, however many there are.
+    pub fn set_links(
+        &mut self,
+        changes: impl IntoIterator<Item = (LinkId, BitRate, Delay)>,
+    ) -> anyhow::Result<()> {
+        let mut elsewhere = BTreeMap::new();
+        for (link, rate, delay) in changes {
+            self.states.insert(link, (rate, delay));
+            if let Some(kernel) = &mut self.kernel {
+                kernel.change(link, rate, delay)?;
+            }
+            for (host, share) in self.hosts.shares(link.from) {
+                self.set_link_on(host, link, scaled(rate, share), delay, &mut elsewhere)?;
+            }
         }
-        for (host, share) in self.hosts.shares(link.from) {
-            self.set_link_on(host, link, scaled(rate, share), delay)?;
-        }
+        self.tell_hosts(elsewhere);
         Ok(())
     }
+
+    fn tell_hosts(&self, elsewhere: ChangesElsewhere) {
+        for (host, changes) in elsewhere {
+            if let Some(keeper) = self.hosts.keeper(host) {
+                self.workers[keeper.index()].tell(ToWorker::SetLinks(changes));
+            }
+        }
+    }
+
+    /// Changes a clock of the own host at once; what another has to change is added to `elsewhere`.
 
     fn set_link_on(
         &self,
@@ -333,6 +348,7 @@ impl Fleet {
         link: LinkId,
         rate: BitRate,
         delay: Delay,
+        elsewhere: &mut ChangesElsewhere,
     ) -> anyhow::Result<()> {
         let Some(clock) = self.clock_of(link) else {
             return Ok(());
@@ -345,8 +361,9 @@ impl Fleet {
                 };
                 clocks.cell(clock as usize)?.set(state, now_ns());
             }
-        } else if let Some(keeper) = self.hosts.keeper(host) {
-            self.workers[keeper.index()].tell(ToWorker::SetLink { clock, rate, delay });
+        } else {
+            let change = LinkChange { clock, rate, delay };
+            elsewhere.entry(host).or_default().push(change);
         }
         Ok(())
     }
@@ -372,16 +389,6 @@ impl Fleet {
     }
 }
 
-/// A word as a shell reads it.
-fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    if text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 /// One seat for each emulated GPU, region by region.
 fn seats(scenario: &Scenario) -> Vec<Seat> {
     let regions = (0..).map(RegionId::new).zip(&scenario.regions);
@@ -395,6 +402,9 @@ fn seats(scenario: &Scenario) -> Vec<Seat> {
         })
         .collect()
 }
+
+/// What each other host has to change.
+type ChangesElsewhere = BTreeMap<HostIndex, Vec<LinkChange>>;
 
 type LinkClocks = (Option<CellTable>, Option<PathBuf>, BTreeMap<LinkId, u32>);
 

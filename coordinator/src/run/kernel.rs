@@ -48,7 +48,7 @@ impl RunNetwork {
             eprintln!("{remark}");
         }
         Ok(Self {
-            network: KernelNetwork::up(plan)?,
+            network: KernelNetwork::up(plan, || None)?,
             privilege,
         })
     }

@@ -9,8 +9,8 @@ use bace_api::{
 use bace_netem::{LinkId, LinkSpec, Timing};
 use tokio::time::{Instant, timeout_at};
 
-use super::driver::Interrupts;
 use super::fleet::{Event, Fleet};
+use super::interrupts::Interrupts;
 
 /// Longest wait for two workers to meet and for what is slow on a busy machine, beside what the messages take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -178,10 +178,13 @@ impl Measuring<'_> {
                     .told
                     .get_or_insert(Err(format!("{name} failed to {reason}")));
             }
-            _ => {
-                meeting.ready.insert(worker);
+            FromWorker::ReadyToMeasure { .. } if meeting.ready.insert(worker) => {
                 let errand = meeting.errand;
                 self.start(errand, meetings);
+            }
+            // Its senders have begun; once is enough, and what the sender measured is not asked for.
+            other => {
+                tracing::warn!("{} said {other:?} out of turn", worker.certificate_name());
             }
         }
     }

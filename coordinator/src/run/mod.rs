@@ -6,6 +6,7 @@ mod fleet;
 mod gather;
 mod hosts;
 mod in_flight;
+mod interrupts;
 mod jobs;
 mod join;
 mod kernel;
@@ -18,4 +19,5 @@ mod recorder;
 mod wire;
 
 pub use command::{run, summary};
+pub use interrupts::Interrupts;
 pub use preflight::{MOST_WORKERS, ask_worker_for_speed};

@@ -46,7 +46,7 @@ fn split(words: &str) -> Vec<String> {
 }
 
 /// A word as a shell reads it.
-fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()

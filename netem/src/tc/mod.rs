@@ -7,7 +7,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use command::TcCommand;
+pub use command::{TcCommand, shell_word};
 pub use names::{MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place};
 pub use plan::{PlanError, TcPlan};
 pub use shape::{Qdiscs, RateQdisc, bucket_seconds};

@@ -73,6 +73,9 @@ pub enum KernelError {
         /// What the system answered.
         source: io::Error,
     },
+    /// A signal, before all was there.
+    #[error("put the network up: {0}; what was there of it is taken down")]
+    Interrupted(&'static str),
     /// A scenario that does not become a network.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -21,11 +21,14 @@ pub struct KernelNetwork {
 }
 
 impl KernelNetwork {
-    /// Puts up what `plan` says.
+    /// Puts up what `plan` says, unless `interrupted` says between two commands by what it was.
     ///
     /// # Errors
-    /// The first command that failed; what those before it made is taken back.
-    pub fn up(plan: TcPlan) -> Result<Self, KernelError> {
+    /// The first command that failed, or the interruption; what was made before is taken back.
+    pub fn up(
+        plan: TcPlan,
+        mut interrupted: impl FnMut() -> Option<&'static str>,
+    ) -> Result<Self, KernelError> {
         let commands = plan.commands();
         let mut network = Self {
             plan,
@@ -34,6 +37,9 @@ impl KernelNetwork {
         for command in commands {
             run(&command.argv, &command.about)?;
             network.undo.extend(command.undo);
+            if let Some(by) = interrupted() {
+                return Err(KernelError::Interrupted(by));
+            }
         }
         Ok(network)
     }

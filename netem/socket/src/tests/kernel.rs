@@ -140,7 +140,7 @@ fn each_direction_has_its_rate() {
                 continue;
             }
             let plan = plan("rates", framed(40.0), framed(120.0), rate);
-            let network = KernelNetwork::up(plan).unwrap();
+            let network = KernelNetwork::up(plan, || None).unwrap();
             for (from, to, mbps) in [(EAST, WEST, 40.0), (WEST, EAST, 120.0)] {
                 let bytes = (mbps * 1e6 / 8.0 * 0.4) as usize;
                 // 1448 payload bytes of TCP in frames of 1514.
@@ -158,7 +158,7 @@ fn a_link_changes_while_it_is_used() {
     in_namespaces("a_link_changes_while_it_is_used", || {
         for rate in [RateQdisc::Tbf, RateQdisc::Htb] {
             let start = plan("changes", framed(30.0), framed(30.0), rate);
-            let mut network = KernelNetwork::up(start).unwrap();
+            let mut network = KernelNetwork::up(start, || None).unwrap();
             let link = LinkId::new(EAST, WEST);
             let down = framed(0.0);
             assert!(reaches(&network));
@@ -198,7 +198,7 @@ fn tensors_get_the_rate_and_are_held_for_the_delay() {
     in_namespaces("tensors_get_the_rate_and_are_held_for_the_delay", || {
         let link = spec(100.0, DELAY_MS);
         let plan = plan("tensors", link, link, RateQdisc::Tbf);
-        let network = KernelNetwork::up(plan).unwrap();
+        let network = KernelNetwork::up(plan, || None).unwrap();
         let times = quic_times(&network, link, BYTES);
         let ideal_s = BYTES as f64 * 8.0 / 100e6;
         // Never sooner than the link gives it; how much later is for the machine to say, whose cores others use too.
@@ -288,14 +288,14 @@ fn what_is_there_already_stays_and_what_was_made_is_taken_back() {
         "what_is_there_already_stays_and_what_was_made_is_taken_back",
         || {
             let make = || plan("twice", framed(10.0), framed(10.0), RateQdisc::Tbf);
-            let first = KernelNetwork::up(make()).unwrap();
+            let first = KernelNetwork::up(make(), || None).unwrap();
             let hub = NamespaceName {
                 network: name("twice"),
                 place: Place::Hub,
             };
             assert_eq!(mark_of(&hub).unwrap(), Some(make().mark()));
             // The first thing that it makes is there.
-            let error = KernelNetwork::up(make()).unwrap_err().to_string();
+            let error = KernelNetwork::up(make(), || None).unwrap_err().to_string();
             assert!(
                 error.starts_with(&format!("run `ip netns add {hub}`")),
                 "{error}"
@@ -309,7 +309,7 @@ fn what_is_there_already_stays_and_what_was_made_is_taken_back() {
             let others = names.iter().filter(|name| Some(*name) != west);
             first.keep();
             remove(others).unwrap();
-            KernelNetwork::up(make()).unwrap_err();
+            KernelNetwork::up(make(), || None).unwrap_err();
             assert_eq!(of("twice").iter().collect::<Vec<_>>(), [west.unwrap()]);
             assert!(mark_of(&hub).is_err());
             remove(west).unwrap();
