@@ -110,6 +110,10 @@ fn start_anew() -> KernelError {
 
 /// Hides the system's folder of namespaces, in which only root may write, behind one of this process's own.
 fn own_folder() -> std::io::Result<()> {
+    if !has_own_mounts()? {
+        let shared = format!("{STARTED_ANEW} is set, but others share the mounts of this process");
+        return Err(std::io::Error::other(shared));
+    }
     let tmpfs = |at: &str| {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("tmpfs", at, "tmpfs", flags, c"mode=700")
@@ -119,4 +123,25 @@ fn own_folder() -> std::io::Result<()> {
     }
     tmpfs("/run")?;
     std::fs::create_dir(NAMESPACES)
+}
+
+/// Whether neither the parent nor the first process sees what this process mounts. Whose namespace may not be read belongs to
+/// another user namespace, and so do its mounts.
+fn has_own_mounts() -> std::io::Result<bool> {
+    let own = std::fs::read_link("/proc/self/ns/mnt")?;
+    let parent = rustix::process::getppid().map_or(1, |parent| parent.as_raw_nonzero().get());
+    let others = [1, parent].map(|pid| std::fs::read_link(format!("/proc/{pid}/ns/mnt")));
+    Ok(others.into_iter().flatten().all(|other| other != own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_mounted_where_others_see_it() {
+        assert!(!has_own_mounts().unwrap());
+        let refused = own_folder().unwrap_err().to_string();
+        assert!(refused.contains("others share the mounts"), "{refused}");
+    }
 }
