@@ -24,11 +24,19 @@ pub fn link_goals(
         program: peer::program()?,
     };
     let line = progress::spinner();
+    if !args.json {
+        say!("links on {}", crate::machine::describe());
+        say!("medians of {} rounds\n", args.repeats);
+    }
     let mut measured: Vec<(&str, Vec<Figure>)> = Vec::new();
     for &part in parts {
         let mut each = |what: &str| line.set_message(what.to_owned());
         let (word, part) = part.part();
-        measured.push((word, measure_part(part, &plan, &mut each)?));
+        let figures = measure_part(part, &plan, &mut each)?;
+        if !args.json {
+            line.suspend(|| say!("{}\n", goals_table(&figures)));
+        }
+        measured.push((word, figures));
     }
     line.finish_and_clear();
     let figures: Vec<Figure> = measured.iter().flat_map(|(_, of)| of).cloned().collect();
@@ -44,10 +52,6 @@ pub fn link_goals(
             "met": all_met(&figures),
         });
         say!("{all}");
-    } else {
-        say!("links on {}", crate::machine::describe());
-        say!("medians of {} rounds\n", args.repeats);
-        say!("{}", goals_table(&figures));
     }
     Ok(all_met(&figures))
 }

@@ -58,7 +58,7 @@ async fn messages_arrive_whole_in_order_and_never_early() {
     );
 }
 
-/// The longest takes a second or two and 2 GB of memory.
+/// The longest takes a second or two and 0.6 GB of memory.
 #[tokio::test]
 async fn messages_of_one_byte_and_of_more_than_a_window_arrive() {
     // More than QUIC's window of a stream, and little enough for a host that runs other tests beside.
