@@ -11,16 +11,26 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ledger-v1")
 }
 
+/// A ledger of the same version with what came later: receipts, datagrams, hosts, and changes of delays.
+fn folder_with_receipts() -> PathBuf {
+    folder().with_file_name("ledger-v1-receipts")
+}
+
 /// The summary as the golden texts show it, wherever the repository lies.
 fn summary() -> Summary {
-    let mut summary = summarise(&folder()).expect("the frozen ledger is readable");
-    summary.ledger = Some(PathBuf::from("ledger-v1/ledger.jsonl"));
+    summary_of(&folder())
+}
+
+fn summary_of(folder: &Path) -> Summary {
+    let mut summary = summarise(folder).expect("the frozen ledger is readable");
+    let name = Path::new(folder.file_name().expect("the folder has a name"));
+    summary.ledger = Some(name.join("ledger.jsonl"));
     summary
 }
 
 /// Compares with a golden file; `UPDATE_GOLDEN=1` renews it.
-fn golden(name: &str, text: &str) {
-    let path = folder().join(name);
+fn golden(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, text).expect("the golden file is writable");
     }
@@ -72,12 +82,14 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
 
 #[test]
 fn frozen_ledger_is_written_as_it_was_read() {
-    let text = fs::read_to_string(folder().join("ledger.jsonl")).unwrap();
-    for line in text.lines() {
-        let record: Record = serde_json::from_str(line).unwrap();
-        let again: serde_json::Value = serde_json::to_value(&record).unwrap();
-        let original: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(again, original);
+    for folder in [folder(), folder_with_receipts()] {
+        let text = fs::read_to_string(folder.join("ledger.jsonl")).unwrap();
+        for line in text.lines() {
+            let record: Record = serde_json::from_str(line).unwrap();
+            let again: serde_json::Value = serde_json::to_value(&record).unwrap();
+            let original: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(again, original);
+        }
     }
 }
 
@@ -149,10 +161,25 @@ fn a_ledger_in_memory_folds_alike() {
 fn report_of_the_frozen_ledger() {
     let text = render(&summary());
     assert!(text.lines().all(|line| line.chars().count() <= 100));
-    golden("report.txt", &text);
+    golden(&folder(), "report.txt", &text);
 }
 
 #[test]
 fn json_of_the_frozen_ledger() {
-    golden("summary.json", &format!("{:#}\n", summary().to_json()));
+    let text = format!("{:#}\n", summary().to_json());
+    golden(&folder(), "summary.json", &text);
+}
+
+#[test]
+fn frozen_ledger_with_receipts_is_valid_and_shows_its_datagrams() {
+    let folder = folder_with_receipts();
+    assert_eq!(read(&folder).unwrap().omissions, Default::default());
+    let summary = summary_of(&folder);
+    assert_eq!(summary.emulation.valid.known(), Some(&true));
+    assert_eq!(summary.clock_uncertainty_s, Some(0.00015));
+    let text = render(&summary);
+    assert!(text.lines().all(|line| line.chars().count() <= 100));
+    golden(&folder, "report.txt", &text);
+    let json = format!("{:#}\n", summary.to_json());
+    golden(&folder, "summary.json", &json);
 }
