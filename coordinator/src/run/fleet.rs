@@ -341,7 +341,6 @@ impl Fleet {
     }
 
     /// Changes a clock of the own host at once; what another has to change is added to `elsewhere`.
-
     fn set_link_on(
         &self,
         host: HostIndex,
