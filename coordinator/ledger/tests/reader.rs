@@ -412,7 +412,7 @@ fn paths_of_the_repository_are_folders_too() {
 
 /// A run whose links were measured, with a line behind its header.
 fn measured_run(line: &str) -> String {
-    let header = GOLDEN.lines().next().unwrap();
+    let header = GOLDEN.lines().next().expect("more than a line");
     let header = header.replacen("\"jobs\":", "\"receipts\":\"full\",\"jobs\":", 1);
     format!("{header}\n{line}\n{{\"kind\":\"run_ended\",\"at_s\":1.0,\"waiting\":[]}}\n")
 }
