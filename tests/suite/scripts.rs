@@ -159,8 +159,8 @@ fn networks_are_put_up_and_taken_down_by_the_program_that_was_built() {
         .with("target/debug/bace", "echo \"$@\" >&2; exit 1")
         .env("CARGO_TARGET_DIR", &target.display().to_string());
     let told = built.said("netem-down", &["my.toml"]);
-    assert_eq!(told, "netem down my.toml\n");
-    assert_eq!(built.said("netem-up", &[]), "netem up three-regions\n");
+    assert_eq!(told, "netem down -- my.toml\n");
+    assert_eq!(built.said("netem-up", &[]), "netem up -- three-regions\n");
     let complaint = built.said("netem-up", &["a", "b"]);
     assert_eq!(complaint, "netem-up: takes one scenario at most\n");
 }
