@@ -129,15 +129,15 @@ pub fn reason(findings: &[Finding], circumstances: &Circumstances<'_>) -> Option
     Some(format!("{}; {cause}", wrong.join(", ")))
 }
 
-/// What of a link's figures cannot be judged and why; `None` if all are.
+/// What of a link's figures cannot be judged and why, as words behind "not judged:"; `None` if all can.
 pub fn unjudged(emulator: Emulator, spec: &LinkSpec) -> Option<&'static str> {
     match emulator {
-        Emulator::Nobody => Some("not judged: nothing shapes links in this run"),
+        Emulator::Nobody => Some("nothing shapes links in this run"),
         Emulator::Packets | Emulator::Kernel => Some(
-            "not judged: how much of its rate is used, since QUIC's congestion control decides that, and how two share it",
+            "how much of its rate is used, since QUIC's congestion control decides that, and how two share it",
         ),
         Emulator::Clocks if spec.loss.share > 0.0 => {
-            Some("not judged: how two share it, since losses hit one more than the other")
+            Some("how two share it, since losses hit one more than the other")
         }
         Emulator::Clocks => None,
     }
