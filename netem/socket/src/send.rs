@@ -35,7 +35,7 @@ pub struct OutgoingMessage {
     pub header: Bytes,
     /// The payload, may be empty; its bytes are what the link is charged.
     pub payload: Bytes,
-    /// When the message can leave, ns of [`now_ns`]. Queued before that, it leaves on time however late its sender
+    /// When the message can leave, ns of [`now_ns`](crate::now_ns). Queued before that, it leaves on time however late its sender
     /// wakes up; queued after, its slot is taken as of then.
     pub ready_ns: u64,
 }
