@@ -230,3 +230,31 @@ fn an_interrupt_ends_the_measuring_too() {
     assert_eq!(place.ledger().last().expect("records")["kind"], "run_ended");
     place.assert_no_litter();
 }
+
+#[test]
+fn a_run_over_datagrams_measures_its_links() {
+    let place = Place::new(&lenient(&scenario("one-job")));
+    let run = place.start_run(&[
+        "--network",
+        "packet",
+        "--compute",
+        "modelled",
+        "--receipts",
+        "full",
+    ]);
+    run.end().code(0);
+    let ledger = place.ledger();
+    let receipts = of_kind(&ledger, "receipt");
+    assert_eq!(receipts.len(), 4, "two directions before and after");
+    for receipt in receipts {
+        assert_eq!(receipt["verdict"], "true", "{receipt}");
+        let figures = receipt["figures"].as_array().expect("figures");
+        let measured = |quantity: &str| {
+            let figure = figures.iter().find(|one| one["quantity"] == quantity);
+            figure.and_then(|figure| figure["measured"].as_f64())
+        };
+        assert!(measured("rate_bps") > Some(0.0), "{receipt}");
+        // The scenario's delay is 2 ms, and a busy machine only adds to it.
+        assert!(measured("delay_s") > Some(0.0019), "{receipt}");
+    }
+}
