@@ -35,6 +35,18 @@ check_build() {
         fail "needs about $needed_gb GB of disk in $place to build; $((free_kb / 1000)) MB are free"
 }
 
+# What tests of kernel links need; installed where that can be done without asking.
+provide_network_tools() {
+    local PATH=$PATH:/usr/sbin:/sbin
+    [ "${BACE_WITHOUT_NAMESPACES-}" != 1 ] || return 0
+    ! command -v ip >/dev/null || ! command -v tc >/dev/null || ! command -v unshare >/dev/null || return 0
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+        fail "no ip, tc or unshare; install iproute2 and util-linux, or leave tests of kernel links out: BACE_WITHOUT_NAMESPACES=1 scripts/test"
+    step "iproute2 and util-linux"
+    { apt-get update -qq && apt-get install -qq --yes iproute2 util-linux; } >/dev/null ||
+        fail "apt-get cannot install iproute2 and util-linux; its message stands above"
+}
+
 # Where cargo builds: CARGO_TARGET_DIR, or what cargo's own configuration says.
 target_folder() {
     (cd "$root" && cargo metadata --no-deps --format-version 1) |
