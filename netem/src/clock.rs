@@ -7,7 +7,7 @@
 use crate::{BitRate, LinkSpec};
 
 /// Bits of a byte times nanoseconds of a second.
-const BIT_NANOS: u128 = 8 * 1_000_000_000;
+pub(crate) const BIT_NANOS: u128 = 8 * 1_000_000_000;
 
 /// The time in which a link carries one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

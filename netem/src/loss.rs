@@ -1,12 +1,11 @@
 //! What loss does where bytes are not really lost. A share of 0 does nothing at all, to the nanosecond.
 
 use crate::accounting::{SEGMENT_BYTES, datagrams};
+use crate::clock::BIT_NANOS;
 use crate::{BitRate, Delay, LinkSpec, LinkState, Loss, LossModel};
 
 /// The constant of the square-root law of Mathis, Semke, Mahdavi and Ott (1997) for a receiver that acknowledges every segment.
 const MATHIS_FACTOR: f64 = 1.22;
-/// Bits of a byte times nanoseconds of a second.
-const BIT_NANOS: u128 = 8 * 1_000_000_000;
 
 impl Loss {
     /// Bytes that a link carries until `bytes` have come through: under the goodput model bytes / (1 - share), which leaves

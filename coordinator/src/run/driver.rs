@@ -17,7 +17,7 @@ use bace_socket::now_ns;
 use tokio::time::sleep;
 
 use super::fleet::{Event, Fleet, clock_record};
-pub use super::interrupts::Interrupts;
+use super::interrupts::Interrupts;
 use super::jobs::{ActiveJob, Launch, iteration_record};
 use super::progress::Progress;
 use super::receipts::{Occasion, ReceiptTaker};

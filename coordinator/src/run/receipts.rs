@@ -15,8 +15,8 @@ use bace_socket::receipt::{
     Arrivals, Circumstances, Emulator, Script, alone, reason, together, unjudged,
 };
 
-use super::driver::Interrupts;
 use super::fleet::{Fleet, scaled};
+use super::interrupts::Interrupts;
 use super::measuring::{Errand, Interrupted, Measuring, Told};
 use super::progress::ReceiptProgress;
 use super::recorder::Recorder;

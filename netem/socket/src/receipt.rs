@@ -381,14 +381,8 @@ fn delivered(timings: &[Timing], at_ns: u64) -> f64 {
 }
 
 /// Of a number of values that is not 0.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
+fn median(values: Vec<f64>) -> f64 {
+    crate::bench::median(&values).expect("there is a value")
 }
 
 /// Payload of a message that keeps the link busy for about [`MESSAGE_S`].

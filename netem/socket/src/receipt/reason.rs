@@ -4,9 +4,11 @@ use bace_netem::{
     BitRate, Finding, LinkId, LinkSpec, Miss, Quantity, Shaping, Timing, bucket_seconds,
 };
 
+use crate::receive::LATE_TOLERANCE_NS;
+
 const BITS_PER_MEGABIT: f64 = 1e6;
-/// What a link is true to, s: a message that is late by less says nothing about the host.
-const LATE_S: f64 = 1e-3;
+/// [`LATE_TOLERANCE_NS`], s.
+const LATE_S: f64 = LATE_TOLERANCE_NS as f64 / 1e9;
 
 /// Who emulates the links of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
