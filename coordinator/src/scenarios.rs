@@ -73,6 +73,8 @@ impl Loaded {
             iteration_model: kind.iteration_model,
             receipts: kind.receipts,
             late_share: (kind.clock == ClockKind::Wall).then_some(scenario.network.late_share),
+            time_scale: None,
+            overrun_share: None,
             regions: scenario
                 .regions
                 .iter()

@@ -35,6 +35,17 @@ pub enum ComputeRung {
     Native,
 }
 
+impl ComputeRung {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Modelled => "modelled",
+            Self::Paced => "paced",
+            Self::Native => "native",
+        }
+    }
+}
+
 /// Who takes the time of transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +106,12 @@ pub struct Header {
     /// nothing was judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_share: Option<f64>,
+    /// Emulated seconds in a second of the machine; absent where it is 1, and in simulations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_scale: Option<f64>,
+    /// Share of a job's paced actions that may be overruns before the run counts as not valid; absent where nothing was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrun_share: Option<f64>,
     /// Names of all jobs, in scenario order.
     pub jobs: Vec<String>,
 }

@@ -57,7 +57,7 @@ pub use policy::{Policy, PolicyInfo, policies, policy_by_name};
 pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};
 pub use replay::{Difference, Replay, ReplayError, Replayed};
 pub use scenario::{
-    Dice, Draw, GpuChange, Knob, LinkChange, NetworkSettings, PolicySettings, ReadSource, Region,
-    Scenario, ScenarioError,
+    ComputeSettings, Dice, Draw, GpuChange, Knob, LinkChange, NetworkSettings, PolicySettings,
+    ReadSource, Region, Scenario, ScenarioError,
 };
 pub use series::{Series, SeriesError, Step};

@@ -32,6 +32,8 @@ pub(super) struct ScenarioFile {
     #[serde(default)]
     pub network: NetworkFile,
     #[serde(default)]
+    pub compute: ComputeFile,
+    #[serde(default)]
     pub link_change: Vec<Spanned<LinkChangeFile>>,
     #[serde(default)]
     pub gpu_change: Vec<GpuChangeFile>,
@@ -175,6 +177,23 @@ pub(super) struct PolicyFile {
     pub min_share: Option<Spanned<f64>>,
     pub time_slack: Option<Spanned<f64>>,
     pub aging_per_hour: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ComputeFile {
+    pub rung: Option<RungFile>,
+    pub time_scale: Option<Spanned<f64>>,
+    pub overrun_share: Option<Spanned<f64>>,
+    pub lease: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RungFile {
+    Modelled,
+    Paced,
+    Native,
 }
 
 #[derive(Debug, Default, Deserialize)]

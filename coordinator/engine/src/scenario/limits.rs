@@ -51,6 +51,10 @@ pub(super) const SECONDS: Range = Range::from_zero(1e9);
 pub(super) const DELAY_MS: Range = Range::from_zero(86_400_000.0);
 /// Capacities, Mbit/s: 1 Pbit/s; 0 is a link that is down.
 pub(super) const BANDWIDTH_MBPS: Range = Range::from_zero(1e9);
+/// Emulated seconds a second of the machine: a day in less than a second, or a second in a quarter of an hour.
+pub(super) const TIME_SCALE: Range = Range::between(1e-3, 1e5);
+/// Workers that compute on one device at a time: more than any machine has cores.
+pub(super) const LEASE: RangeInclusive<i64> = 1..=4_096;
 /// Jitter, milliseconds: a minute.
 pub(super) const JITTER_MS: Range = Range::from_zero(60_000.0);
 /// Shares of lost datagrams: where more than half are lost nothing that retransmits gets far.
@@ -100,6 +104,14 @@ impl Range {
     const fn from_zero(most: f64) -> Self {
         Self {
             least: 0.0,
+            open: false,
+            most,
+        }
+    }
+
+    const fn between(least: f64, most: f64) -> Self {
+        Self {
+            least,
             open: false,
             most,
         }

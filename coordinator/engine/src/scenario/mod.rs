@@ -4,6 +4,7 @@
 //! links, `error` finds the line and the key of what is wrong.
 
 mod change;
+mod compute;
 mod draw;
 mod ends;
 mod error;
@@ -20,6 +21,8 @@ mod vary;
 
 pub use draw::{Dice, Draw};
 pub use error::ScenarioError;
-pub use types::{GpuChange, LinkChange, NetworkSettings, PolicySettings, Region, Scenario};
+pub use types::{
+    ComputeSettings, GpuChange, LinkChange, NetworkSettings, PolicySettings, Region, Scenario,
+};
 pub use values::ReadSource;
 pub use vary::Knob;

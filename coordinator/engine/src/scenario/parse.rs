@@ -8,6 +8,7 @@ use bace_netem::LinkSpec;
 use toml::Spanned;
 
 use super::change;
+use super::compute;
 use super::draw::Draw;
 use super::ends::RegionNames;
 use super::error::{Fault, ScenarioError, suggestion};
@@ -88,6 +89,7 @@ fn validate(file: &ScenarioFile, sources: ReadSource<'_>) -> Result<Scenario, Fa
         jobs,
         policy: policy(&file.policy)?,
         network: network::settings(&file.network)?,
+        compute: compute::settings(&file.compute)?,
         link_changes,
         gpu_changes,
         regions,

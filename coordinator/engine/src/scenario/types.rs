@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bace_api::{Job, NetworkRung};
+use bace_api::{ComputeRung, Job, NetworkRung};
 use bace_models::GpuType;
 use bace_netem::{BitRate, Congestion, Delay, LinkId, LinkSpec, RegionId};
 
@@ -28,6 +28,8 @@ pub struct Scenario {
     pub policy: PolicySettings,
     /// How links are emulated in real runs, and how true they have to be.
     pub network: NetworkSettings,
+    /// How compute is emulated in real runs, and how much of it may be too slow.
+    pub compute: ComputeSettings,
     /// Changes of links, by time: those of `[[link_change]]` and the steps of traces.
     pub link_changes: Vec<LinkChange>,
     /// GPU losses and returns, by time.
@@ -115,6 +117,32 @@ impl Default for NetworkSettings {
             receipt_error: 0.02,
             receipt_error_s: 0.001,
             late_share: 0.05,
+        }
+    }
+}
+
+/// How compute is emulated in real runs; simulations do not look at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ComputeSettings {
+    /// Who takes the time of compute, unless the command line says otherwise; absent where the devices decide.
+    pub rung: Option<ComputeRung>,
+    /// Emulated seconds that pass in a second of the machine: below 1 a slow machine emulates fast GPUs, above 1 hours are
+    /// compressed.
+    pub time_scale: f64,
+    /// Share of a job's paced actions that may take longer than on the emulated GPU before the run counts as not valid.
+    pub overrun_share: f64,
+    /// Workers that may compute on one device at a time; absent for the device's own number, which is 1 for a GPU and the
+    /// cores for the processor.
+    pub lease: Option<u32>,
+}
+
+impl Default for ComputeSettings {
+    fn default() -> Self {
+        Self {
+            rung: None,
+            time_scale: 1.0,
+            overrun_share: 0.01,
+            lease: None,
         }
     }
 }
