@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bace_api::{ComputeRung, NetworkRung, Receipts};
 use bace_sim::IterationModel;
+use bace_stage::JoinArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
@@ -59,6 +60,8 @@ pub enum Command {
     /// Measure this machine's emulation.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Stand for one emulated GPU that computes nothing: what `bace run --compute modelled` starts for each.
+    Worker(JoinArgs),
     /// Look at what this machine has and measure what size of scenario it can carry; takes about ten seconds.
     ///
     /// Exit status: 0 a run on the CPU works here, and the scenario fits if one is named; 1 it does not.
@@ -111,7 +114,7 @@ pub struct RunArgs {
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
-    /// Start no workers; write a credentials file for each emulated GPU and wait for `bace-worker --join`.
+    /// Start no workers; write a credentials file for each emulated GPU, print the commands that start them, and wait.
     #[arg(long)]
     pub await_workers: bool,
     /// Where workers join; port 0 takes a free one. Of interest with --await-workers.

@@ -23,6 +23,7 @@ mod wrong_input;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use bace_stage::{JoinArgs, Modelled, tell_failure};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -36,7 +37,12 @@ const WRONG_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("BACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let usual = match cli.command {
+        // What a worker logs goes to its run's folder.
+        Command::Worker(_) => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_env("BACE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Netem(command) => netem::netem(&command),
+        Command::Worker(args) => return worker(&args),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
         Command::Bench(BenchCommand::Peer) => bench::peer(),
@@ -64,6 +71,17 @@ fn main() -> ExitCode {
             eprintln!("bace: failed to {}", bace_api::told(error.as_ref()));
             let wrong_input = error.downcast_ref::<WrongInput>().is_some();
             ExitCode::from(if wrong_input { WRONG_INPUT } else { FAILED })
+        }
+    }
+}
+
+/// A worker tells of its failure as every worker does.
+fn worker(args: &JoinArgs) -> ExitCode {
+    match bace_stage::join(args, &mut Modelled) {
+        Ok(never) => match never {},
+        Err(error) => {
+            tell_failure(error.as_ref());
+            ExitCode::from(FAILED)
         }
     }
 }

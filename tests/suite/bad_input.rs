@@ -4,6 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::harness::{Place, program, scenario, with};
 
@@ -332,14 +333,29 @@ fn alone() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+fn one_program_without_libtorch_runs_the_modelled_rung() {
+    let (_folder, bace) = alone();
+    let linked = Command::new("ldd").arg(&bace).output().expect("ldd starts");
+    let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+    assert!(
+        linked.contains("libc.so") && !linked.contains("torch"),
+        "{linked}"
+    );
+    let place = Place::with_program(&scenario("two-regions"), bace);
+    let ended = place
+        .start_run(&["--compute", "modelled", "--json"])
+        .end()
+        .code(0);
+    assert_eq!(ended.json()["finished_jobs"], 3);
+}
+
+#[test]
 fn a_missing_worker_program_is_told() {
     let (_folder, bace) = alone();
     let place = Place::with_program(&scenario("two-regions"), bace);
-    for compute in ["modelled", "paced"] {
-        let ended = place.start_run(&["--compute", compute]).end().code(1);
-        ended.complains(&["bace-worker", "cargo build"]);
-        assert!(!place.path("out").exists(), "it left a folder");
-    }
+    let ended = place.start_run(&["--compute", "paced"]).end().code(1);
+    ended.complains(&["bace-worker", "cargo build"]);
+    assert!(!place.path("out").exists(), "it left a folder");
 }
 
 #[test]
@@ -353,11 +369,9 @@ fn a_missing_libtorch_is_told() {
     fs::write(&copy, worker).expect("a program is written");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");
     let place = Place::with_program(&scenario("two-regions"), bace);
-    for compute in ["modelled", "paced"] {
-        let ended = place.start_run(&["--compute", compute]).end().code(1);
-        ended.complains(&["load libtorch", "X.so", "scripts/libtorch"]);
-        assert!(!place.path("out").exists(), "it left a folder");
-    }
+    let ended = place.start_run(&["--compute", "paced"]).end().code(1);
+    ended.complains(&["load libtorch", "X.so", "scripts/libtorch"]);
+    assert!(!place.path("out").exists(), "it left a folder");
 }
 
 fn rename_in(bytes: &mut [u8], old: &[u8], new: &[u8]) {
@@ -378,7 +392,7 @@ fn a_worker_program_that_fails_is_told() {
     fs::write(&copy, "#!/bin/sh\necho out of luck >&2\nexit 3\n").expect("a script");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");
     let place = Place::with_program(&scenario("two-regions"), bace);
-    let ended = place.start_run(&["--compute", "modelled"]).end();
+    let ended = place.start_run(&["--compute", "paced"]).end();
     assert_ne!(ended.status.code(), Some(0));
     ended.complains(&["out of luck"]);
 }

@@ -80,7 +80,7 @@ fn workers_join_by_hand_and_strangers_do_not() {
     let credentials = format!("--region=east --credentials {}", credentials.display());
     for command in [
         credentials.as_str(),
-        "/bace-worker --join",
+        "/bace worker --join",
         "w4.json",
         "are for region east",
     ] {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate, its folder, and the crates of this workspace it may name. Arrows only downwards.
-const ROOMS: [(&str, &str, &[&str]); 10] = [
+const ROOMS: [(&str, &str, &[&str]); 11] = [
     ("bace-models", "models", &[]),
     ("bace-netem", "netem", &[]),
     (
@@ -33,13 +33,12 @@ const ROOMS: [(&str, &str, &[&str]); 10] = [
     (
         "worker",
         "worker",
-        &[
-            "bace-api",
-            "bace-models",
-            "bace-netem",
-            "bace-socket",
-            "bace-torch",
-        ],
+        &["bace-api", "bace-models", "bace-stage", "bace-torch"],
+    ),
+    (
+        "bace-stage",
+        "worker/stage",
+        &["bace-api", "bace-netem", "bace-socket"],
     ),
     (
         "coordinator",
@@ -52,6 +51,7 @@ const ROOMS: [(&str, &str, &[&str]); 10] = [
             "bace-netem",
             "bace-sim",
             "bace-socket",
+            "bace-stage",
         ],
     ),
 ];

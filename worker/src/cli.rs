@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bace_stage::JoinArgs;
 use bace_torch::Device;
 use clap::{Args, Parser, Subcommand};
 
@@ -23,29 +23,15 @@ pub struct Cli {
     pub command: Option<Command>,
     #[command(flatten)]
     pub join: Option<JoinArgs>,
+    /// What to compute on: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check device and training text without joining a run; prints what was found as JSON.
     Check(CheckArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct JoinArgs {
-    /// The coordinator's address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub join: SocketAddr,
-    /// The region this worker stands for.
-    #[arg(long, value_name = "NAME")]
-    pub region: String,
-    /// The credentials file that the coordinator wrote for this worker; `-` reads it from standard input and
-    /// ends the worker when standard input closes.
-    #[arg(long, value_name = "FILE")]
-    pub credentials: PathBuf,
-    /// What to compute on: `cpu` or `cuda:N`.
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
 }
 
 #[derive(Debug, Args)]

@@ -94,11 +94,7 @@ fn rung(header: &Header) -> String {
         ClockKind::Virtual => "virtual",
         ClockKind::Wall => "wall",
     };
-    let compute = match header.compute {
-        ComputeRung::Modelled => "modelled",
-        ComputeRung::Paced => "paced",
-        ComputeRung::Native => "native",
-    };
+    let compute = header.compute.name();
     let network = match header.network {
         NetworkRung::Modelled => "modelled",
         NetworkRung::Shaped => "shaped",

@@ -38,7 +38,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
 pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    preflight::refuse_what_cannot_run(&args, &loaded.scenario)?;
+    let asked = args.compute.map(ComputeRung::from);
+    let asked = asked.or(loaded.scenario.compute.rung);
+    preflight::refuse_what_cannot_run(&args, asked, &loaded.scenario)?;
     let network = args
         .network
         .map_or(loaded.scenario.network.backend, NetworkRung::from);
@@ -49,12 +51,9 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let devices = if args.await_workers {
         Vec::new()
     } else {
-        preflight::devices(&args, &loaded.scenario)?
+        preflight::devices(&args, asked, &loaded.scenario)?
     };
-    let compute = args.compute.map_or_else(
-        || default_rung(&args.device, &devices, &loaded),
-        ComputeRung::from,
-    );
+    let compute = asked.unwrap_or_else(|| default_rung(&args.device, &devices, &loaded));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -26,6 +26,7 @@ use super::interrupts::Interrupts;
 use super::join::{Joined, admit};
 use super::kernel::RunNetwork;
 use super::process::{self, WorkerProcess};
+use super::program::WorkerProgram;
 use super::recorder::Recorder;
 use super::wire;
 
@@ -47,7 +48,7 @@ pub struct FleetPlan {
     pub dir: PathBuf,
     /// Whether people start the workers.
     pub await_workers: bool,
-    /// Devices, used in turn.
+    /// Devices, used in turn; none where nothing is computed.
     pub devices: Vec<String>,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
@@ -448,16 +449,17 @@ pub struct Assembly {
 
 impl Assembly {
     fn start_processes(&mut self, plan: &FleetPlan, address: SocketAddr) -> anyhow::Result<()> {
-        let program = super::preflight::worker_program()?;
+        let program = WorkerProgram::for_rung(plan.compute)?;
         let logs = plan.dir.join("workers");
         std::fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
-        for (seat, device) in self.seats.iter().zip(plan.devices.iter().cycle()) {
+        let mut devices = plan.devices.iter().cycle();
+        for seat in &self.seats {
             let name = seat.worker.certificate_name();
             let process = WorkerProcess {
                 program: &program,
                 coordinator: address,
                 region: &seat.region_name,
-                device,
+                device: devices.next().map(String::as_str),
                 credentials: serde_json::to_string(&self.authority.issue(&name)?)
                     .context("write a worker's credentials")?,
                 log: logs.join(format!("w{}.log", seat.worker)),
@@ -483,10 +485,8 @@ impl Assembly {
             .with_context(|| format!("find {}", plan.dir.display()))?;
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         // People may bring a program of their own.
-        let program = super::preflight::worker_program().map_or_else(
-            |_| "bace-worker".to_owned(),
-            |program| program.display().to_string(),
-        );
+        let program = WorkerProgram::for_rung(plan.compute)
+            .map_or_else(|_| "bace-worker".to_owned(), |program| program.as_command());
         let mut commands = String::new();
         for seat in &self.seats {
             let credentials = self.authority.issue(&seat.worker.certificate_name())?;
@@ -500,7 +500,7 @@ impl Assembly {
                 commands,
                 "  {}{} --join {address} --region={} --credentials {}",
                 kernel.map_or_else(String::new, |kernel| kernel.command_prefix(seat.region)),
-                shell_word(&program),
+                program,
                 shell_word(&seat.region_name),
                 shell_word(&path.display().to_string())
             )

@@ -13,6 +13,7 @@ mod kernel;
 mod measuring;
 mod preflight;
 mod process;
+mod program;
 mod progress;
 mod receipts;
 mod recorder;

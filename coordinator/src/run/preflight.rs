@@ -1,20 +1,21 @@
 //! What has to be right before anything is started: the worker's program, its libtorch, devices and text.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use bace_api::NetworkRung;
+use bace_api::{ComputeRung, NetworkRung};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route};
 use bace_socket::{PacketLink, SenderConfig, SocketError};
 use serde_json::Value;
 
-use crate::cli::{ComputeChoice, DeviceChoice, RunArgs};
+use crate::cli::{DeviceChoice, RunArgs};
 use crate::machine;
 use crate::run::in_flight::refuse_more_than_memory_holds;
+use crate::run::program::WorkerProgram;
 use crate::wrong_input::WrongInput;
 
 /// Element sizes that can cross a boundary for real: bf16 and fp32.
@@ -26,8 +27,12 @@ pub const MOST_WORKERS: u64 = 256;
 const BYTE_TOKENS: u32 = 256;
 const BYTES_PER_GB: f64 = 1e9;
 
-/// Refuses what can be simulated but not run.
-pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<()> {
+/// Refuses what can be simulated but not run, on the rung that was asked for.
+pub fn refuse_what_cannot_run(
+    args: &RunArgs,
+    asked: Option<ComputeRung>,
+    scenario: &Scenario,
+) -> anyhow::Result<()> {
     if !scenario.gpu_changes.is_empty() {
         return Err(WrongInput::error(
             "run a scenario with [[gpu_change]]: training cannot go on from a checkpoint, so that it can only be simulated",
@@ -45,7 +50,7 @@ pub fn refuse_what_cannot_run(args: &RunArgs, scenario: &Scenario) -> anyhow::Re
         refuse_links_whose_datagrams_cannot_be_held(scenario)?;
     }
     refuse_more_than_memory_holds(scenario, machine::memory_bytes())?;
-    if args.compute == Some(ComputeChoice::Modelled) {
+    if asked == Some(ComputeRung::Modelled) {
         return Ok(());
     }
     for job in &scenario.jobs {
@@ -127,33 +132,16 @@ pub fn workers(scenario: &Scenario) -> u64 {
     gpus.map(u64::from).sum()
 }
 
-/// The worker's program, beside this one.
-pub fn worker_program() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()
-        .context("find the program bace-worker: this program has no path")?;
-    let worker = own.with_file_name("bace-worker");
-    if !worker.is_file() {
-        bail!(
-            "find the program bace-worker at {}: build it with `cargo build{} -p worker`, after scripts/libtorch",
-            worker.display(),
-            if cfg!(debug_assertions) {
-                ""
-            } else {
-                " --release"
-            },
-        );
+/// The devices that workers take turns to use, as `bace-worker --device` takes them; none where nothing is computed.
+pub fn devices(
+    args: &RunArgs,
+    asked: Option<ComputeRung>,
+    scenario: &Scenario,
+) -> anyhow::Result<Vec<String>> {
+    if asked == Some(ComputeRung::Modelled) {
+        return Ok(Vec::new());
     }
-    Ok(worker)
-}
-
-/// The devices that workers take turns to use, as `bace-worker --device` takes them.
-pub fn devices(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Vec<String>> {
-    let worker = worker_program()?;
-    if args.compute == Some(ComputeChoice::Modelled) {
-        // It computes nothing, but does not start without libtorch either.
-        ask(&worker, &["--version"])?;
-        return Ok(vec!["cpu".to_owned()]);
-    }
+    let worker = WorkerProgram::with_libtorch()?.path;
     let devices = match &args.device {
         DeviceChoice::Cpu => vec!["cpu".to_owned()],
         DeviceChoice::Cuda(indices) if !indices.is_empty() => indices
@@ -204,7 +192,7 @@ fn check(
 pub fn ask_worker_for_speed() -> anyhow::Result<Value> {
     // A model of that size is cut from the text by sequences of 64 tokens.
     let arguments = ["check", "--device", "cpu", "--sequence", "64", "--speed"];
-    let found = ask(&worker_program()?, &arguments)?;
+    let found = ask(&WorkerProgram::with_libtorch()?.path, &arguments)?;
     understood(&found)
 }
 

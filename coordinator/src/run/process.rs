@@ -15,6 +15,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::program::WorkerProgram;
+
 /// How long a process may outlive its connection: it is writing why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What a worker puts before the reason of its end.
@@ -47,13 +49,13 @@ impl KillSwitch {
 #[derive(Debug)]
 pub struct WorkerProcess<'a> {
     /// The worker's program.
-    pub program: &'a Path,
+    pub program: &'a WorkerProgram,
     /// Where it joins.
     pub coordinator: SocketAddr,
     /// The region it stands for.
     pub region: &'a str,
-    /// What it computes on.
-    pub device: &'a str,
+    /// What it computes on; absent where it computes nothing.
+    pub device: Option<&'a str>,
     /// What it proves itself with, one line of JSON.
     pub credentials: String,
     /// Where it says what it has to say to people.
@@ -66,11 +68,14 @@ impl WorkerProcess<'_> {
     pub fn start(self, kill: &KillSwitch) -> anyhow::Result<(ConnectionEnded, Supervisor)> {
         let log =
             File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
-        let mut child = Command::new(self.program)
+        let device = self.device.into_iter();
+        let mut child = Command::new(&self.program.path)
+            .args(self.program.first_arguments)
             .args(["--join", &self.coordinator.to_string()])
             // One word, since a name may begin like an option.
             .arg(format!("--region={}", self.region))
-            .args(["--credentials", "-", "--device", self.device])
+            .args(["--credentials", "-"])
+            .args(device.flat_map(|device| ["--device", device]))
             // Activations come and go: memory given back to the system after each would be faulted in again.
             .env("MALLOC_TRIM_THRESHOLD_", KEEP_MEMORY)
             .env("MALLOC_MMAP_THRESHOLD_", KEEP_MEMORY)
@@ -81,7 +86,7 @@ impl WorkerProcess<'_> {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {}", self.program.display()))?;
+            .with_context(|| format!("start {}", self.program.path.display()))?;
         let input = child.stdin.take().expect("standard input is a pipe");
         let connection_ended = ConnectionEnded::default();
         let supervisor = Supervisor {

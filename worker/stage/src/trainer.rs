@@ -2,76 +2,34 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::mpsc::Receiver;
 
-use anyhow::Context;
-use bace_api::{ComputeRung, FromWorker, Prepare, told};
-use bace_torch::Device;
+use bace_api::{FromWorker, Prepare, told};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::CheckArgs;
-use crate::compute::{self, Text};
+use crate::compute::Computer;
 use crate::neighbour::Neighbour;
-use crate::session::{Begin, Never, Order, StageOrder};
+use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
 
-/// Checks device and text for `bace-worker check` and says what was found, as JSON.
-pub fn check(args: &CheckArgs) -> anyhow::Result<serde_json::Value> {
-    let device = prepare_device(args.device);
-    let text = load_text(args.data.as_deref())?;
-    text.check(args.sequence)?;
-    text.warm_up(args.device)?;
-    let mut found = serde_json::json!({
-        "device": device,
-        "cuda_devices": bace_torch::cuda_devices(),
-        "text_hash": text.hash(),
-        "text_bytes": text.bytes(),
-    });
-    if args.speed {
-        found["operations_per_s"] = text.speed(args.device)?.into();
-        found["memory_bytes"] = own_memory_bytes()?.into();
-    }
-    Ok(found)
-}
-
-/// Memory that this process has held at most, libraries included.
-fn own_memory_bytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let peak = status.lines().find_map(|line| {
-        let kib = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
-        kib.parse::<u64>().ok()
-    });
-    let kib = peak.context("find VmHWM in /proc/self/status")?;
-    Ok(kib << 10)
-}
-
-/// Sets libtorch up for one emulated GPU and describes what it computes on.
-pub fn prepare_device(device: Device) -> String {
-    // One thread: results do not depend on the machine's cores, and workers do not fight over them.
-    bace_torch::use_threads(1);
-    device.to_string()
-}
-
 /// Trains what it is told to until the session ends.
-pub fn run(device: Device, mut orders: mpsc::Receiver<Order>, outbox: &mpsc::Sender<FromWorker>) {
-    let mut text = None;
+pub fn run(
+    computer: &mut dyn Computer,
+    mut orders: mpsc::Receiver<Order>,
+    outbox: &mpsc::Sender<FromWorker>,
+) {
     while let Some(order) = orders.blocking_recv() {
         let said = match order {
-            Order::Begin(begin) => match begin_run(device, &begin) {
-                Ok(loaded) => {
-                    text = loaded;
-                    let text_hash = text.as_ref().map(Text::hash);
-                    outbox
-                        .blocking_send(FromWorker::Ready { text_hash })
-                        .is_ok()
-                }
-                Err(error) => {
-                    let reason = told(error.as_ref());
-                    outbox.blocking_send(FromWorker::Unfit { reason }).is_ok()
-                }
-            },
-            Order::Train(order) => train(device, text.as_ref(), *order, outbox),
+            Order::Begin(begin) => {
+                let answer = match computer.begin(&begin) {
+                    Ok(text_hash) => FromWorker::Ready { text_hash },
+                    Err(error) => FromWorker::Unfit {
+                        reason: told(&error),
+                    },
+                };
+                outbox.blocking_send(answer).is_ok()
+            }
+            Order::Train(order) => train(computer, *order, outbox),
         };
         if !said {
             return;
@@ -79,36 +37,12 @@ pub fn run(device: Device, mut orders: mpsc::Receiver<Order>, outbox: &mpsc::Sen
     }
 }
 
-/// Does before the run what would otherwise delay its first iteration.
-fn begin_run(device: Device, begin: &Begin) -> anyhow::Result<Option<Text>> {
-    if begin.compute == ComputeRung::Modelled {
-        return Ok(None);
-    }
-    let text = load_text(begin.text.as_deref())?;
-    text.warm_up(device)?;
-    Ok(Some(text))
-}
-
-fn load_text(path: Option<&Path>) -> anyhow::Result<Text> {
-    let default = compute::default_text();
-    let path = path.or(default.as_deref()).context(
-        "find text to train on: libtorch's sources are not there; name some with --data",
-    )?;
-    Ok(Text::load(path)?)
-}
-
 /// Trains one stage and waits until the job is over for all stages; false once nobody listens.
-fn train(
-    device: Device,
-    text: Option<&Text>,
-    order: StageOrder,
-    outbox: &mpsc::Sender<FromWorker>,
-) -> bool {
+fn train(computer: &dyn Computer, order: StageOrder, outbox: &mpsc::Sender<FromWorker>) -> bool {
     let (job, attempt, stage) = (order.prepare.id, order.prepare.attempt, order.prepare.stage);
     let release = order.release;
     let run = StageOrderRun {
-        device,
-        text,
+        computer,
         prepare: order.prepare,
         neighbours: order.neighbours,
         start: order.start,
@@ -145,8 +79,7 @@ fn train(
 
 /// A stage from loading to release.
 struct StageOrderRun<'a> {
-    device: Device,
-    text: Option<&'a Text>,
+    computer: &'a dyn Computer,
     prepare: Prepare,
     neighbours: Neighbours,
     start: oneshot::Receiver<()>,
@@ -164,7 +97,7 @@ impl StageOrderRun<'_> {
                 .blocking_send(message)
                 .map_err(|_| StageError::CoordinatorGone)
         };
-        let mut compute = compute::load(self.device, self.text, &self.prepare)?;
+        let mut compute = self.computer.load(&self.prepare)?;
         tell(FromWorker::Prepared {
             job: self.prepare.id,
             attempt: self.prepare.attempt,

@@ -1,12 +1,26 @@
 //! Who computes a stage.
 
 mod modelled;
-mod torch;
 
 use bace_api::{ComputeRung, Element, Iteration, MicroBatch, Prepare};
 use bytes::Bytes;
 
-pub use torch::{Text, default_text};
+use crate::session::Begin;
+
+pub use modelled::Modelled;
+
+/// What a worker computes with as long as it lives. It belongs to one thread, like its tensors.
+pub trait Computer {
+    /// Sets up what all stages share, once the network thread runs; what it computes on, in words.
+    fn set_up(&mut self) -> String;
+
+    /// Does before the run what would otherwise delay its first iteration. Returns the hash of the training text, hexadecimal;
+    /// absent where nothing is computed.
+    fn begin(&mut self, begin: &Begin) -> Result<Option<String>, ComputeError>;
+
+    /// Loads the stage that `prepare` describes.
+    fn load<'a>(&'a self, prepare: &Prepare) -> Result<Box<dyn StageCompute + 'a>, ComputeError>;
+}
 
 /// A stage's layers on something that computes. It lives and dies on one thread, like its tensors.
 pub trait StageCompute {
@@ -48,24 +62,15 @@ pub enum Forwarded {
 /// Why a stage cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
-    /// The model, the data or the device do not serve.
+    /// The model, the data or the device do not serve; the computer's own words.
     #[error(transparent)]
-    Torch(#[from] bace_torch::Error),
+    Computer(Box<dyn std::error::Error + Send + Sync>),
     /// A boundary element that no tensor has.
     #[error("carry tensors of `bytes_per_element` = {0}: use 4 (fp32) or 2 (bf16)")]
     Element(u32),
-}
-
-/// Loads the stage that `prepare` describes; `text` is absent where nothing is computed.
-pub fn load<'a>(
-    device: bace_torch::Device,
-    text: Option<&'a Text>,
-    prepare: &Prepare,
-) -> Result<Box<dyn StageCompute + 'a>, ComputeError> {
-    match text {
-        None => Ok(Box::new(modelled::Modelled::new(prepare))),
-        Some(text) => Ok(Box::new(torch::Torch::new(device, text, prepare)?)),
-    }
+    /// A program without libtorch was asked to compute.
+    #[error("compute on the {} rung: this worker computes nothing; start bace-worker, or run with --compute modelled", .0.name())]
+    ComputesNothing(ComputeRung),
 }
 
 /// How a job's boundary tensors travel. Where nothing is computed any size will do.

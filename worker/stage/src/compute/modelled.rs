@@ -1,21 +1,42 @@
 //! No compute at all: a stage whose tensors are zeros of the true size.
 
-use bace_api::{Iteration, MicroBatch, Prepare};
+use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare};
 use bytes::Bytes;
 
-use super::{ComputeError, Forwarded, StageCompute};
+use super::{ComputeError, Computer, Forwarded, StageCompute};
+use crate::session::Begin;
+
+/// Computes nothing: what a worker needs for the rung `modelled`, without libtorch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Modelled;
+
+impl Computer for Modelled {
+    fn set_up(&mut self) -> String {
+        "nothing".to_owned()
+    }
+
+    fn begin(&mut self, begin: &Begin) -> Result<Option<String>, ComputeError> {
+        match begin.compute {
+            ComputeRung::Modelled => Ok(None),
+            rung => Err(ComputeError::ComputesNothing(rung)),
+        }
+    }
+
+    fn load<'a>(&'a self, prepare: &Prepare) -> Result<Box<dyn StageCompute + 'a>, ComputeError> {
+        Ok(Box::new(ModelledStage::new(prepare)))
+    }
+}
 
 /// A stage that sends what a real one would send and computes nothing.
 #[derive(Debug)]
-pub struct Modelled {
+struct ModelledStage {
     tensor: Bytes,
     is_first: bool,
     is_last: bool,
 }
 
-impl Modelled {
-    /// The stand-in for `prepare`'s stage.
-    pub fn new(prepare: &Prepare) -> Self {
+impl ModelledStage {
+    fn new(prepare: &Prepare) -> Self {
         let bytes = usize::try_from(prepare.job.boundary_bytes()).expect("addresses have 64 bits");
         Self {
             tensor: Bytes::from(vec![0; bytes]),
@@ -25,7 +46,7 @@ impl Modelled {
     }
 }
 
-impl StageCompute for Modelled {
+impl StageCompute for ModelledStage {
     fn forward(
         &mut self,
         _: Iteration,

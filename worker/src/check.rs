@@ -1,0 +1,38 @@
+//! Checks a device and a text without joining a run.
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::cli::CheckArgs;
+use crate::text::Text;
+use crate::torch;
+
+/// Checks device and text and says what was found, as JSON.
+pub fn check(args: &CheckArgs) -> anyhow::Result<Value> {
+    let device = torch::set_up(args.device);
+    let text = Text::load(args.data.as_deref())?;
+    text.check(args.sequence)?;
+    text.warm_up(args.device)?;
+    let mut found = json!({
+        "device": device,
+        "cuda_devices": bace_torch::cuda_devices(),
+        "text_hash": text.hash(),
+        "text_bytes": text.bytes(),
+    });
+    if args.speed {
+        found["operations_per_s"] = text.speed(args.device)?.into();
+        found["memory_bytes"] = own_memory_bytes()?.into();
+    }
+    Ok(found)
+}
+
+/// Memory that this process has held at most, libraries included.
+fn own_memory_bytes() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let peak = status.lines().find_map(|line| {
+        let kib = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
+        kib.parse::<u64>().ok()
+    });
+    let kib = peak.context("find VmHWM in /proc/self/status")?;
+    Ok(kib << 10)
+}
