@@ -27,21 +27,36 @@ pub enum SocketError {
         /// What the system answered.
         source: io::Error,
     },
-    /// The shared memory of the link clocks could not be opened.
-    #[error("open the link clocks at {}: {source}", path.display())]
-    OpenCells {
-        /// Where they were looked for.
+    /// Shared memory that could not be opened.
+    #[error("open the shared memory at {}: {source}", path.display())]
+    OpenShared {
+        /// Where it was looked for.
         path: PathBuf,
         /// What the system answered.
         source: io::Error,
     },
-    /// A file that does not hold link clocks of this version.
-    #[error("use the link clocks at {}: {reason}", path.display())]
-    NotCells {
+    /// A file that is no shared memory of this version.
+    #[error("use the shared memory at {}: {reason}", path.display())]
+    NotShared {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Shared memory without what is needed of it.
+    #[error("find {0} in the host's shared memory: it was made without")]
+    NoSection(String),
+    /// What another version has laid out.
+    #[error(
+        "use {section} in the host's shared memory: it has version {version}, this program knows {known}"
+    )]
+    SectionVersion {
+        /// What was looked for.
+        section: String,
+        /// Its version.
+        version: u64,
+        /// The version that this program knows.
+        known: u64,
     },
     /// A link index beyond the table.
     #[error("use link clock {index}: the table holds {links}")]

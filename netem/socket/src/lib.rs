@@ -32,6 +32,7 @@ pub mod receipt;
 mod receive;
 mod runtime;
 mod send;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -51,5 +52,6 @@ pub use quic::{Connection, Endpoint, PendingPeer};
 pub use receive::{Received, ReceivedMessage, ReceiverConfig, ReceiverStats, ReceiverTask};
 pub use runtime::{NetThread, yield_to_network};
 pub use send::{LinkSender, OutgoingMessage, SenderConfig, SenderReport, SenderTask, Shaper};
+pub use shared::{Line, Section, SharedLines, SharedMemory};
 pub use timer::{DeadlineTimer, now_ns};
 pub use transport::Profile;
