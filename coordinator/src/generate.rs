@@ -159,8 +159,8 @@ fn held_gpu_seconds(text: &str) -> anyhow::Result<(f64, f64)> {
         let Ok(stages) = estimates.best_stages(id, job.micro_batches) else {
             continue;
         };
-        let profile = estimates.profile(estimates.profile_id(id));
-        let stage_s = profile.largest_stage_s(stages, estimates.slowest_speed());
+        let kind = estimates.kind(estimates.kind_id(id));
+        let stage_s = kind.largest_stage_s(stages, estimates.slowest_speed());
         let slots = f64::from(job.micro_batches) + f64::from(stages) - 1.0;
         held_s += f64::from(stages) * f64::from(job.iterations) * slots * stage_s;
     }

@@ -9,9 +9,11 @@ mod gpu;
 mod power;
 mod spec;
 mod split;
+mod stage;
 
 pub use cost::{FORWARD_AND_BACKWARD, MicroBatchShape, STATE_BYTES_PER_PARAMETER, StageMemory};
 pub use gpu::GpuType;
 pub use power::JOULES_PER_KWH;
 pub use spec::{ModelError, ModelSpec};
 pub use split::{Split, Workload};
+pub use stage::{StagePlace, StageSeconds};

@@ -7,7 +7,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use crate::{FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec};
+use crate::{FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec, StageSeconds};
 
 /// Stage times this close (relative) count as equal.
 const SLACK: f64 = 1e-12;
@@ -28,9 +28,9 @@ pub struct Workload {
 pub struct Split {
     /// Layers of each stage, each at least 1.
     pub layers: Vec<u32>,
-    /// Forward and backward seconds of one micro-batch on each stage.
-    pub stage_seconds: Vec<f64>,
-    /// The largest of them: t.
+    /// What each stage takes.
+    pub stage_seconds: Vec<StageSeconds>,
+    /// The largest forward and backward of one micro-batch: t, seconds.
     pub largest_s: f64,
 }
 
@@ -109,12 +109,15 @@ impl Workload {
             left, 0,
             "a bottleneck that some cut reaches holds all layers"
         );
-        let stage_seconds: Vec<f64> = layers
+        let stage_seconds: Vec<StageSeconds> = layers
             .iter()
             .enumerate()
-            .map(|(stage, &layers)| self.stage_seconds(gpus, stage, layers))
+            .map(|(stage, &layers)| {
+                StageSeconds::by_formula(self.stage_seconds(gpus, stage, layers))
+            })
             .collect();
-        let largest_s = stage_seconds.iter().copied().fold(0.0, f64::max);
+        let times = stage_seconds.iter().map(|stage| stage.micro_batch_s);
+        let largest_s = times.fold(0.0, f64::max);
         Some(Split {
             layers,
             stage_seconds,

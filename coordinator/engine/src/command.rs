@@ -1,6 +1,7 @@
 //! What the engine wants done.
 
 use bace_api::{Attempt, JobId, Placement};
+use bace_models::StageSeconds;
 
 /// Why a driver fails a job that can never get any further.
 pub const DEAD_LINK: &str = "a link on its path carries nothing any more";
@@ -32,8 +33,8 @@ pub struct Start {
     pub attempt: Attempt,
     /// Where its stages run.
     pub placement: Placement,
-    /// Forward and backward seconds of one micro-batch on each stage's GPU; a third of it is the forward.
-    pub stage_seconds: Vec<f64>,
+    /// What each stage takes on its GPU.
+    pub stage_seconds: Vec<StageSeconds>,
     /// The iteration to begin with: how many are done.
     pub first_iteration: u32,
     /// Predicted seconds of an iteration by the analytic formula at this instant's shares; infinite on a dead link.

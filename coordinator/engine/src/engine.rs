@@ -12,7 +12,7 @@ use crate::estimate::{PipelineTimes, TIE, pipeline_slots, split};
 use crate::policy::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
 use crate::running::Running;
 use crate::{
-    Cluster, Command, Estimates, Input, PlacementReason, ProfileId, Refusal, Scenario, Shortfall,
+    Cluster, Command, Estimates, Input, JobKindId, PlacementReason, Refusal, Scenario, Shortfall,
 };
 
 /// Progress this close below a whole iteration counts as that iteration.
@@ -51,7 +51,7 @@ pub struct Engine {
     /// By job: the last reason told for passing it over.
     told: Vec<Option<Shortfall>>,
     /// K* and K° of jobs alike, while no link changes its capacity.
-    shares: BTreeMap<(ProfileId, u32), Result<Shares, Refusal>>,
+    shares: BTreeMap<(JobKindId, u32), Result<Shares, Refusal>>,
     /// A link changed its capacity since K° of the waiting jobs was looked for.
     outdated: bool,
     /// Jobs on links whose flows or capacity changed since the last settling.
@@ -261,13 +261,13 @@ impl Engine {
 
     /// K* and K° on the idle cluster with links as they are now.
     fn shares_of(&mut self, id: JobId) -> Result<Shares, Refusal> {
-        let profile = self.estimates.profile_id(id);
+        let kind = self.estimates.kind_id(id);
         let micro_batches = self.scenario.jobs[id.index()].micro_batches;
-        if let Some(known) = self.shares.get(&(profile, micro_batches)) {
+        if let Some(known) = self.shares.get(&(kind, micro_batches)) {
             return known.clone();
         }
         let shares = self.shares_over(&self.idle, id);
-        self.shares.insert((profile, micro_batches), shares.clone());
+        self.shares.insert((kind, micro_batches), shares.clone());
         shares
     }
 
@@ -278,10 +278,10 @@ impl Engine {
             cluster: idle,
             estimates: &self.estimates,
         };
-        let profile = self.estimates.profile_id(job);
+        let kind = self.estimates.kind_id(job);
         let k_full = self
             .policy
-            .full_share(&idle, profile, least.k_min, least.k_star)?;
+            .full_share(&idle, kind, least.k_min, least.k_star)?;
         Ok(Shares { k_full, ..least })
     }
 
@@ -289,8 +289,8 @@ impl Engine {
     fn least_shares(&self, job: JobId) -> Result<Shares, Refusal> {
         let micro_batches = self.scenario.jobs[job.index()].micro_batches;
         let k_star = self.estimates.best_stages(job, micro_batches)?;
-        let profile = self.estimates.profile_id(job);
-        let k_min = self.estimates.profile(profile).fewest_gpus() as u32;
+        let kind = self.estimates.kind_id(job);
+        let k_min = self.estimates.kind(kind).fewest_gpus() as u32;
         Ok(Shares {
             k_min,
             k_star,
@@ -342,14 +342,14 @@ impl Engine {
     /// Puts a job into the queue.
     fn enqueue(&mut self, id: JobId, shares: Shares) {
         let job = &self.scenario.jobs[id.index()];
-        let profile = self.estimates.profile_id(id);
-        let known = self.estimates.profile(profile);
+        let kind = self.estimates.kind_id(id);
+        let known = self.estimates.kind(kind);
         let stages = shares.k_full.unwrap_or(shares.k_star);
         let stage_s = known.largest_stage_s(stages, self.estimates.slowest_speed());
         let waiting = Waiting {
             job: id,
             arrival_s: job.arrival_s,
-            profile,
+            kind,
             k_min: shares.k_min,
             k_star: shares.k_star,
             k_full: shares.k_full,
@@ -369,13 +369,13 @@ impl Engine {
         let Choice { job, path, reason } = choice;
         self.waiting.retain(|waiting| waiting.job != job);
         self.told[job.index()] = None;
-        let profile = self.estimates.profile(self.estimates.profile_id(job));
-        let split = split(&self.scenario, profile, &path);
+        let kind = self.estimates.kind(self.estimates.kind_id(job));
+        let split = split(&self.scenario, kind, &path);
         let times = PipelineTimes::of(
             &self.scenario,
             &self.cluster,
             &self.scenario.jobs[job.index()],
-            profile.boundary_bits(),
+            kind.boundary_bits(),
             &path,
             split.largest_s,
         );

@@ -17,11 +17,11 @@ pub(crate) const TIE: f64 = 1e-12;
 
 /// Jobs with the same model and micro-batch, which share stage times and demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProfileId(u32);
+pub struct JobKindId(u32);
 
 /// What follows from a model and a micro-batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
+pub struct JobKind {
     workload: Workload,
     /// Bits over one stage boundary, one direction, one micro-batch: 8·A.
     boundary_bits: f64,
@@ -34,8 +34,8 @@ pub struct Profile {
 /// What does not change while a scenario runs.
 #[derive(Debug, Clone)]
 pub struct Estimates {
-    profiles: Vec<Profile>,
-    profile_of: Vec<ProfileId>,
+    kinds: Vec<JobKind>,
+    kind_of: Vec<JobKindId>,
     /// Operations a second, by region.
     speeds: Vec<f64>,
     slowest_speed: f64,
@@ -44,11 +44,11 @@ pub struct Estimates {
     smallest_memory: u64,
 }
 
-impl Profile {
+impl JobKind {
     /// Seconds of the largest of `stages` equal stages at `speed` operations a second: t(K).
     ///
     /// # Panics
-    /// If `stages` is 0 or beyond what [`Profile::most_stages`] says.
+    /// If `stages` is 0 or beyond what [`JobKind::most_stages`] says.
     pub fn largest_stage_s(&self, stages: u32, speed: f64) -> f64 {
         self.largest_operations[stages as usize - 1] / speed
     }
@@ -91,8 +91,8 @@ impl Estimates {
             .iter()
             .map(|region| region.fabric.rate.bps());
         let mut estimates = Self {
-            profiles: Vec::new(),
-            profile_of: Vec::with_capacity(scenario.jobs.len()),
+            kinds: Vec::new(),
+            kind_of: Vec::with_capacity(scenario.jobs.len()),
             slowest_speed: speeds.iter().copied().fold(f64::INFINITY, f64::min),
             speeds,
             smallest_fabric_bps: fabrics.fold(f64::INFINITY, f64::min),
@@ -104,22 +104,22 @@ impl Estimates {
             let id = *known
                 .entry(numbers(&job.model, &job.shape))
                 .or_insert_with(|| {
-                    estimates.profiles.push(estimates.profile_of_job(job));
-                    ProfileId(estimates.profiles.len() as u32 - 1)
+                    estimates.kinds.push(estimates.new_kind(job));
+                    JobKindId(estimates.kinds.len() as u32 - 1)
                 });
-            estimates.profile_of.push(id);
+            estimates.kind_of.push(id);
         }
         estimates
     }
 
-    /// The profile of a job.
-    pub fn profile_id(&self, job: JobId) -> ProfileId {
-        self.profile_of[job.index()]
+    /// Which kind a job is.
+    pub fn kind_id(&self, job: JobId) -> JobKindId {
+        self.kind_of[job.index()]
     }
 
-    /// A profile.
-    pub fn profile(&self, id: ProfileId) -> &Profile {
-        &self.profiles[id.0 as usize]
+    /// What jobs of a kind have in common.
+    pub fn kind(&self, id: JobKindId) -> &JobKind {
+        &self.kinds[id.0 as usize]
     }
 
     /// Operations a second of a GPU of `region`.
@@ -134,28 +134,28 @@ impl Estimates {
 
     /// K*: the stage count that is fastest while nothing between regions is in the way.
     pub fn best_stages(&self, job: JobId, micro_batches: u32) -> Result<u32, Refusal> {
-        let profile = self.profile(self.profile_id(job));
-        let fewest = u32::try_from(profile.fewest_gpus).unwrap_or(u32::MAX);
-        if profile.fewest_gpus > self.all_gpus {
+        let kind = self.kind(self.kind_id(job));
+        let fewest = u32::try_from(kind.fewest_gpus).unwrap_or(u32::MAX);
+        if kind.fewest_gpus > self.all_gpus {
             return Err(Refusal::Gpus {
-                needs: profile.fewest_gpus,
+                needs: kind.fewest_gpus,
                 has: self.all_gpus,
             });
         }
-        if fewest > profile.most_stages() {
+        if fewest > kind.most_stages() {
             return Err(Refusal::Memory {
-                needs: profile.fewest_gpus,
-                layers: profile.workload.layers,
+                needs: kind.fewest_gpus,
+                layers: kind.workload.layers,
                 memory_bytes: self.smallest_memory,
             });
         }
-        let fabric_s = profile.boundary_bits / self.smallest_fabric_bps;
+        let fabric_s = kind.boundary_bits / self.smallest_fabric_bps;
         let ideal = |stages: u32| {
             let communication = if stages > 1 { fabric_s } else { 0.0 };
-            let slowest = profile.largest_stage_s(stages, self.slowest_speed);
+            let slowest = kind.largest_stage_s(stages, self.slowest_speed);
             pipeline_slots(micro_batches, stages) * slowest.max(communication)
         };
-        let range = fewest..=profile.most_stages();
+        let range = fewest..=kind.most_stages();
         let best = range.clone().map(ideal).fold(f64::INFINITY, f64::min);
         let mut found = range.filter(|&stages| ideal(stages) <= best * (1.0 + TIE));
         match found.next() {
@@ -175,24 +175,24 @@ impl Estimates {
     pub(crate) fn placed_stage_s(
         &self,
         scenario: &Scenario,
-        profile: &Profile,
+        kind: &JobKind,
         path: &[RegionGpus],
     ) -> f64 {
         let slowest = self.slowest_on(path);
         if path.iter().all(|part| self.speed(part.region) == slowest) {
             let stages = path.iter().map(|part| part.gpus).sum();
-            return profile.largest_stage_s(stages, slowest);
+            return kind.largest_stage_s(stages, slowest);
         }
-        split(scenario, profile, path).largest_s
+        split(scenario, kind, path).largest_s
     }
 
-    fn profile_of_job(&self, job: &Job) -> Profile {
+    fn new_kind(&self, job: &Job) -> JobKind {
         let workload = Workload::of(&job.model, &job.shape);
         let most = u64::from(job.model.layers).min(self.all_gpus) as u32;
         let largest_operations = (1..=most)
             .map_while(|stages| workload.largest_stage_operations(stages))
             .collect();
-        Profile {
+        JobKind {
             workload,
             boundary_bits: job.boundary_bytes() as f64 * 8.0,
             fewest_gpus: job.model.fewest_gpus(self.smallest_memory),
@@ -202,7 +202,7 @@ impl Estimates {
 }
 
 /// The layers of each stage on `path`, split for the stages' own speeds.
-pub(crate) fn split(scenario: &Scenario, profile: &Profile, path: &[RegionGpus]) -> Split {
+pub(crate) fn split(scenario: &Scenario, kind: &JobKind, path: &[RegionGpus]) -> Split {
     let gpus: Vec<&GpuType> = path
         .iter()
         .flat_map(|part| {
@@ -210,7 +210,7 @@ pub(crate) fn split(scenario: &Scenario, profile: &Profile, path: &[RegionGpus])
             std::iter::repeat_n(gpu, part.gpus as usize)
         })
         .collect();
-    let split = profile.workload.split(&gpus);
+    let split = kind.workload.split(&gpus);
     split.expect("a path has at least one GPU and no more than the model has layers")
 }
 
@@ -292,7 +292,7 @@ pub(crate) fn pipeline_slots(micro_batches: u32, stages: u32) -> f64 {
     f64::from(micro_batches) + f64::from(stages) - 1.0
 }
 
-/// All numbers that a profile follows from, as a key.
+/// All numbers that a kind follows from, as a key.
 fn numbers(model: &ModelSpec, shape: &MicroBatchShape) -> [u32; 11] {
     [
         model.layers,

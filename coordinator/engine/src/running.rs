@@ -1,6 +1,7 @@
 //! A placed job.
 
 use bace_api::{Attempt, Boundary, JobId, Placement};
+use bace_models::StageSeconds;
 
 use crate::accounts::Accounts;
 use crate::estimate::PipelineTimes;
@@ -11,7 +12,7 @@ use crate::{Cluster, Rates, Scenario, Start};
 pub(crate) struct Running {
     pub attempt: Attempt,
     pub placement: Placement,
-    pub stage_seconds: Vec<f64>,
+    pub stage_seconds: Vec<StageSeconds>,
     pub times: PipelineTimes,
     /// T at the present shares.
     pub iteration_s: f64,

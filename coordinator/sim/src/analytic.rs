@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, JobId, StageIndex};
 use bace_engine::{Input, Rates, Scenario, Start};
+use bace_models::StageSeconds;
 use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
@@ -27,7 +28,7 @@ pub struct Analytic {
 /// A job that runs.
 #[derive(Debug)]
 struct Fluid {
-    stage_seconds: Vec<f64>,
+    stage_seconds: Vec<StageSeconds>,
     iteration_s: f64,
     /// Since when T is what it is and usage is not reported.
     since_s: f64,
@@ -83,13 +84,14 @@ impl Analytic {
         if to_s <= from_s {
             return;
         }
-        for (stage, stage_s) in (0..).map(StageIndex).zip(&fluid.stage_seconds) {
+        for (stage, takes) in (0..).map(StageIndex).zip(&fluid.stage_seconds) {
             self.usages.push(Input::Usage {
                 job,
                 stage,
                 from_s,
                 to_s,
-                busy_s: micro_batches * stage_s * iterations,
+                // The formula's iteration has no step.
+                busy_s: micro_batches * takes.micro_batch_s * iterations,
             });
         }
     }

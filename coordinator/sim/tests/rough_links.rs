@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, JobId, Placement, Record, RegionGpus};
 use bace_engine::{Input, Scenario, Start, policy_by_name};
+use bace_models::StageSeconds;
 use bace_netem::{
     BitRate, CreditBucket, Flow, FlowKey, LinkClock, LinkId, LinkSpec, RegionId, chunk_bytes,
 };
@@ -60,7 +61,7 @@ fn start(job: u32) -> Start {
             path: path.to_vec(),
             layers: vec![4, 4],
         },
-        stage_seconds: vec![STAGE_S; 2],
+        stage_seconds: vec![StageSeconds::by_formula(STAGE_S); 2],
         first_iteration: 0,
         iteration_s: 1.0,
         rates: vec![1.0],

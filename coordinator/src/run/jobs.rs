@@ -7,7 +7,6 @@ use bace_api::{
     Prepare, Program, Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
 };
 use bace_engine::{Cluster, Scenario, Start};
-use bace_models::FORWARD_AND_BACKWARD;
 use bace_netem::LinkId;
 
 use super::fleet::{Fleet, Worker, scaled};
@@ -164,8 +163,7 @@ impl Launch<'_> {
             .map(StageIndex)
             .zip(program.stages)
             .zip(&start.stage_seconds);
-        let prepares = stages.map(|((stage, program), &stage_s)| {
-            let forward_s = stage_s / FORWARD_AND_BACKWARD;
+        let prepares = stages.map(|((stage, program), takes)| {
             ToWorker::Prepare(Box::new(Prepare {
                 id: start.job,
                 attempt: start.attempt,
@@ -183,8 +181,8 @@ impl Launch<'_> {
                     .then(|| self.neighbour(stage, StageIndex(stage.0 + 1))),
                 compute: ComputePlan {
                     rung: self.compute,
-                    forward_s,
-                    backward_s: stage_s - forward_s,
+                    forward_s: takes.forward_s,
+                    backward_s: takes.backward_s(),
                 },
             }))
         });

@@ -55,7 +55,8 @@ pub fn plan(scenario: &Scenario, start: &Start) -> PipelinePlan {
             memory_bytes: scenario.regions[region.index()].gpu.memory_bytes,
         })
         .collect();
-    let largest_s = start.stage_seconds.iter().copied().fold(0.0, f64::max);
+    let stages = start.stage_seconds.iter();
+    let largest_s = stages.map(|stage| stage.micro_batch_s).fold(0.0, f64::max);
     let found = depths(
         job.schedule,
         job.micro_batches,

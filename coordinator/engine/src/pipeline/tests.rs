@@ -1,5 +1,5 @@
 use bace_api::{Action, MicroBatch, Program, Schedule, StageIndex};
-use bace_models::StageMemory;
+use bace_models::{StageMemory, StageSeconds};
 use proptest::prelude::*;
 
 use super::*;
@@ -34,7 +34,7 @@ fn long_links(schedule: Schedule, micro_batches: u32) -> (Program, Timeline) {
     let boundaries = boundaries(&[(0.0, 10.0), (0.0, 0.0), (0.0, 10.0)]);
     let depths = depths(schedule, micro_batches, 3.0, &boundaries, &rooms(4, 1000)).depths;
     let program = generate(micro_batches, &depths);
-    let timeline = timeline(&program, &[3.0; 4], &boundaries);
+    let timeline = timeline(&program, &[StageSeconds::by_formula(3.0); 4], &boundaries);
     (program, timeline)
 }
 
@@ -74,7 +74,11 @@ fn pictures_show_the_bubbles() {
             &rooms(4, 99),
         );
         let program = generate(6, &depths.depths);
-        let near = timeline(&program, &[3.0; 4], &boundaries(&[(0.0, 0.0); 3]));
+        let near = timeline(
+            &program,
+            &[StageSeconds::by_formula(3.0); 4],
+            &boundaries(&[(0.0, 0.0); 3]),
+        );
         let (_, far) = long_links(schedule, 12);
         text.push_str(&format!(
             "{schedule:?}\n{}{}\n",
@@ -97,7 +101,7 @@ fn without_delay_an_iteration_takes_the_textbook_time() {
         );
         let timeline = timeline(
             &generate(8, &depths.depths),
-            &[3.0; 4],
+            &[StageSeconds::by_formula(3.0); 4],
             &boundaries(&[(0.0, 0.0); 3]),
         );
         let expected = (8.0 + 3.0) * 3.0;
@@ -326,7 +330,7 @@ proptest! {
         let facts = check(&program).unwrap();
         let bounded: Vec<u32> = found.depths.iter().map(|&depth| depth.min(micro_batches)).collect();
         prop_assert_eq!(facts.in_flight, bounded);
-        let timeline = timeline(&program, &vec![1.0; stages], &boundaries);
+        let timeline = timeline(&program, &vec![StageSeconds::by_formula(1.0); stages], &boundaries);
         let spans = timeline.stages.iter().map(Vec::len).sum::<usize>();
         prop_assert_eq!(spans, 2 * stages * micro_batches as usize);
         prop_assert!((0.0..1.0).contains(&timeline.bubble()));

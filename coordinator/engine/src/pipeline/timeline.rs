@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use bace_api::{Action, MicroBatch, Program, StageWalk, TensorKind};
-use bace_models::FORWARD_AND_BACKWARD;
+use bace_models::StageSeconds;
 
 use super::plan::BoundaryTime;
-
-/// Share of a stage's forward-and-backward time that the forward takes.
-const FORWARD_SHARE: f64 = 1.0 / FORWARD_AND_BACKWARD;
 
 /// A span in which a stage computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,10 +27,14 @@ pub struct Timeline {
     pub duration_s: f64,
 }
 
-/// Predicts one iteration of a checked `program` whose stages take `stage_seconds` for a forward and a backward.
+/// Predicts one iteration of a checked `program` whose stages take `stage_seconds`, up to the optimizer's step.
 ///
 /// Each direction of a boundary carries one tensor at a time. Nothing starts that waits for a dead link; the timeline ends there.
-pub fn timeline(program: &Program, stage_seconds: &[f64], boundaries: &[BoundaryTime]) -> Timeline {
+pub fn timeline(
+    program: &Program,
+    stage_seconds: &[StageSeconds],
+    boundaries: &[BoundaryTime],
+) -> Timeline {
     let mut prediction = Prediction {
         boundaries,
         arrivals: BTreeMap::new(),
@@ -84,7 +85,13 @@ struct Prediction<'a> {
 
 impl Prediction<'_> {
     /// When `stage` has done `action` that it begins at `now_s`; `None` if it waits for what nobody has sent yet.
-    fn end_of(&mut self, action: Action, stage: usize, now_s: f64, stage_s: f64) -> Option<f64> {
+    fn end_of(
+        &mut self,
+        action: Action,
+        stage: usize,
+        now_s: f64,
+        takes: StageSeconds,
+    ) -> Option<f64> {
         if let Some((kind, m)) = action.receives() {
             let arrival = self.arrivals.get(&(stage, is_activation(kind), m))?;
             return Some(now_s.max(*arrival)).filter(|arrival| arrival.is_finite());
@@ -103,8 +110,8 @@ impl Prediction<'_> {
             return Some(now_s);
         }
         Some(match action {
-            Action::Forward(_) => now_s + FORWARD_SHARE * stage_s,
-            Action::Backward(_) => now_s + (1.0 - FORWARD_SHARE) * stage_s,
+            Action::Forward(_) => now_s + takes.forward_s,
+            Action::Backward(_) => now_s + takes.backward_s(),
             _ => now_s,
         })
     }

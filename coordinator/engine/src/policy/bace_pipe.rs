@@ -11,7 +11,7 @@ use super::candidates::choose;
 use super::pathfinder::{Ways, Wish};
 use super::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
 use crate::estimate::TIE;
-use crate::{PlacementReason, PriorityTerms, ProfileId, Refusal, Shortfall};
+use crate::{JobKindId, PlacementReason, PriorityTerms, Refusal, Shortfall};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
@@ -65,7 +65,7 @@ impl BacePipe {
         let full = waiting.k_full.unwrap_or(waiting.k_star);
         let share = view.scenario.policy.min_share * f64::from(full) * (1.0 - TIE);
         Wish {
-            profile: view.estimates.profile(waiting.profile),
+            kind: view.estimates.kind(waiting.kind),
             full,
             least: (share.ceil() as u32).max(waiting.k_min).min(full),
             extend: self.pathfinder,
@@ -80,7 +80,7 @@ impl BacePipe {
         ways: &mut Ways<'_>,
     ) -> Option<usize> {
         // Jobs alike in what they need are possible alike.
-        let mut possible: BTreeMap<(ProfileId, u32), bool> = BTreeMap::new();
+        let mut possible: BTreeMap<(JobKindId, u32), bool> = BTreeMap::new();
         let mut best: Option<(usize, f64)> = None;
         for (position, waiting) in view.waiting.iter().enumerate() {
             let priority = order.priority(waiting);
@@ -88,7 +88,7 @@ impl BacePipe {
                 continue;
             }
             let wish = self.wish(view, waiting);
-            let alike = (waiting.profile, wish.full);
+            let alike = (waiting.kind, wish.full);
             if *possible.entry(alike).or_insert_with(|| ways.any(&wish)) {
                 best = Some((position, priority));
                 if !self.priority {
@@ -117,13 +117,13 @@ impl BacePipe {
             );
             own > other || (own == other && position < chosen)
         };
-        let mut causes: BTreeMap<(ProfileId, u32), Shortfall> = BTreeMap::new();
+        let mut causes: BTreeMap<(JobKindId, u32), Shortfall> = BTreeMap::new();
         let waiting = view.waiting.iter().enumerate();
         waiting
             .filter(|&(position, waiting)| comes_before(position, waiting))
             .map(|(_, waiting)| {
                 let wish = self.wish(view, waiting);
-                let alike = (waiting.profile, wish.full);
+                let alike = (waiting.kind, wish.full);
                 let cause = causes.entry(alike).or_insert_with(|| ways.shortfall(&wish));
                 PassedOver {
                     job: waiting.job,
@@ -165,13 +165,13 @@ impl Policy for BacePipe {
     fn full_share(
         &self,
         idle: &IdleView<'_>,
-        profile: ProfileId,
+        kind: JobKindId,
         k_min: u32,
         k_star: u32,
     ) -> Result<Option<u32>, Refusal> {
         let mut ways = Ways::over(idle.scenario, idle.cluster, idle.estimates);
         let wish = |stages| Wish {
-            profile: idle.estimates.profile(profile),
+            kind: idle.estimates.kind(kind),
             full: stages,
             least: stages,
             extend: self.pathfinder,

@@ -63,10 +63,10 @@ impl Prospect {
         path: &[RegionGpus],
         bottleneck_bps: f64,
     ) -> Self {
-        let profile = view.estimates.profile(waiting.profile);
+        let kind = view.estimates.kind(waiting.kind);
         let job = view.job(waiting);
-        let stage_s = view.estimates.placed_stage_s(view.scenario, profile, path);
-        let bits = profile.boundary_bits();
+        let stage_s = view.estimates.placed_stage_s(view.scenario, kind, path);
+        let bits = kind.boundary_bits();
         let times = PipelineTimes::of(view.scenario, view.cluster, job, bits, path, stage_s);
         let share_bps = if path.len() > 1 {
             times.demand_bps().min(bottleneck_bps)

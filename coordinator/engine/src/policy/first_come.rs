@@ -75,12 +75,12 @@ fn dry_link(
     path: &[RegionGpus],
     pair: &[RegionGpus],
 ) -> Shortfall {
-    let profile = view.estimates.profile(waiting.profile);
-    let stage_s = view.estimates.placed_stage_s(view.scenario, profile, path);
+    let kind = view.estimates.kind(waiting.kind);
+    let stage_s = view.estimates.placed_stage_s(view.scenario, kind, path);
     Shortfall::Bandwidth {
         from: view.region_name(pair[0].region),
         to: view.region_name(pair[1].region),
-        needs_bps: profile.boundary_bits() / stage_s,
+        needs_bps: kind.boundary_bits() / stage_s,
         has_bps: 0.0,
     }
 }

@@ -6,7 +6,7 @@
 use bace_netem::RegionId;
 
 use super::view::regions;
-use crate::{Cluster, Estimates, Profile, Scenario, Shortfall};
+use crate::{Cluster, Estimates, JobKind, Scenario, Shortfall};
 
 /// Relative slack of the bandwidth test.
 const BANDWIDTH_SLACK: f64 = 1e-9;
@@ -46,7 +46,7 @@ pub(super) struct Ways<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish<'a> {
     /// Stage times and tensor sizes.
-    pub profile: &'a Profile,
+    pub kind: &'a JobKind,
     /// Stages it wants.
     pub full: u32,
     /// Stages it takes at least.
@@ -174,7 +174,7 @@ impl<'a> Ways<'a> {
     /// Regions, stages and bottleneck of the path from `start`.
     fn walk(&mut self, start: usize, wish: &Wish<'_>) -> Result<(usize, u32, f64), DeadEnd> {
         let full = u64::from(wish.full);
-        let bits = wish.profile.boundary_bits();
+        let bits = wish.kind.boundary_bits();
         let too_narrow = |residual_bps: f64, stage_s: f64| {
             bits / residual_bps > stage_s * (1.0 + BANDWIDTH_SLACK)
         };
@@ -186,7 +186,7 @@ impl<'a> Ways<'a> {
                 break;
             };
             let stages = full.min(next.gpus) as u32;
-            let stage_s = wish.profile.largest_stage_s(stages, next.speed);
+            let stage_s = wish.kind.largest_stage_s(stages, next.speed);
             if too_narrow(next.residual_bps, stage_s) {
                 narrow = Some((at.region, next.region, bits / stage_s, next.residual_bps));
                 break;
@@ -204,7 +204,7 @@ impl<'a> Ways<'a> {
             return Err(end);
         }
         let stages = full.min(at.gpus) as u32;
-        let stage_s = wish.profile.largest_stage_s(stages, at.speed);
+        let stage_s = wish.kind.largest_stage_s(stages, at.speed);
         if taken > 1 && too_narrow(at.bottleneck_bps, stage_s) {
             let hops = &self.ways[start].hops[..taken];
             let slowest = hops

@@ -3,7 +3,7 @@
 use bace_api::{Job, JobId, RegionGpus};
 use bace_netem::RegionId;
 
-use crate::{Cluster, Estimates, PlacementReason, ProfileId, Refusal, Scenario, Shortfall};
+use crate::{Cluster, Estimates, JobKindId, PlacementReason, Refusal, Scenario, Shortfall};
 
 /// Decides who is placed next, and where: same view, same answer.
 pub trait Policy {
@@ -17,7 +17,7 @@ pub trait Policy {
     fn full_share(
         &self,
         _idle: &IdleView<'_>,
-        _profile: ProfileId,
+        _kind: JobKindId,
         _k_min: u32,
         _k_star: u32,
     ) -> Result<Option<u32>, Refusal> {
@@ -63,7 +63,7 @@ pub struct Waiting {
     /// Its arrival, seconds.
     pub arrival_s: f64,
     /// Where its stage times are.
-    pub profile: ProfileId,
+    pub kind: JobKindId,
     /// K_min.
     pub k_min: u32,
     /// K*.

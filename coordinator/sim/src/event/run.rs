@@ -1,8 +1,8 @@
 //! One running job: its stages, what is under way between them, and its rhythm.
 //!
-//! Stage 0's step ends an iteration for all stages: by then every other one has stepped and everything under way has
-//! arrived. So an iteration that nothing outside the job disturbs is like the one before it, unless a link draws lots or
-//! remembers what it has carried. Times inside a run count from the
+//! Stage 0's step ends an iteration for all stages: by then everything under way has arrived, and every other stage has
+//! stepped or, where steps take time, is at it. So an iteration that nothing outside the job disturbs, and that no other
+//! stage's step reaches into, is like the one before it, unless a link draws lots or remembers what it has carried. Times inside a run count from the
 //! end of the last iteration, so that such iterations are alike to the last bit.
 
 use std::cmp::Ordering;
@@ -125,7 +125,7 @@ impl Run {
         let stages = program.stages.into_iter().zip(&start.stage_seconds);
         let stages: Vec<Stage> = stages
             .zip(0..)
-            .map(|((program, &stage_s), index)| Stage::new(index, program, stage_s, iterations))
+            .map(|((program, &takes), index)| Stage::new(index, program, takes, iterations))
             .collect();
         let mut run = Self {
             job: start.job,
@@ -314,7 +314,8 @@ impl Run {
 
     /// Iterations that all stages have ended since this start.
     pub fn done(&self) -> u32 {
-        self.stages[0].walk.iteration().0
+        let ended = self.stages.iter().map(|stage| stage.walk.iteration().0);
+        ended.min().unwrap_or_default()
     }
 
     /// The stage that knows the loss.
@@ -433,6 +434,7 @@ impl Run {
     /// Stage 0 has stepped.
     fn end_iteration(&mut self, now_s: f64) {
         let steady = !self.disturbed
+            && self.events.is_empty()
             && self.flows.iter().all(Flow::repeats)
             && self
                 .duration_s
@@ -448,6 +450,15 @@ impl Run {
         self.origin_s += origin_s;
         for stage in &mut self.stages {
             stage.rebase(origin_s);
+        }
+        // Steps that other stages are at.
+        if !self.events.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            let moved = events.into_iter().map(|event| Event {
+                at_s: event.at_s - origin_s,
+                ..event
+            });
+            self.events = moved.collect();
         }
         // Everything has arrived.
         for flow in &mut self.flows {

@@ -1,7 +1,7 @@
 //! One stage of a running job.
 
 use bace_api::{Action, Iteration, StageIndex, StageProgram, StageTimes, StageWalk, TensorKind};
-use bace_models::FORWARD_AND_BACKWARD;
+use bace_models::StageSeconds;
 
 /// Two shares of busy time this close, relative, are one.
 const SAME_SHARE: f64 = 1e-10;
@@ -15,9 +15,10 @@ pub(super) struct Stage {
     /// Arrived and not received: activations, gradients.
     pub inbox: [u32; 2],
     index: StageIndex,
-    forward_s: f64,
-    backward_s: f64,
+    takes: StageSeconds,
     computing: Option<Computing>,
+    /// The iteration's step is computed, and the walk still stands at it.
+    is_stepped: bool,
     waiting_since_s: Option<f64>,
     iteration_from_s: f64,
     times: StageTimes,
@@ -31,7 +32,14 @@ pub(super) struct Stage {
 struct Computing {
     from_s: f64,
     to_s: f64,
-    forward: bool,
+    work: Work,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Forward,
+    Backward,
+    Step,
 }
 
 /// An iteration of a stage.
@@ -66,16 +74,15 @@ pub(super) enum Doing {
 }
 
 impl Stage {
-    /// A stage that takes `stage_s` for a forward and a backward, before its first action.
-    pub fn new(index: u32, program: StageProgram, stage_s: f64, iterations: u32) -> Self {
-        let forward_s = stage_s / FORWARD_AND_BACKWARD;
+    /// A stage before its first action.
+    pub fn new(index: u32, program: StageProgram, takes: StageSeconds, iterations: u32) -> Self {
         Self {
             walk: StageWalk::new(program, iterations),
             inbox: [0; 2],
             index: StageIndex(index),
-            forward_s,
-            backward_s: stage_s - forward_s,
+            takes,
             computing: None,
+            is_stepped: false,
             waiting_since_s: None,
             iteration_from_s: 0.0,
             times: StageTimes::default(),
@@ -94,25 +101,16 @@ impl Stage {
             return Doing::Nothing;
         };
         match action {
-            Action::Forward(_) | Action::Backward(_) => {
-                let forward = matches!(action, Action::Forward(_));
-                let takes_s = if forward {
-                    self.forward_s
-                } else {
-                    self.backward_s
-                };
-                let to_s = now_s + takes_s;
-                self.computing = Some(Computing {
-                    from_s: now_s,
-                    to_s,
-                    forward,
-                });
-                Doing::Computing(to_s)
-            }
+            Action::Forward(_) => self.compute(Work::Forward, now_s),
+            Action::Backward(_) => self.compute(Work::Backward, now_s),
             Action::ReceiveActivation(_) => self.receive(TensorKind::Activation, now_s),
             Action::ReceiveGradient(_) => self.receive(TensorKind::Gradient, now_s),
             Action::SendActivation(_) => self.send(TensorKind::Activation),
             Action::SendGradient(_) => self.send(TensorKind::Gradient),
+            // A step without a time of its own is no event: nothing may come between it and the last backward.
+            Action::Step if self.takes.step_s > 0.0 && !self.is_stepped => {
+                self.compute(Work::Step, now_s)
+            }
             Action::Step => Doing::Stepped(self.end_iteration(now_s)),
         }
     }
@@ -122,19 +120,22 @@ impl Stage {
         let Some(done) = self.computing.take() else {
             return;
         };
-        let (part, takes_s) = if done.forward {
-            (&mut self.times.forward_s, self.forward_s)
-        } else {
-            (&mut self.times.backward_s, self.backward_s)
-        };
-        *part += takes_s;
+        let takes_s = self.seconds_of(done.work);
+        *match done.work {
+            Work::Forward => &mut self.times.forward_s,
+            Work::Backward => &mut self.times.backward_s,
+            Work::Step => &mut self.times.step_s,
+        } += takes_s;
         // What was noted before its end has been counted.
         self.busy_s += if self.noted_s > done.from_s {
             done.to_s - self.noted_s
         } else {
             takes_s
         };
-        self.walk.advance();
+        match done.work {
+            Work::Forward | Work::Backward => self.walk.advance(),
+            Work::Step => self.is_stepped = true,
+        }
     }
 
     /// Busy seconds since the last note.
@@ -178,12 +179,34 @@ impl Stage {
     pub fn rebase(&mut self, origin_s: f64) {
         self.iteration_from_s -= origin_s;
         self.noted_s -= origin_s;
+        if let Some(computing) = &mut self.computing {
+            computing.from_s -= origin_s;
+            computing.to_s -= origin_s;
+        }
         if let Some(since_s) = &mut self.waiting_since_s {
             *since_s -= origin_s;
         }
         if let Some(last) = &mut self.last {
             last.from_s -= origin_s;
             last.to_s -= origin_s;
+        }
+    }
+
+    fn compute(&mut self, work: Work, now_s: f64) -> Doing {
+        let to_s = now_s + self.seconds_of(work);
+        self.computing = Some(Computing {
+            from_s: now_s,
+            to_s,
+            work,
+        });
+        Doing::Computing(to_s)
+    }
+
+    fn seconds_of(&self, work: Work) -> f64 {
+        match work {
+            Work::Forward => self.takes.forward_s,
+            Work::Backward => self.takes.backward_s(),
+            Work::Step => self.takes.step_s,
         }
     }
 
@@ -215,6 +238,7 @@ impl Stage {
             times: std::mem::take(&mut self.times),
         };
         self.walk.advance();
+        self.is_stepped = false;
         self.iteration_from_s = now_s;
         self.last = Some(ended);
         ended

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bace_api::{Attempt, JobId, Placement, Record, RegionGpus};
 use bace_engine::{Engine, Input, Scenario, Start, policy_by_name};
+use bace_models::StageSeconds;
 use bace_netem::RegionId;
 use proptest::prelude::*;
 
@@ -50,7 +51,7 @@ fn start(job: u32, gpus: [u32; 2], stage_s: f64) -> Start {
             path,
             layers: vec![1; stages],
         },
-        stage_seconds: vec![stage_s; stages],
+        stage_seconds: vec![StageSeconds::by_formula(stage_s); stages],
         first_iteration: 0,
         iteration_s: 1.0,
         rates: vec![32.0; stages.saturating_sub(1)],
@@ -152,7 +153,7 @@ fn an_idle_job_leaves_its_part_to_the_others() {
     // The second job computes for ever between its transfers: the first runs nearly as if alone.
     let scenario = two_regions(2, 20, 1, "1f1b");
     let mut slow = start(1, [1, 1], 300.0);
-    slow.stage_seconds = vec![300.0, 300.0];
+    slow.stage_seconds = vec![StageSeconds::by_formula(300.0); 2];
     let (ends, _) = run(&scenario, &[(0.0, start(0, [1, 1], 3.0)), (0.0, slow)]);
     // Its first activation leaves at 100 s and meets at most one transfer of 2 s.
     assert!((220.0..=222.0).contains(&ends[&0]), "{ends:?}");
@@ -421,5 +422,42 @@ proptest! {
         for (job, stages) in stages {
             prop_assert_eq!(crossings.get(&job).copied().unwrap_or(0), 2 * (stages - 1));
         }
+    }
+}
+
+/// A stage of 3 s for a micro-batch, 1 s of it forward, and a step of `step_s`.
+fn with_step(step_s: f64) -> StageSeconds {
+    StageSeconds {
+        step_s,
+        ..StageSeconds::by_formula(3.0)
+    }
+}
+
+#[test]
+fn a_step_follows_the_last_backward_of_every_iteration() {
+    let scenario = two_regions(1, 5, 4, "1f1b");
+    let mut alone = start(0, [1, 0], 3.0);
+    alone.stage_seconds = vec![with_step(2.0)];
+    let (ends, records) = run(&scenario, &[(0.0, alone)]);
+    assert!(close(ends[&0], 5.0 * (4.0 * 3.0 + 2.0)), "{ends:?}");
+    let steps = records.iter().filter_map(|record| match record {
+        Record::Iteration(iteration) => Some(iteration.times.step_s),
+        _ => None,
+    });
+    assert_eq!(steps.collect::<Vec<_>>(), [2.0; 5]);
+}
+
+#[test]
+fn a_short_step_of_the_last_stage_hides_behind_the_first_ones() {
+    let scenario = two_regions(1, 50, 4, "1f1b");
+    for step_s in [0.0, 1.5, 2.0, 2.5, 3.0, 5.0] {
+        let mut start = start(0, [2, 0], 3.0);
+        start.stage_seconds[1] = with_step(step_s);
+        let end_s = end_of_one(&scenario, start);
+        // An iteration is 15 s; the last stage is done 2 s before the first one, and its next activation comes 3 s later.
+        let wait_s = f64::max(step_s - 3.0, 0.0);
+        let behind_s = f64::max(step_s - 2.0, 0.0);
+        let expected = 50.0 * 15.0 + 49.0 * wait_s + behind_s;
+        assert!(close(end_s, expected), "{step_s}: {end_s} {expected}");
     }
 }
