@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate, its folder, and the crates of this workspace it may name. Arrows only downwards.
-const ROOMS: [(&str, &str, &[&str]); 11] = [
+const ROOMS: [(&str, &str, &[&str]); 12] = [
     ("bace-models", "models", &[]),
     ("bace-netem", "netem", &[]),
+    ("bace-meter", "worker/meter", &[]),
     (
         "bace-api",
         "coordinator/api",
@@ -47,6 +48,7 @@ const ROOMS: [(&str, &str, &[&str]); 11] = [
             "bace-api",
             "bace-engine",
             "bace-ledger",
+            "bace-meter",
             "bace-models",
             "bace-netem",
             "bace-sim",
