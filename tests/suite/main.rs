@@ -4,6 +4,7 @@ mod bad_days;
 mod bad_input;
 mod cluster;
 mod commands;
+mod cuda;
 mod harness;
 mod hosts;
 mod joining;

@@ -7,6 +7,7 @@ use std::process::Command;
 /// A crate, its folder, and the crates of this workspace it may name. Arrows only downwards.
 const ROOMS: [(&str, &str, &[&str]); 12] = [
     ("bace-models", "models", &[]),
+    ("bace-cuda", "models/cuda", &[]),
     ("bace-netem", "netem", &[]),
     ("bace-meter", "worker/meter", &[]),
     (
@@ -30,7 +31,7 @@ const ROOMS: [(&str, &str, &[&str]); 12] = [
         &["bace-api", "bace-engine", "bace-models", "bace-netem"],
     ),
     ("bace-socket", "netem/socket", &["bace-netem"]),
-    ("bace-torch", "models/torch", &["bace-models"]),
+    ("bace-torch", "models/torch", &["bace-cuda", "bace-models"]),
     (
         "worker",
         "worker",
@@ -46,6 +47,7 @@ const ROOMS: [(&str, &str, &[&str]); 12] = [
         "coordinator",
         &[
             "bace-api",
+            "bace-cuda",
             "bace-engine",
             "bace-ledger",
             "bace-meter",

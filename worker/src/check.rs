@@ -9,13 +9,14 @@ use crate::torch;
 
 /// Checks device and text and says what was found, as JSON.
 pub fn check(args: &CheckArgs) -> anyhow::Result<Value> {
-    let device = torch::set_up(args.device);
+    torch::set_up(args.device);
+    let device = args.device.describe()?;
     let text = Text::load(args.data.as_deref())?;
     text.check(args.sequence)?;
     text.warm_up(args.device)?;
     let mut found = json!({
         "device": device,
-        "cuda_devices": bace_torch::cuda_devices(),
+        "has_cuda": bace_torch::has_cuda(),
         "text_hash": text.hash(),
         "text_bytes": text.bytes(),
     });

@@ -54,7 +54,8 @@ impl Computer for Torch {
 pub fn set_up(device: Device) -> String {
     // One thread: results do not depend on the machine's cores, and workers do not fight over them.
     bace_torch::use_threads(1);
-    device.to_string()
+    // A device that cannot be used is told of when training on it is tried.
+    device.describe().unwrap_or_else(|_| device.to_string())
 }
 
 fn failed(error: Error) -> ComputeError {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::capacity::{Capacity, Demand};
 use super::finding::Finding;
+use super::gpus::Gpus;
 use super::measured::Measured;
 use super::{kernel, machine, sensors, training};
 use crate::bench::{progress, table};
@@ -27,6 +28,9 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<bool> {
     line.set_message("libtorch");
     let (worker, found) = training::look();
     findings.push(found);
+    line.set_message("GPUs");
+    let gpus = Gpus::look();
+    findings.extend(gpus.findings(worker.map(|worker| worker.has_cuda)));
     line.set_message("kernel and sensors");
     findings.extend(kernel::look());
     findings.extend(sensors::look());
@@ -52,6 +56,7 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<bool> {
             "measured": measured.json(),
             "links_share": LINKS_SHARE,
             "capacity": capacity.json(),
+            "cuda": gpus.json(),
             "scenario": scenario,
             "cpu_run_works": runs,
         });

@@ -3,6 +3,7 @@
 mod capacity;
 mod command;
 mod finding;
+mod gpus;
 mod kernel;
 mod machine;
 mod measured;

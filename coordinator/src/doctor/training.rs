@@ -12,6 +12,8 @@ pub struct WorkerWorth {
     pub operations_per_s: f64,
     /// What its process holds before a job is loaded.
     pub memory_bytes: u64,
+    /// Whether its libtorch can use GPUs.
+    pub has_cuda: bool,
 }
 
 /// Starts a worker that measures itself.
@@ -42,5 +44,6 @@ fn measure() -> anyhow::Result<WorkerWorth> {
     Ok(WorkerWorth {
         operations_per_s: number("operations_per_s")?,
         memory_bytes: number("memory_bytes")? as u64,
+        has_cuda: found["has_cuda"] == true,
     })
 }

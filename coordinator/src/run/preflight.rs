@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use bace_api::{ComputeRung, NetworkRung};
+use bace_cuda::{DeviceInfo, Driver};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route};
@@ -141,6 +142,8 @@ pub fn devices(
     if asked == Some(ComputeRung::Modelled) {
         return Ok(Vec::new());
     }
+    // The driver tells in no time what workers could only tell one after the other.
+    let gpus = gpus(&args.device)?;
     let worker = WorkerProgram::with_libtorch()?.path;
     let devices = match &args.device {
         DeviceChoice::Cpu => vec!["cpu".to_owned()],
@@ -148,21 +151,26 @@ pub fn devices(
             .iter()
             .map(|index| format!("cuda:{index}"))
             .collect(),
-        DeviceChoice::Cuda(_) => {
-            let found = check(&worker, "cpu", args, scenario)?;
-            let count = found["cuda_devices"].as_u64().unwrap_or_default();
-            if count == 0 {
-                return Err(WrongInput::error(
-                    "use CUDA: libtorch sees no CUDA device here; use --device cpu",
-                ));
-            }
-            (0..count).map(|index| format!("cuda:{index}")).collect()
-        }
+        DeviceChoice::Cuda(_) => (0..gpus.len())
+            .map(|index| format!("cuda:{index}"))
+            .collect(),
     };
     for device in &devices {
         check(&worker, device, args, scenario)?;
     }
     Ok(devices)
+}
+
+/// The GPUs that were asked for, as the driver describes them.
+fn gpus(asked: &DeviceChoice) -> anyhow::Result<Vec<DeviceInfo>> {
+    let DeviceChoice::Cuda(indices) = asked else {
+        return Ok(Vec::new());
+    };
+    let found = Driver::load().and_then(|driver| match indices.as_slice() {
+        [] => driver.devices(),
+        indices => indices.iter().map(|&index| driver.device(index)).collect(),
+    });
+    found.map_err(|error| WrongInput::error(format!("{error}; --device cpu needs none")))
 }
 
 /// Runs `bace-worker check`, which loads libtorch, the device and the text as a worker would.

@@ -104,7 +104,7 @@ pub fn write_bytes(tensor: &Tensor, element: Element, buffer: &mut [u8]) -> Resu
 /// wrote. One copy to the CPU, and one more for the conversion from bf16.
 ///
 /// # Errors
-/// [`Error::Length`] if bytes and shape contradict each other, [`Error::NoCuda`].
+/// [`Error::Length`] if bytes and shape contradict each other, [`Error::WithoutCuda`], [`Error::Cuda`], [`Error::NotInLibtorch`].
 pub fn from_bytes(
     bytes: &[u8],
     shape: BoundaryShape,

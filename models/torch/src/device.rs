@@ -26,24 +26,39 @@ pub fn use_threads(threads: u32) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
-/// CUDA GPUs that libtorch sees; 0 where it has no CUDA.
-pub fn cuda_devices() -> u32 {
-    u32::try_from(tch::Cuda::device_count()).unwrap_or(0)
+/// Whether the libtorch that this program is linked to can use GPUs.
+pub fn has_cuda() -> bool {
+    tch::utils::has_cudart()
 }
 
 impl Device {
     /// The device for tch, if libtorch has it.
     pub(crate) fn resolve(self) -> Result<tch::Device, Error> {
+        let Device::Cuda(index) = self else {
+            return Ok(tch::Device::Cpu);
+        };
+        if !has_cuda() {
+            return Err(Error::WithoutCuda(index));
+        }
+        // The driver says why there is none; libtorch would only say that there is none.
+        bace_cuda::Driver::load()?.device(index)?;
+        let available = u32::try_from(tch::Cuda::device_count()).unwrap_or(0);
+        if index < available {
+            Ok(tch::Device::Cuda(index as usize))
+        } else {
+            Err(Error::NotInLibtorch { index, available })
+        }
+    }
+
+    /// What the driver says of it, in words; its name alone for the CPU.
+    ///
+    /// # Errors
+    /// [`Error::WithoutCuda`], [`Error::Cuda`], [`Error::NotInLibtorch`].
+    pub fn describe(self) -> Result<String, Error> {
+        self.resolve()?;
         match self {
-            Device::Cpu => Ok(tch::Device::Cpu),
-            Device::Cuda(index) => {
-                let available = cuda_devices();
-                if index < available {
-                    Ok(tch::Device::Cuda(index as usize))
-                } else {
-                    Err(Error::NoCuda { index, available })
-                }
-            }
+            Device::Cpu => Ok(self.to_string()),
+            Device::Cuda(index) => Ok(bace_cuda::Driver::load()?.device(index)?.to_string()),
         }
     }
 }
@@ -104,6 +119,13 @@ mod tests {
     #[test]
     fn a_gpu_that_is_not_there_is_an_error() {
         let message = Device::Cuda(4096).resolve().unwrap_err().to_string();
-        assert!(message.contains("cuda:4096"), "{message}");
+        let expected = if has_cuda() {
+            ["CUDA", "driver"]
+        } else {
+            ["cuda:4096", "scripts/libtorch --cuda"]
+        };
+        for words in expected {
+            assert!(message.contains(words), "{message}");
+        }
     }
 }

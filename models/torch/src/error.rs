@@ -27,11 +27,19 @@ pub enum Error {
     /// Neither `cpu` nor `cuda:N`.
     #[error("read the device `{0}`: expected `cpu`, `cuda` or `cuda:N`")]
     DeviceName(String),
-    /// The machine, or the libtorch in use, has no such GPU.
+    /// A GPU was asked for and libtorch is the one for CPUs.
     #[error(
-        "use the device cuda:{index}: libtorch sees {available} CUDA devices (a CUDA build comes from scripts/libtorch --cuda)"
+        "use the device cuda:{0}: this program is linked to a libtorch without CUDA; scripts/libtorch --cuda sets one up, then build again"
     )]
-    NoCuda {
+    WithoutCuda(u32),
+    /// There is no such GPU, or the driver does not serve it.
+    #[error(transparent)]
+    Cuda(#[from] bace_cuda::CudaError),
+    /// The driver has the GPU and libtorch does not.
+    #[error(
+        "use the device cuda:{index}: the driver shows it, and libtorch sees {available} CUDA devices; both have to be of one installation"
+    )]
+    NotInLibtorch {
         /// GPU asked for, from 0.
         index: u32,
         /// GPUs that libtorch sees.

@@ -85,7 +85,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::Vocabulary`], [`Error::Layers`], [`Error::EmptyBatch`],
-    /// [`Error::NoMicroBatches`], [`Error::NoCuda`].
+    /// [`Error::NoMicroBatches`], [`Error::WithoutCuda`], [`Error::Cuda`], [`Error::NotInLibtorch`].
     pub fn new(plan: StagePlan, device: Device) -> Result<Self, Error> {
         check(&plan)?;
         let device = device.resolve()?;

@@ -1,0 +1,86 @@
+//! GPUs as people meet them, with a driver that needs none.
+
+use std::process::Command;
+
+use bace_fake_cuda::{FakeCuda, Kind};
+
+use crate::harness::{Ended, Place, scenario, start};
+
+/// `bace run` on `device`, where the driver is `kind` and `settings` change it; a run that never begins.
+fn refused(kind: Kind, device: &str, settings: impl FnOnce(&mut Command)) -> Ended {
+    let place = Place::new(&scenario("two-regions"));
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeCuda::build(folder.path(), kind);
+    let mut command = place.command(&["run", "s.toml", "--out", "out", "--device", device]);
+    settings(fake.give(&mut command, 1));
+    let ended = start(command).end().code(2);
+    assert!(!place.path("out").exists());
+    ended
+}
+
+#[test]
+fn a_run_says_why_it_cannot_use_gpus() {
+    refused(Kind::Broken, "cuda", |_| {}).complains(&[
+        "no library of the NVIDIA driver can be loaded",
+        "--device cpu",
+    ]);
+    refused(Kind::WithoutEventTiming, "cuda", |_| {}).complains(&["cuEventElapsedTime_v2"]);
+    refused(Kind::Whole, "cuda", |command| {
+        command.env("FAKE_CUDA_DEVICES", "0");
+    })
+    .complains(&["the NVIDIA driver is there and shows none"]);
+    refused(Kind::Whole, "cuda:0,2", |_| {}).complains(&["cuda:2", "there is one CUDA device"]);
+    refused(Kind::Whole, "cuda", |command| {
+        command.env("FAKE_CUDA_VERSION", "12080");
+    })
+    .complains(&["supports CUDA 12.8", "needs CUDA 13.0"]);
+}
+
+/// Whether the workers beside this test are linked to a libtorch that would try to compute on a fake.
+fn workers_have_cuda(place: &Place) -> bool {
+    let text = place.path("text");
+    let text = text.to_str().expect("the path is text");
+    let ended = start(place.worker(&["check", "--data", text]))
+        .end()
+        .code(0);
+    ended.json()["has_cuda"] == true
+}
+
+#[test]
+fn a_libtorch_for_cpus_is_no_use_with_gpus() {
+    if workers_have_cuda(&Place::new("")) {
+        eprintln!("not tested: these workers' libtorch has CUDA");
+        return;
+    }
+    refused(Kind::Whole, "cuda", |_| {}).complains(&[
+        "cuda:0",
+        "a libtorch without CUDA",
+        "scripts/libtorch --cuda",
+    ]);
+}
+
+#[test]
+fn the_doctor_lists_gpus_and_says_why_there_are_none() {
+    let place = Place::new("");
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeCuda::build(folder.path(), Kind::Whole);
+    for devices in [2u32, 0] {
+        let mut command = place.command(&["doctor", "--json"]);
+        fake.give(&mut command, devices);
+        let found = start(command).end().json();
+        let cuda = &found["cuda"];
+        let uuids = cuda["devices"].as_array().expect("a list");
+        assert_eq!(uuids.len(), devices as usize, "{cuda}");
+        let findings = found["findings"].as_array().expect("a list").iter();
+        let gpus = findings.filter(|finding| finding["name"] == "GPU").count();
+        assert_eq!(gpus, devices as usize);
+        if devices == 0 {
+            let reason = cuda["reason"].as_str().expect("a reason");
+            assert!(reason.contains("shows none"), "{reason}");
+        } else {
+            assert_eq!(cuda["cuda_version"], "13.0");
+            assert_eq!(uuids[1]["uuid"], "GPU-10111213-1415-1617-1819-1a1b1c1d1e1f");
+            assert_eq!(uuids[1]["free_memory_bytes"], 6_000_000_000u64);
+        }
+    }
+}
