@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate, its folder, and the crates of this workspace it may name. Arrows only downwards.
-const ROOMS: [(&str, &str, &[&str]); 12] = [
+const ROOMS: &[(&str, &str, &[&str])] = &[
     ("bace-models", "models", &[]),
     ("bace-cuda", "models/cuda", &[]),
     ("bace-netem", "netem", &[]),
