@@ -32,6 +32,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ),
     ("bace-socket", "netem/socket", &["bace-netem"]),
     ("bace-torch", "models/torch", &["bace-cuda", "bace-models"]),
+    ("bace-lease", "worker/lease", &["bace-socket"]),
     (
         "worker",
         "worker",
@@ -40,7 +41,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     (
         "bace-stage",
         "worker/stage",
-        &["bace-api", "bace-netem", "bace-socket"],
+        &["bace-api", "bace-lease", "bace-netem", "bace-socket"],
     ),
     (
         "coordinator",
@@ -49,6 +50,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "bace-api",
             "bace-cuda",
             "bace-engine",
+            "bace-lease",
             "bace-ledger",
             "bace-meter",
             "bace-models",
