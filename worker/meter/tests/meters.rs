@@ -34,7 +34,7 @@ fn start(machine: &Machine, uuids: &[&str]) -> Started<&'static str> {
         workers: uuids.iter().map(|one| Place::Board(uuid(one))).collect(),
         keeper: TimeKeeper::Holding,
     };
-    Sampler::start(plan).unwrap()
+    Sampler::start(plan).expect("there are threads")
 }
 
 /// All shares and what is nobody's are the counter's delta, on every meter.

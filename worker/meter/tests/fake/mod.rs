@@ -55,9 +55,9 @@ impl Machine {
     /// One without boards and without zones.
     pub fn new() -> Self {
         let machine = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("a folder"),
         };
-        fs::create_dir(machine.powercap()).unwrap();
+        fs::create_dir(machine.powercap()).expect("a folder");
         machine
     }
 
@@ -115,15 +115,15 @@ impl Machine {
     /// A zone `id` below `parent` named `name`, whose counter shows `energy_uj`.
     pub fn zone(&self, parent: &str, id: &str, name: &str, energy_uj: u64) {
         let folder = self.powercap().join(parent).join(id);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("name"), format!("{name}\n")).unwrap();
-        fs::write(folder.join("max_energy_range_uj"), "262143328850\n").unwrap();
-        fs::write(folder.join("energy_uj"), format!("{energy_uj}\n")).unwrap();
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("name"), format!("{name}\n")).expect("a file is written");
+        fs::write(folder.join("max_energy_range_uj"), "262143328850\n").expect("a file is written");
+        fs::write(folder.join("energy_uj"), format!("{energy_uj}\n")).expect("a file is written");
         if !parent.is_empty() {
             // As the kernel does: parts are linked beside their packages.
             let link = self.powercap().join(id);
             if !link.exists() {
-                std::os::unix::fs::symlink(&folder, link).unwrap();
+                std::os::unix::fs::symlink(&folder, link).expect("a link");
             }
         }
     }
@@ -151,6 +151,6 @@ impl Machine {
 /// Replaces a file at once, so that nobody reads half of it.
 fn replace(path: &Path, text: &str) {
     let draft = path.with_extension("draft");
-    fs::write(&draft, text).unwrap();
-    fs::rename(draft, path).unwrap();
+    fs::write(&draft, text).expect("a file is written");
+    fs::rename(draft, path).expect("a file is replaced");
 }
