@@ -8,6 +8,7 @@ mod codec;
 mod ids;
 mod job;
 mod message;
+mod meter;
 mod placement;
 mod record;
 mod told;
@@ -21,6 +22,10 @@ pub use message::{
     COORDINATOR_NAME, ComputePlan, DatagramSummary, Element, FromWorker, IterationReport,
     LinkChange, LinkClocks, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare,
     Probe, Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
+};
+pub use meter::{
+    EnergyColumn, MeterAbsentRecord, MeterRecord, MeterTotalRecord, MeteringRecord,
+    PhysicalEnergyRecord,
 };
 pub use placement::{Boundary, Placement, RegionGpus};
 pub use record::{

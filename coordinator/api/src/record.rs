@@ -7,7 +7,8 @@ use bace_netem::Finding;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, DatagramSummary, Iteration, Schedule, StageIndex, StageTimes, TransferSummary,
+    Attempt, DatagramSummary, Iteration, MeterAbsentRecord, MeterRecord, MeterTotalRecord,
+    MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageTimes, TransferSummary,
 };
 
 /// Version of the ledger's format.
@@ -530,8 +531,18 @@ pub enum Record {
         /// Part of the model (embedding, a layer, head) and its hash, in model order.
         parts: Vec<(String, String)>,
     },
-    /// Energy and money of a stage.
+    /// Energy and money of a stage, as the emulated GPU would have used them.
     Energy(EnergyUse),
+    /// A source of energy figures.
+    Meter(MeterRecord),
+    /// A source of energy figures that is not there.
+    MeterAbsent(MeterAbsentRecord),
+    /// What a worker drew of this machine.
+    PhysicalEnergy(PhysicalEnergyRecord),
+    /// What a meter counted.
+    MeterTotal(MeterTotalRecord),
+    /// What reading the meters took.
+    Metering(MeteringRecord),
     /// A job has ended its last step on every stage.
     JobFinished {
         /// When.

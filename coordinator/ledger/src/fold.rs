@@ -9,6 +9,7 @@ use bace_api::{
 
 use crate::emulation::{EmulationFold, Loopback, lateness_unknown};
 use crate::notes::sentence;
+use crate::physical::PhysicalFold;
 use crate::totals::{self, Steps};
 use crate::{
     Figure, JobStatus, JobSummary, Ledger, LedgerError, Omissions, PlacementSummary, Reader,
@@ -77,6 +78,7 @@ pub struct Fold {
     /// Capacity of each directed link over time, bit/s.
     pub(crate) capacities: BTreeMap<(String, String), Steps>,
     pub(crate) emulation: EmulationFold,
+    physical: PhysicalFold,
     workers_lost: Vec<String>,
     clock_uncertainty_s: Option<f64>,
     /// When the last job to end finished or failed.
@@ -107,6 +109,7 @@ impl Fold {
             jobs: Vec::new(),
             by_name: BTreeMap::new(),
             emulation: EmulationFold::default(),
+            physical: PhysicalFold::default(),
             workers_lost: Vec::new(),
             clock_uncertainty_s: None,
             ended_s: None,
@@ -123,6 +126,7 @@ impl Fold {
     /// Takes the next record in.
     pub fn add(&mut self, record: &Record) {
         self.last_s = self.last_s.max(time_of(record));
+        self.physical.add(record);
         match record {
             Record::Input { at_s, input } => self.add_input(*at_s, input),
             Record::Refused { job, reason, .. } => self.job(job).refused = Some(reason.clone()),
@@ -180,7 +184,9 @@ impl Fold {
                 self.job_ended(*at_s);
             }
             Record::JobFailed { at_s, job, reason } => {
-                self.job(job).failed = Some(reason.clone());
+                let failed = self.job(job);
+                failed.failed = Some(reason.clone());
+                failed.failed_s = Some(*at_s);
                 self.job_ended(*at_s);
             }
             Record::RunEnded {
@@ -192,7 +198,12 @@ impl Fold {
             Record::Header(_)
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
-            | Record::Weights { .. } => {}
+            | Record::Weights { .. }
+            | Record::Meter(_)
+            | Record::MeterAbsent(_)
+            | Record::PhysicalEnergy(_)
+            | Record::MeterTotal(_)
+            | Record::Metering(_) => {}
         }
     }
 
@@ -277,10 +288,13 @@ impl Fold {
         let jobs: Vec<JobSummary> = self
             .jobs
             .iter()
-            .map(|job| job.summary(&self.header))
+            .map(|job| job.summary(&self.header, &self.physical))
             .collect();
         let (regions, links) = (totals::regions(&self, &jobs), totals::links(&self, &jobs));
         let totals = totals::totals(&self, &jobs);
+        let emulated = regions.iter();
+        let emulated = emulated.map(|region| (region.name.as_str(), &region.energy_j));
+        let physical = self.physical.summary(&self.header, &emulated.collect());
         let end = self.end.unwrap_or(RunEnd::CutOff {
             last_s: self.last_s,
         });
@@ -288,6 +302,7 @@ impl Fold {
             regions,
             links,
             totals,
+            physical,
             shaping: self.emulation.shaping.clone(),
             emulation: self.emulation.summary(&self.header, &end),
             end,
@@ -331,6 +346,7 @@ pub(crate) struct JobFold {
     placed: Option<PlacementSummary>,
     finished_s: Option<f64>,
     failed: Option<String>,
+    failed_s: Option<f64>,
     waiting: bool,
     /// Why it was last passed over since it last ran.
     passed_over: Option<String>,
@@ -466,7 +482,7 @@ impl JobFold {
         }
     }
 
-    fn summary(&self, header: &Header) -> JobSummary {
+    fn summary(&self, header: &Header, physical: &PhysicalFold) -> JobSummary {
         let status = self.status();
         let submitted_s = time(self.submitted_s, "the job was not submitted");
         let started_s = time(self.started_s, not_started(&status));
@@ -495,6 +511,12 @@ impl JobFold {
             gpu_held_s: self.accounted(self.energy.held_s),
             gpu_busy_s: self.accounted(self.energy.busy_s),
             energy_j,
+            physical_energy_j: physical.job(
+                header,
+                &self.name,
+                self.placed.is_some(),
+                self.ended_s(),
+            ),
             cost_usd,
             carbon_g: match &self.energy.no_carbon {
                 Some(region) => {
@@ -510,6 +532,11 @@ impl JobFold {
             name: self.name.clone(),
             status,
         }
+    }
+
+    /// When it ended, finished or not.
+    fn ended_s(&self) -> Option<f64> {
+        self.finished_s.or(self.failed_s)
     }
 
     /// A sum over the job's energy records, if every stage that ever held a GPU has one.
@@ -629,6 +656,11 @@ fn time_of(record: &Record) -> f64 {
         | Record::RunEnded { at_s, .. } => *at_s,
         Record::Receipt(receipt) => receipt.at_s,
         Record::Iteration(iteration) => iteration.to_s,
+        Record::Meter(meter) => meter.at_s,
+        Record::MeterAbsent(absent) => absent.at_s,
+        Record::PhysicalEnergy(share) => share.at_s,
+        Record::MeterTotal(total) => total.at_s,
+        Record::Metering(metering) => metering.at_s,
         Record::Header(_) | Record::Weights { .. } | Record::Energy(_) => 0.0,
     }
 }

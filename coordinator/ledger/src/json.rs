@@ -1,11 +1,12 @@
 //! Summaries for programs: the object of `--json` and of `summary.json`.
 
-use bace_api::ReceiptRecord;
+use bace_api::{MeterAbsentRecord, ReceiptRecord};
 use bace_netem::Finding;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    EmulationSummary, Figure, JobStatus, JobSummary, LinkSummary, RegionSummary, RunEnd, Summary,
+    EmulationSummary, Figure, JobStatus, JobSummary, LinkSummary, MeterSummary, PhysicalSummary,
+    RegionSummary, RunEnd, Summary,
 };
 
 impl Summary {
@@ -60,6 +61,7 @@ impl Summary {
             "invalid_reasons": self.emulation.faults,
             "clock_uncertainty_s": self.clock_uncertainty_s,
             "receipts": receipts(&self.emulation),
+            "physical": physical(&self.physical),
             "workers_lost": self.workers_lost,
             "omitted_records": self.omissions.unknown_kinds,
             "torn_line": self.omissions.torn_line,
@@ -125,6 +127,7 @@ fn job(job: &JobSummary) -> Value {
         .figure("gpu_held_s", &job.gpu_held_s)
         .figure("gpu_busy_s", &job.gpu_busy_s)
         .figure("energy_j", &job.energy_j)
+        .figure("physical_energy_j", &job.physical_energy_j)
         .figure("cost_usd", &job.cost_usd)
         .figure("carbon_g", &job.carbon_g)
         .figure("link_bytes", &job.link_bytes)
@@ -190,6 +193,66 @@ fn receipt(receipt: &ReceiptRecord) -> Value {
         "verdict": receipt.verdict,
         "reason": receipt.reason,
     })
+}
+
+/// What the machine drew; no number here is part of `energy_j` or `cost_usd` outside.
+fn physical(physical: &PhysicalSummary) -> Value {
+    let worker = |(name, energy_j): &(String, Figure)| {
+        let mut object = Object::from(json!({"worker": name}));
+        object.figure("energy_j", energy_j);
+        object.into_value()
+    };
+    let mut object = Object::from(json!({
+        "meters": physical.meters.iter().map(meter).collect::<Vec<_>>(),
+        "absent": physical.absent.iter().map(absent).collect::<Vec<_>>(),
+        "workers": physical.workers.iter().map(worker).collect::<Vec<_>>(),
+        "metering": physical.metering.map(|metering| json!({
+            "samples": metering.samples,
+            "cpu_s": metering.cpu_s,
+            "wall_s": metering.wall_s,
+            "worst_s": metering.worst_s,
+        })),
+    }));
+    object
+        .figure("energy_j", &physical.energy_j)
+        .figure("attributed_j", &physical.attributed_j)
+        .figure("unattributed_j", &physical.unattributed_j);
+    object.into_value()
+}
+
+fn meter(one: &MeterSummary) -> Value {
+    let meter = &one.meter;
+    let mut object = Object::from(json!({
+        "meter": meter.meter,
+        "source": meter.source,
+        "column": meter.column,
+        "unit": meter.unit,
+        "resolution": meter.resolution,
+        "refresh_s": meter.refresh_s,
+        "provenance": meter.provenance,
+        "attributed_by": meter.attributed_by,
+        "read": one.total.as_ref().map(|total| json!({
+            "from_s": total.from_s,
+            "to_s": total.to_s,
+            "readings": total.readings,
+            "failures": total.failures,
+            "wraps": total.wraps,
+            "resets": total.resets,
+            "longest_still_s": total.longest_still_s,
+            "unread_s": total.unread_s,
+            "lost_at_s": total.lost_at_s,
+            "lost_reason": total.lost_reason,
+        })),
+    }));
+    object
+        .figure("energy_j", &one.energy_j)
+        .figure("attributed_j", &one.attributed_j)
+        .figure("unattributed_j", &one.unattributed_j);
+    object.into_value()
+}
+
+fn absent(absent: &MeterAbsentRecord) -> Value {
+    json!({"meter": absent.meter, "reason": absent.reason, "advice": absent.advice})
 }
 
 /// An object whose missing numbers are explained.

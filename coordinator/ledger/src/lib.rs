@@ -15,8 +15,10 @@ mod figure;
 mod fold;
 mod json;
 mod limits;
+mod meter_table;
 mod notes;
 mod path;
+mod physical;
 mod reader;
 mod receipt_table;
 mod summary;
@@ -31,6 +33,7 @@ pub use figure::Figure;
 pub use fold::{Fold, summarise};
 pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, SCENARIO_FILE, SUMMARY_FILE};
 pub use path::path_text;
+pub use physical::{MeterSummary, PhysicalSummary};
 pub use reader::{Ledger, Omissions, Reader, read};
 pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,

@@ -1,6 +1,7 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
 use crate::fold::LOSS_NOT_A_NUMBER;
+use crate::meter_table;
 use crate::receipt_table::remarks;
 use crate::table::GLUE;
 use crate::{Figure, JobStatus, JobSummary, RunEnd, Summary};
@@ -39,6 +40,11 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
         "workers were lost",
     );
     notes.extend(clocks(summary));
+    limited(
+        &mut notes,
+        meter_table::remarks(summary).into_iter(),
+        "remarks about meters",
+    );
     limited(
         &mut notes,
         summary.jobs.iter().filter_map(missing),

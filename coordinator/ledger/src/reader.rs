@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
 /// Kinds of records that this program knows.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 25] = [
     "header",
     "input",
     "refused",
@@ -29,6 +29,11 @@ const KINDS: [&str; 20] = [
     "transfer",
     "weights",
     "energy",
+    "meter",
+    "meter_absent",
+    "physical_energy",
+    "meter_total",
+    "metering",
     "job_finished",
     "job_failed",
     "run_ended",

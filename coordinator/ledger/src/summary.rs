@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bace_api::{DatagramSummary, Header, KernelShaping, PlacedRegion};
 
-use crate::{EmulationSummary, Figure, Omissions};
+use crate::{EmulationSummary, Figure, Omissions, PhysicalSummary};
 
 /// A run in numbers. Times are emulated seconds from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Summary {
     pub totals: Totals,
     /// How true the links were.
     pub emulation: EmulationSummary,
+    /// What the machine drew.
+    pub physical: PhysicalSummary,
     /// Who shaped the links, where the kernel had a part in it.
     pub shaping: Option<KernelShaping>,
     /// Workers that went away during the run, a sentence each.
@@ -123,8 +125,10 @@ pub struct JobSummary {
     pub gpu_held_s: Figure,
     /// Time its GPUs computed, summed over them, seconds.
     pub gpu_busy_s: Figure,
-    /// Joules at the GPUs, without PUE.
+    /// Joules at the emulated GPUs, without PUE.
     pub energy_j: Figure,
+    /// Joules that its workers drew of the machine; not part of `energy_j`, nor of the cost.
+    pub physical_energy_j: Figure,
     /// Dollars, PUE included.
     pub cost_usd: Figure,
     /// Grams of CO2, PUE included.

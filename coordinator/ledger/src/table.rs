@@ -7,6 +7,7 @@ use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
 
+use crate::meter_table::{drawn, meters};
 use crate::notes::notes;
 use crate::path::path_text;
 use crate::receipt_table::receipts;
@@ -44,6 +45,7 @@ pub fn render(summary: &Summary) -> String {
     paragraph(&mut text, &totals(summary));
     paragraph(&mut text, &regions(summary));
     paragraph(&mut text, &links(summary));
+    paragraph(&mut text, &meters(summary));
     paragraph(&mut text, &receipts(summary));
     let notes = notes(summary);
     let lines = notes.iter().map(|note| wrapped("! ", note));
@@ -209,6 +211,7 @@ fn totals(summary: &Summary) -> String {
             format!("{} {}", energy.show(&totals.energy_j), energy.unit)
         }),
     ));
+    lines.extend(drawn(summary).map(|text| ("drawn", text)));
     let cost = Scale::dollars([&totals.cost_usd].into_iter());
     lines.push((
         "cost",
@@ -357,7 +360,7 @@ fn shaped(shaping: &KernelShaping) -> String {
 }
 
 /// One unit and one number of decimals for a column.
-struct Scale {
+pub(crate) struct Scale {
     unit: &'static str,
     divisor: f64,
     decimals: usize,
@@ -376,7 +379,7 @@ impl Scale {
         }
     }
 
-    fn energy<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+    pub(crate) fn energy<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
         let largest = largest(figures);
         let (unit, divisor) = match largest {
             joules if joules < 1e4 => ("J", 1.0),
@@ -404,7 +407,11 @@ impl Scale {
         }
     }
 
-    fn show(&self, figure: &Figure) -> String {
+    pub(crate) fn unit(&self) -> &'static str {
+        self.unit
+    }
+
+    pub(crate) fn show(&self, figure: &Figure) -> String {
         match figure {
             Figure::Known(value) => format!("{:.*}", self.decimals, value / self.divisor),
             Figure::Unknown(_) => UNKNOWN.to_owned(),

@@ -35,7 +35,7 @@ pub struct Source {
     pub name: String,
     /// What kind it is.
     pub kind: SourceKind,
-    /// What one step of `resolution` is counted in: `mJ`, `mW`, `uJ`, `W`.
+    /// What one step of `resolution` is counted in: `mJ`, `mW`, `uJ`, `J`.
     pub unit: &'static str,
     /// Smallest step that its figures can show, in `unit`.
     pub resolution: f64,

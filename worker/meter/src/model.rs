@@ -8,9 +8,9 @@ pub fn modelled(region: &str, gpu: &str, busy_w: f64, idle_w: f64) -> Source {
     Source {
         name: format!("model {region}"),
         kind: SourceKind::Model,
-        unit: "W",
-        // Watts are what the scenario says; times are to the nanosecond.
-        resolution: 1e-9,
+        unit: "J",
+        // Times are to the nanosecond.
+        resolution: busy_w * 1e-9,
         refresh_ns: None,
         provenance: format!(
             "emulated: what the {gpu} GPUs of {region} would have drawn by the scenario's power model, {busy_w} W while \
