@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bace_api::{ComputeRung, NetworkRung, Receipts};
+use bace_netem::TimeScale;
 use bace_sim::IterationModel;
 use bace_stage::JoinArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -94,6 +95,11 @@ pub struct RunArgs {
     /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
+    /// Emulated seconds that pass in a second of this machine, from 0.001 to 100000: below 1 a slow machine emulates what is
+    /// faster than it, above 1 hours are compressed. Compute, links, arrivals, changes and prices all follow (`bace doctor
+    /// SCENARIO` says what this machine can). Default: what the scenario's `[compute]` says, else 1.
+    #[arg(long, value_name = "SCALE", value_parser = time_scale)]
+    pub time_scale: Option<TimeScale>,
     /// Who gives links their rates and delays: `virtual` clocks every chunk, exactly; `packet` delays, queues and loses
     /// QUIC's datagrams in user space; `kernel` lets tc shape them between network namespaces; `none` shapes
     /// nothing. Default: what the scenario's `[network]` says, else virtual.
@@ -202,6 +208,9 @@ pub struct CompareArgs {
     /// Who takes the time of compute in real runs.
     #[arg(long, requires = "real")]
     pub compute: Option<ComputeChoice>,
+    /// Emulated seconds that pass in a second of this machine in real runs, from 0.001 to 100000.
+    #[arg(long, value_name = "SCALE", value_parser = time_scale, requires = "real")]
+    pub time_scale: Option<TimeScale>,
     /// Who gives links their rates and delays in real runs.
     #[arg(long, requires = "real")]
     pub network: Option<NetworkChoice>,
@@ -389,6 +398,15 @@ pub struct BenchTransportArgs {
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How fast emulated time passes.
+fn time_scale(text: &str) -> Result<TimeScale, String> {
+    let scale = text.parse::<f64>().ok().and_then(TimeScale::new);
+    scale.ok_or_else(|| {
+        let (least, most) = (TimeScale::LEAST, TimeScale::MOST);
+        format!("it has to be a number from {least} to {most}")
+    })
 }
 
 /// What a measurement carries.

@@ -267,6 +267,7 @@ fn run_all(
                 },
                 device: args.device.clone(),
                 compute: args.compute,
+                time_scale: args.time_scale,
                 network: args.network,
                 receipts: args.receipts,
                 data: None,

@@ -18,6 +18,7 @@ mod run;
 mod scenario_command;
 mod scenarios;
 mod simulate;
+mod wall;
 mod wrong_input;
 
 use std::io::IsTerminal;

@@ -2,14 +2,17 @@
 
 use anyhow::Context;
 use bace_engine::Scenario;
-use bace_netem::{NamespaceName, NetworkName, Owner, Place, Qdiscs, RateQdisc, TcCommand, TcPlan};
+use bace_netem::{
+    NamespaceName, NetworkName, Owner, Place, Qdiscs, RateQdisc, TcCommand, TcPlan, TimeScale,
+};
 use bace_socket::kernel::{self, KernelNetwork};
 
 use crate::cli::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 use crate::output::say;
 use crate::run::Interrupts;
 use crate::scenarios;
-use crate::wrong_input::{OrWrongInput, WrongInput};
+use crate::wall;
+use crate::wrong_input::WrongInput;
 
 /// Does what `command` says; whether what was asked for is so.
 pub fn netem(command: &NetemCommand) -> anyhow::Result<bool> {
@@ -21,11 +24,21 @@ pub fn netem(command: &NetemCommand) -> anyhow::Result<bool> {
     }
 }
 
-/// The network of `scenario` that belongs to `owner`.
-pub fn plan_of(scenario: &Scenario, owner: Owner, qdiscs: Qdiscs) -> anyhow::Result<TcPlan> {
-    let name = NetworkName::new(&scenario.name, owner);
+/// The network of `scenario` that belongs to `owner`, on whose links emulated time passes at `scale`.
+pub fn plan_of(
+    scenario: &Scenario,
+    scale: TimeScale,
+    owner: Owner,
+    qdiscs: Qdiscs,
+) -> anyhow::Result<TcPlan> {
     let regions = scenario.regions.iter().map(|region| region.name.clone());
-    TcPlan::new(name, regions.collect(), scenario.links.clone(), qdiscs).or_wrong_input()
+    let regions: Vec<String> = regions.collect();
+    let plan_at = |scale| {
+        let name = NetworkName::new(&scenario.name, owner);
+        TcPlan::new(name, regions.clone(), wall::links(scenario, scale), qdiscs)
+    };
+    plan_at(scale)
+        .map_err(|error| wall::beyond(&error.to_string(), scale, |other| plan_at(other).is_ok()))
 }
 
 /// Deletes what runs of `scenario` have left behind that ended without a chance to; how many namespaces.
@@ -61,7 +74,7 @@ fn plan(args: &NetemPlanArgs) -> anyhow::Result<bool> {
         },
         netem: !args.without_netem,
     };
-    let plan = plan_of(&scenario, Owner::Kept, qdiscs)?;
+    let plan = plan_of(&scenario, TimeScale::ONE, Owner::Kept, qdiscs)?;
     say!(
         "# {}: what `bace netem up` runs on a kernel {}",
         scenario.name,
@@ -102,7 +115,12 @@ fn in_words(qdiscs: Qdiscs) -> String {
 fn up(scenario: &Scenario) -> anyhow::Result<bool> {
     kernel::refuse_without_root()?;
     let name = NetworkName::new(&scenario.name, Owner::Kept);
-    let plan = plan_of(scenario, Owner::Kept, kernel::probe(&name)?.qdiscs()?)?;
+    let plan = plan_of(
+        scenario,
+        TimeScale::ONE,
+        Owner::Kept,
+        kernel::probe(&name)?.qdiscs()?,
+    )?;
     let found = of_scenario(scenario)?;
     let kept: Vec<_> = found.iter().filter(|found| found.network == name).collect();
     match mark(&kept)? {
@@ -250,7 +268,12 @@ fn status(scenario: &Scenario) -> anyhow::Result<bool> {
 fn plan_with_mark(scenario: &Scenario, mark: &str) -> anyhow::Result<Option<TcPlan>> {
     for rate in [RateQdisc::Tbf, RateQdisc::Htb] {
         for netem in [false, true] {
-            let plan = plan_of(scenario, Owner::Kept, Qdiscs { rate, netem })?;
+            let plan = plan_of(
+                scenario,
+                TimeScale::ONE,
+                Owner::Kept,
+                Qdiscs { rate, netem },
+            )?;
             if plan.mark() == mark {
                 return Ok(Some(plan));
             }

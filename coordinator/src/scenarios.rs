@@ -26,7 +26,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 pub struct Loaded {
     /// The file's text, byte for byte.
     pub text: String,
-    /// What it says; the seed may have been given on the command line.
+    /// What it says; seed and time scale may have been given on the command line.
     pub scenario: Arc<Scenario>,
 }
 
@@ -73,7 +73,9 @@ impl Loaded {
             iteration_model: kind.iteration_model,
             receipts: kind.receipts,
             late_share: (kind.clock == ClockKind::Wall).then_some(scenario.network.late_share),
-            time_scale: None,
+            time_scale: (kind.clock == ClockKind::Wall)
+                .then_some(scenario.compute.time_scale.get())
+                .filter(|&scale| scale != 1.0),
             overrun_share: None,
             regions: scenario
                 .regions

@@ -17,6 +17,7 @@ mod receipt;
 mod region;
 mod share;
 mod tc;
+mod time_scale;
 mod topology;
 mod units;
 
@@ -43,5 +44,6 @@ pub use tc::{
     MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place, PlanError, Qdiscs, RateQdisc,
     TcCommand, TcPlan, bucket_seconds, shell_word,
 };
+pub use time_scale::{NotATimeScale, TimeScale};
 pub use topology::LinkId;
 pub use units::{BitRate, NotARate};

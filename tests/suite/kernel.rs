@@ -149,6 +149,27 @@ fn a_run_over_links_of_the_kernel_leaves_nothing() {
 }
 
 #[test]
+fn the_kernel_shapes_links_at_the_time_scale() {
+    in_namespaces("the_kernel_shapes_links_at_the_time_scale", || {
+        let text = with(
+            &scenario("scaled"),
+            "name = \"scaled\"",
+            "name = \"faster\"",
+        );
+        let place = Place::new(&text);
+        let predicted = place.bace(&["simulate", "s.toml", "--json"]).code(0).json();
+        let run = place.start_run(&[&RUN[..], &["--time-scale", "2", "--json"]].concat());
+        let results = run.end().code(0).json();
+        let makespan =
+            |results: &serde_json::Value| results["makespan_s"].as_f64().expect("a time");
+        let ratio = makespan(&results) / makespan(&predicted);
+        // tbf counts frames, and a busy machine is late; at the speed of this machine it would be about half.
+        assert!((0.9..1.6).contains(&ratio), "{ratio}: {results:#}");
+        assert_eq!(namespaces("faster"), [""; 0]);
+    });
+}
+
+#[test]
 fn without_root_a_run_has_a_user_namespace_of_its_own() {
     in_namespaces("without_root_a_run_has_a_user_namespace_of_its_own", || {
         let place = place("rootless");

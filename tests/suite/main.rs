@@ -14,4 +14,5 @@ mod receipts;
 mod rough;
 mod runs;
 mod scripts;
+mod time_scale;
 mod walls;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec, Timing};
+use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec, TimeScale, Timing};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -185,6 +185,17 @@ pub struct ComputePlan {
     pub backward_s: f64,
 }
 
+impl ComputePlan {
+    /// A plan in emulated seconds as a worker is given it, in wall seconds.
+    pub fn wall(self, scale: TimeScale) -> Self {
+        Self {
+            rung: self.rung,
+            forward_s: scale.wall_seconds(self.forward_s),
+            backward_s: scale.wall_seconds(self.backward_s),
+        }
+    }
+}
+
 /// Worker to coordinator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
@@ -293,6 +304,17 @@ impl StageTimes {
     pub fn busy_s(&self) -> f64 {
         self.forward_s + self.backward_s + self.step_s
     }
+
+    /// What a worker told, in wall seconds, in emulated ones.
+    pub fn emulated(self, scale: TimeScale) -> Self {
+        Self {
+            forward_s: scale.emulated_seconds(self.forward_s),
+            backward_s: scale.emulated_seconds(self.backward_s),
+            step_s: scale.emulated_seconds(self.step_s),
+            stall_s: scale.emulated_seconds(self.stall_s),
+            send_wait_s: scale.emulated_seconds(self.send_wait_s),
+        }
+    }
 }
 
 /// One iteration of one stage.
@@ -335,6 +357,16 @@ pub struct TransferSummary {
     pub worst_late_s: f64,
 }
 
+impl TransferSummary {
+    /// What a worker told, in wall seconds, in emulated ones.
+    pub fn emulated(self, scale: TimeScale) -> Self {
+        Self {
+            worst_late_s: scale.emulated_seconds(self.worst_late_s),
+            ..self
+        }
+    }
+}
+
 /// What became of the datagrams that a stage sent to one neighbour over a whole job, acknowledgements of what it received
 /// among them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -354,6 +386,16 @@ pub struct DatagramSummary {
     pub late: u64,
     /// Worst lateness, seconds; also where it is within that millisecond.
     pub worst_late_s: f64,
+}
+
+impl DatagramSummary {
+    /// What a worker told, in wall seconds, in emulated ones.
+    pub fn emulated(self, scale: TimeScale) -> Self {
+        Self {
+            worst_late_s: scale.emulated_seconds(self.worst_late_s),
+            ..self
+        }
+    }
 }
 
 /// The end of a stage.

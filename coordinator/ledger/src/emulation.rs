@@ -8,7 +8,7 @@ use bace_api::{
     Receipts, ShapedBy, TransferSummary, Verdict,
 };
 
-use crate::notes::sentence;
+use crate::notes::{late_from, sentence};
 use crate::{Figure, RunEnd};
 
 /// Late messages, or datagrams, of a link that one hiccup of the host explains: fewer say nothing about a run, whatever share they are.
@@ -134,11 +134,13 @@ impl EmulationFold {
                 let messages = crossed.messages;
                 faults.extend(
                     judged
-                        .then(|| messages.fault(ends, "messages", share))
+                        .then(|| messages.fault(ends, "messages", (share, header)))
                         .flatten(),
                 );
                 let datagrams = crossed.datagrams.map(Lateness::from);
-                faults.extend(datagrams.and_then(|all| all.fault(ends, "datagrams", share)));
+                faults.extend(
+                    datagrams.and_then(|all| all.fault(ends, "datagrams", (share, header))),
+                );
             }
         }
         EmulationSummary {
@@ -223,16 +225,22 @@ impl From<DatagramSummary> for Lateness {
 
 impl Lateness {
     /// What is wrong with a link of which more than `share` of `what` came late.
-    fn fault(self, (from, to): &(String, String), what: &str, share: f64) -> Option<String> {
+    fn fault(
+        self,
+        (from, to): &(String, String),
+        what: &str,
+        (share, header): (f64, &Header),
+    ) -> Option<String> {
         let late_share = self.late as f64 / self.sent as f64;
         (self.late >= HANDFUL && late_share > share).then(|| {
             format!(
-                "On the link {from} → {to} {} of {} {what} ({:.1} %) arrived over 1 ms later than it would have \
-                 delivered them, the worst by {:.2} ms; more than {:.1} % are no emulation of it. Use fewer or slower \
-                 emulated GPUs or links, or more cores.",
+                "On the link {from} → {to} {} of {} {what} ({:.1} %) arrived over {} later than it would have \
+                 delivered them, the worst by {:.2} ms; more than {:.1} % are no emulation of it. Use a lower time_scale, \
+                 fewer or slower emulated GPUs or links, or more cores.",
                 self.late,
                 self.sent,
                 100.0 * late_share,
+                late_from(header),
                 1e3 * self.worst_s,
                 100.0 * share
             )

@@ -1,6 +1,6 @@
 //! Summaries for programs: the object of `--json` and of `summary.json`.
 
-use bace_api::{MeterAbsentRecord, ReceiptRecord};
+use bace_api::{ClockKind, MeterAbsentRecord, ReceiptRecord};
 use bace_netem::Finding;
 use serde_json::{Map, Value, json};
 
@@ -43,6 +43,7 @@ impl Summary {
             "machine": header.machine,
             "started": header.started,
             "rung": {"clock": header.clock, "compute": header.compute, "network": header.network},
+            "time_scale": (header.clock == ClockKind::Wall).then_some(header.time_scale.unwrap_or(1.0)),
             "kernel": self.shaping,
             "iteration_model": header.iteration_model,
             "ended": ended,

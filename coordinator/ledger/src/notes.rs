@@ -1,5 +1,7 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
+use bace_api::Header;
+
 use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::meter_table;
 use crate::receipt_table::remarks;
@@ -52,7 +54,10 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     );
     limited(
         &mut notes,
-        summary.jobs.iter().filter_map(late),
+        summary
+            .jobs
+            .iter()
+            .filter_map(|job| late(job, &summary.header)),
         "jobs had late messages",
     );
     limited(
@@ -151,13 +156,24 @@ fn missing(job: &JobSummary) -> Option<String> {
     ))
 }
 
-fn late(job: &JobSummary) -> Option<String> {
+/// From when on a message counts as late: a millisecond of this machine's clock, as emulated time.
+pub(crate) fn late_from(header: &Header) -> String {
+    let scale = header.time_scale.unwrap_or(1.0);
+    if scale == 1.0 {
+        "1 ms".to_owned()
+    } else {
+        format!("{scale} ms (1 ms here)")
+    }
+}
+
+fn late(job: &JobSummary, header: &Header) -> Option<String> {
     let late = *job.late_arrivals.known().filter(|late| **late > 0)?;
     Some(format!(
-        "Job {}: {late} message{} arrived over 1 ms later than the emulated link would have delivered \
+        "Job {}: {late} message{} arrived over {} later than the emulated link would have delivered \
          {}, the worst by {}; this machine could not keep up there.",
         job.name,
         if late == 1 { "" } else { "s" },
+        late_from(header),
         if late == 1 { "it" } else { "them" },
         match &job.worst_late_s {
             Figure::Known(worst_s) => duration(*worst_s),

@@ -108,6 +108,9 @@ fn rung(header: &Header) -> String {
     if let Some(model) = &header.iteration_model {
         let _ = write!(text, " × iterations {model}");
     }
+    if let Some(scale) = header.time_scale {
+        let _ = write!(text, " × time scale {scale}");
+    }
     text
 }
 

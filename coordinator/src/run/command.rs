@@ -1,6 +1,7 @@
 //! From the command line to a run's summary.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
@@ -36,7 +37,11 @@ pub fn run(args: RunArgs) -> anyhow::Result<bool> {
 
 /// Trains a scenario's jobs.
 pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
-    let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    let mut loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
+    if let Some(scale) = args.time_scale {
+        Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
+    }
+    let loaded = loaded;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
     let asked = args.compute.map(ComputeRung::from);
     let asked = asked.or(loaded.scenario.compute.rung);

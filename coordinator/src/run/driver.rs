@@ -12,7 +12,7 @@ use bace_api::{
 use bace_engine::{
     Command, DEAD_LINK, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline,
 };
-use bace_netem::{ClockEstimate, RegionId};
+use bace_netem::{ClockEstimate, RegionId, TimeScale};
 use bace_socket::now_ns;
 use tokio::time::sleep;
 
@@ -52,11 +52,14 @@ enum Duty {
 }
 
 /// Feeds the engine what happens and does what it decides.
+///
+/// Engine and ledger live in emulated seconds, workers in those of this machine. Driver and fleet translate.
 pub struct Driver<'a> {
     scenario: Arc<Scenario>,
     engine: Engine,
     fleet: Fleet,
     compute: ComputeRung,
+    scale: TimeScale,
     receipts: ReceiptTaker,
     recorder: &'a mut Recorder,
     interrupts: &'a mut Interrupts,
@@ -94,6 +97,7 @@ impl<'a> Driver<'a> {
             agenda: agenda(&scenario).into(),
             duties: vec![Duty::Idle; fleet.workers.len()],
             receipts,
+            scale: scenario.compute.time_scale,
             scenario,
             fleet,
             compute,
@@ -188,6 +192,7 @@ impl<'a> Driver<'a> {
                 .agenda
                 .front()
                 .map(|next| (next.at_s - self.now_s()).max(0.0));
+            let next_s = next_s.map(|next_s| self.scale.wall_seconds(next_s));
             if are_all_gone && next_s.is_none() {
                 bail!("hear from the workers: all are gone");
             }
@@ -253,9 +258,10 @@ impl<'a> Driver<'a> {
         self.seconds(now_ns())
     }
 
-    /// The run's seconds of a reading of the monotonic clock.
+    /// The emulated seconds of the run at a reading of the monotonic clock.
     fn seconds(&self, monotonic_ns: u64) -> f64 {
-        monotonic_ns.saturating_sub(self.origin_ns) as f64 / 1e9
+        let wall_s = monotonic_ns.saturating_sub(self.origin_ns) as f64 / 1e9;
+        self.scale.emulated_seconds(wall_s)
     }
 
     /// Hands in what the scenario says happens by now.

@@ -12,7 +12,9 @@ use bace_api::{
     COORDINATOR_NAME, ComputeRung, FromWorker, LinkChange, NetworkRung, Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{BitRate, ClockEstimate, Delay, LinkId, LinkState, RegionId, shell_word};
+use bace_netem::{
+    BitRate, ClockEstimate, Delay, LinkId, LinkSpec, LinkState, RegionId, TimeScale, shell_word,
+};
 use bace_socket::{
     CellTable, Connection, Endpoint, PeerClock, Profile, RunAuthority, host_id, now_ns,
 };
@@ -128,7 +130,8 @@ pub struct Fleet {
     /// Those of the coordinator's host.
     clocks: Option<CellTable>,
     clock_of: BTreeMap<LinkId, u32>,
-    /// Rates and delays at which links run now.
+    scale: TimeScale,
+    /// Rates and delays at which links run now, in wall seconds.
     states: BTreeMap<LinkId, (BitRate, Delay)>,
     kernel: Option<RunNetwork>,
     /// Closing it turns late workers away.
@@ -201,6 +204,7 @@ impl Fleet {
             hosts: Hosts::new(Arc::clone(&plan.scenario), host_id()?, clocks_path),
             clocks,
             clock_of,
+            scale: plan.scenario.compute.time_scale,
             states: BTreeMap::new(),
             kernel: plan.kernel,
             endpoint,
@@ -294,7 +298,13 @@ impl Fleet {
             for (&link, &(rate, delay)) in &self.states {
                 let shares = self.hosts.shares(link.from);
                 if let Some((_, share)) = shares.into_iter().find(|(of, _)| *of == host) {
-                    self.set_link_on(host, link, scaled(rate, share), delay, &mut elsewhere)?;
+                    self.set_link_on(
+                        host,
+                        link,
+                        share_of_rate(rate, share),
+                        delay,
+                        &mut elsewhere,
+                    )?;
                 }
             }
             self.tell_hosts(elsewhere);
@@ -313,7 +323,7 @@ impl Fleet {
         kernel.is_some_and(|kernel| !kernel.delays())
     }
 
-    /// Gives links other rates and delays from now on, to each host that sends over one its share; what is under way keeps
+    /// Gives links other rates and delays, in emulated seconds, from now on, to each host that sends over one its share; what is under way keeps
     /// those it was sent with. A host is told of all in one message, however many there are.
     pub fn set_links(
         &mut self,
@@ -321,12 +331,19 @@ impl Fleet {
     ) -> anyhow::Result<()> {
         let mut elsewhere = BTreeMap::new();
         for (link, rate, delay) in changes {
+            let (rate, delay) = (self.scale.wall_rate(rate), self.scale.wall_delay(delay));
             self.states.insert(link, (rate, delay));
             if let Some(kernel) = &mut self.kernel {
                 kernel.change(link, rate, delay)?;
             }
             for (host, share) in self.hosts.shares(link.from) {
-                self.set_link_on(host, link, scaled(rate, share), delay, &mut elsewhere)?;
+                self.set_link_on(
+                    host,
+                    link,
+                    share_of_rate(rate, share),
+                    delay,
+                    &mut elsewhere,
+                )?;
             }
         }
         self.tell_hosts(elsewhere);
@@ -408,8 +425,13 @@ type ChangesElsewhere = BTreeMap<HostIndex, Vec<LinkChange>>;
 
 type LinkClocks = (Option<CellTable>, Option<PathBuf>, BTreeMap<LinkId, u32>);
 
-/// A part of a link's rate.
-pub fn scaled(rate: BitRate, share: f64) -> BitRate {
+/// A link as a host has it that sends over a share of its rate.
+pub fn part_of(mut spec: LinkSpec, share: f64) -> LinkSpec {
+    spec.rate = share_of_rate(spec.rate, share);
+    spec
+}
+
+fn share_of_rate(rate: BitRate, share: f64) -> BitRate {
     BitRate::from_bps(rate.bps() * share).expect("a share of a rate is a rate")
 }
 

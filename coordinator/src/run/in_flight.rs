@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bace_engine::Scenario;
-use bace_netem::{LinkId, LinkSpec, RegionId};
+use bace_netem::{LinkId, LinkSpec, RegionId, TimeScale};
 use bace_socket::SenderConfig;
 
-use crate::wrong_input::WrongInput;
+use crate::wall;
 
 /// Part of this machine's memory that links may hold; the rest is for the jobs' states and their tensors.
 const MEMORY_SHARE: u64 = 2;
@@ -30,9 +30,9 @@ pub fn refuse_more_than_memory_holds(
     let Some(limit) = memory_bytes.map(|bytes| bytes / MEMORY_SHARE) else {
         return Ok(());
     };
-    let mut held = fabrics(scenario);
-    held.extend(links(scenario));
-    let sum = held.iter().map(|held| u128::from(held.bytes)).sum::<u128>();
+    let scale = scenario.compute.time_scale;
+    let mut held = held_at(scenario, scale);
+    let sum = sum(&held);
     if sum <= u128::from(limit) {
         return Ok(());
     }
@@ -44,22 +44,36 @@ pub fn refuse_more_than_memory_holds(
         .take(NAMED)
         .map(|held| format!("{} ({})", held.what, gigabytes(held.bytes as f64)))
         .collect();
-    Err(WrongInput::error(format!(
+    let problem = format!(
         "run on these links: {} could be in flight on all of them at once, the limit is {}, half of this machine's memory; \
          lower rates or delays, first of {}",
         gigabytes(sum as f64),
         gigabytes(limit as f64),
         largest.join(", ")
-    )))
+    );
+    Err(wall::beyond(&problem, scale, |other| {
+        self::sum(&held_at(scenario, other)) <= u128::from(limit)
+    }))
+}
+
+fn sum(held: &[Held]) -> u128 {
+    held.iter().map(|held| u128::from(held.bytes)).sum()
+}
+
+/// All that can be in flight while emulated time passes at `scale`.
+fn held_at(scenario: &Scenario, scale: TimeScale) -> Vec<Held> {
+    let mut held = fabrics(scenario, scale);
+    held.extend(links(scenario, scale));
+    held
 }
 
 /// The fabric of each region: one link for each direction of each boundary that its GPUs can have between them.
-fn fabrics(scenario: &Scenario) -> Vec<Held> {
+fn fabrics(scenario: &Scenario, scale: TimeScale) -> Vec<Held> {
     let most_of_one = of_jobs(scenario).max().unwrap_or_default();
     let regions = scenario.regions.iter().filter(|region| region.gpus > 1);
     regions
         .map(|region| {
-            let boundary_bytes = 2 * in_flight(&region.fabric).min(most_of_one);
+            let boundary_bytes = 2 * in_flight(region.fabric, scale).min(most_of_one);
             Held {
                 bytes: boundary_bytes.saturating_mul(u64::from(region.gpus) - 1),
                 what: format!("the fabric inside region `{}`", region.name),
@@ -69,7 +83,7 @@ fn fabrics(scenario: &Scenario) -> Vec<Held> {
 }
 
 /// The links between regions that have GPUs, each with the largest rate x delay that it ever has. Jobs share it.
-fn links(scenario: &Scenario) -> Vec<Held> {
+fn links(scenario: &Scenario, scale: TimeScale) -> Vec<Held> {
     let of_all_jobs = of_jobs(scenario).fold(0, u64::saturating_add);
     let has_gpus = |region: &RegionId| scenario.regions[region.index()].gpus > 0;
     let states = scenario.link_states();
@@ -77,7 +91,7 @@ fn links(scenario: &Scenario) -> Vec<Held> {
     let mut most: BTreeMap<LinkId, u64> = BTreeMap::new();
     for (link, spec) in usable {
         let bytes = most.entry(link).or_default();
-        *bytes = in_flight(&spec).max(*bytes);
+        *bytes = in_flight(spec, scale).max(*bytes);
     }
     let held = most.into_iter().map(|(link, bytes)| {
         let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()]);
@@ -89,8 +103,8 @@ fn links(scenario: &Scenario) -> Vec<Held> {
     held.collect()
 }
 
-fn in_flight(spec: &LinkSpec) -> u64 {
-    SenderConfig::default().bytes_in_flight(spec)
+fn in_flight(emulated: LinkSpec, scale: TimeScale) -> u64 {
+    SenderConfig::default().bytes_in_flight(&scale.wall_link(emulated))
 }
 
 /// The most that each job can have between two stages, in one direction.
@@ -105,6 +119,7 @@ fn of_jobs(scenario: &Scenario) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wrong_input::WrongInput;
 
     fn scenario(micro_batches: u32) -> Scenario {
         let text = format!(
@@ -171,7 +186,7 @@ sequence = 1024
         assert_eq!(
             refused(128, Some(2 * held - 2)).unwrap(),
             "run on these links: 0.50 GB could be in flight on all of them at once, the limit is 0.50 GB, half of this machine's memory; \
-             lower rates or delays, first of the fabric inside region `east` (0.40 GB), the link from `east` to `west` (0.10 GB)"
+             lower rates or delays, first of the fabric inside region `east` (0.40 GB), the link from `east` to `west` (0.10 GB); or use a time_scale of at most 0.999"
         );
     }
 

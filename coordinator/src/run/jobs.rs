@@ -9,7 +9,7 @@ use bace_api::{
 use bace_engine::{Cluster, Scenario, Start};
 use bace_netem::LinkId;
 
-use super::fleet::{Fleet, Worker, scaled};
+use super::fleet::{Fleet, Worker, part_of};
 
 /// A job from its placement until its workers are free again.
 #[derive(Debug)]
@@ -88,8 +88,9 @@ impl ActiveJob {
         self.released.into_values().flatten().collect()
     }
 
-    /// What crossed each direction of each boundary.
+    /// What crossed each direction of each boundary, in emulated seconds.
     pub fn transfers(&self, at_s: f64, scenario: &Scenario) -> Vec<Record> {
+        let scale = scenario.compute.time_scale;
         let regions = self.start.placement.stage_regions();
         let region = |stage: StageIndex| {
             scenario.regions[regions[stage.index()].index()]
@@ -114,8 +115,9 @@ impl ActiveJob {
                     // Lateness shows where it arrives.
                     late_arrivals: received.late_arrivals,
                     worst_late_s: received.worst_late_s,
-                },
-                datagrams,
+                }
+                .emulated(scale),
+                datagrams: datagrams.map(|datagrams| datagrams.emulated(scale)),
             }
         };
         let stages: Vec<&StageFinished> = self.finished.values().collect();
@@ -183,24 +185,25 @@ impl Launch<'_> {
                     rung: self.compute,
                     forward_s: takes.forward_s,
                     backward_s: takes.backward_s(),
-                },
+                }
+                .wall(scenario.compute.time_scale),
             }))
         });
         prepares.collect()
     }
 
-    /// The stage `to` and the directed link that leads there from `from`.
+    /// The stage `to` and the directed link that leads there from `from`, in wall seconds.
     fn neighbour(&self, from: StageIndex, to: StageIndex) -> Neighbour {
         let regions = self.start.placement.stage_regions();
         let link = LinkId::new(regions[from.index()], regions[to.index()]);
+        let scale = self.scenario.compute.time_scale;
         let spec = |sender: StageIndex, link: LinkId| {
             if link.is_fabric() {
-                return self.scenario.regions[link.from.index()].fabric;
+                return scale.wall_link(self.scenario.regions[link.from.index()].fabric);
             }
-            let mut spec = self.cluster.present(link, self.scenario.links[&link]);
+            let present = self.cluster.present(link, self.scenario.links[&link]);
             let share = self.fleet.share_of(self.workers[sender.index()], link.from);
-            spec.rate = scaled(spec.rate, share);
-            spec
+            part_of(scale.wall_link(present), share)
         };
         let worker: &Worker = &self.fleet.workers[self.workers[to.index()].index()];
         Neighbour {
@@ -218,13 +221,14 @@ impl Launch<'_> {
     }
 }
 
-/// The ledger's record of a worker's report; `seconds` turns the host's monotonic clock into the run's.
+/// The ledger's record of a worker's report; `seconds` turns the host's monotonic clock into the run's emulated seconds.
 pub fn iteration_record(
     scenario: &Scenario,
     report: &IterationReport,
     seconds: impl Fn(u64) -> f64,
 ) -> IterationRecord {
     let job = &scenario.jobs[report.job.index()];
+    let scale = scenario.compute.time_scale;
     IterationRecord {
         job: job.name.clone(),
         attempt: report.attempt,
@@ -232,10 +236,10 @@ pub fn iteration_record(
         iteration: report.iteration,
         from_s: seconds(report.begin_ns),
         to_s: seconds(report.end_ns),
-        times: report.times,
+        times: report.times.emulated(scale),
         loss: report.loss,
         tokens: report.is_last_stage.then(|| job.iteration_tokens()),
         overruns: report.overruns,
-        worst_overrun_s: report.worst_overrun_s,
+        worst_overrun_s: scale.emulated_seconds(report.worst_overrun_s),
     }
 }

@@ -43,7 +43,9 @@ impl RunNetwork {
         remove_of_the_dead(scenario).context("remove what a run has left behind")?;
         let owner = Owner::Run(std::process::id());
         let name = NetworkName::new(&scenario.name, owner);
-        let plan = plan_of(scenario, owner, kernel::probe(&name)?.qdiscs()?)?;
+        let qdiscs = kernel::probe(&name)?.qdiscs()?;
+        let scale = scenario.compute.time_scale;
+        let plan = plan_of(scenario, scale, owner, qdiscs)?;
         for remark in plan.remarks() {
             eprintln!("{remark}");
         }
@@ -75,7 +77,7 @@ impl RunNetwork {
         format!("ip netns exec {namespace} ")
     }
 
-    /// Gives a link another rate and delay from now on.
+    /// Gives a link another rate and delay, in wall seconds, from now on.
     pub fn change(&mut self, link: LinkId, rate: BitRate, delay: Delay) -> anyhow::Result<()> {
         let Some(present) = self.network.plan().link(link) else {
             return Ok(());

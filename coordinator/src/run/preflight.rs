@@ -9,7 +9,7 @@ use bace_api::{ComputeRung, NetworkRung};
 use bace_cuda::{DeviceInfo, Driver};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
-use bace_netem::{LinkId, LinkSpec, Route};
+use bace_netem::{LinkId, LinkSpec, Route, TimeScale};
 use bace_socket::{PacketLink, SenderConfig, SocketError};
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use crate::cli::{DeviceChoice, RunArgs};
 use crate::machine;
 use crate::run::in_flight::refuse_more_than_memory_holds;
 use crate::run::program::WorkerProgram;
+use crate::wall;
 use crate::wrong_input::WrongInput;
 
 /// Element sizes that can cross a boundary for real: bf16 and fp32.
@@ -88,17 +89,15 @@ pub fn refuse_what_cannot_run(
 fn refuse_links_that_cannot_be_carried(scenario: &Scenario) -> anyhow::Result<()> {
     let sender = SenderConfig::default();
     for region in scenario.regions.iter().filter(|region| region.gpus > 1) {
-        sender.admit(&region.fabric).map_err(|error| {
-            WrongInput::error(format!(
-                "use the fabric inside region `{}`: {error}",
-                region.name
-            ))
+        let what = format!("the fabric inside region `{}`", region.name);
+        refuse_beyond(scenario, &what, |scale| {
+            sender.admit(&scale.wall_link(region.fabric))
         })?;
     }
     for (link, spec) in links_at_any_time(scenario) {
-        sender
-            .admit(&spec)
-            .map_err(|error| refused_link(scenario, link, &error))?;
+        refuse_beyond(scenario, &name_of(scenario, link), |scale| {
+            sender.admit(&scale.wall_link(spec))
+        })?;
     }
     Ok(())
 }
@@ -108,8 +107,10 @@ fn refuse_links_whose_datagrams_cannot_be_held(scenario: &Scenario) -> anyhow::R
     for (link, there) in links_at_any_time(scenario) {
         let back = scenario.links.get(&link.reversed());
         let back = back.copied().unwrap_or(there);
-        PacketLink::admit(&Route { there, back })
-            .map_err(|error| refused_link(scenario, link, &error))?;
+        refuse_beyond(scenario, &name_of(scenario, link), |scale| {
+            let [there, back] = [there, back].map(|spec| scale.wall_link(spec));
+            PacketLink::admit(&Route { there, back })
+        })?;
     }
     Ok(())
 }
@@ -122,9 +123,23 @@ fn links_at_any_time(scenario: &Scenario) -> impl Iterator<Item = (LinkId, LinkS
     })
 }
 
-fn refused_link(scenario: &Scenario, link: LinkId, error: &SocketError) -> anyhow::Error {
+fn name_of(scenario: &Scenario, link: LinkId) -> String {
     let [from, to] = [link.from, link.to].map(|region| &scenario.regions[region.index()].name);
-    WrongInput::error(format!("use the link from `{from}` to `{to}`: {error}"))
+    format!("the link from `{from}` to `{to}`")
+}
+
+/// Refuses `what` unless it is admitted at the scenario's time scale.
+fn refuse_beyond(
+    scenario: &Scenario,
+    what: &str,
+    admit: impl Fn(TimeScale) -> Result<(), SocketError>,
+) -> anyhow::Result<()> {
+    let scale = scenario.compute.time_scale;
+    admit(scale).map_err(|error| {
+        wall::beyond(&format!("use {what}: {error}"), scale, |other| {
+            admit(other).is_ok()
+        })
+    })
 }
 
 /// How many workers a scenario needs.
@@ -297,6 +312,30 @@ sequence = 32
         let told = refused(&[fabric]).unwrap();
         assert!(
             told.starts_with("use the fabric inside region `east`: carry 100000"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn links_at_a_scale_are_refused_with_the_largest_that_would_do() {
+        // 20 Gbit/s x (120 ms + 2 ms of this machine x the scale) twice over are at most 2 GiB.
+        let scale = ("seed = 1", "seed = 1\ncompute = { time_scale = 200 }");
+        assert_eq!(
+            refused(&[scale]).unwrap(),
+            "use the fabric inside region `east`: carry 20000000 Mbit/s at a one-way delay of 0.005 ms: 10.03 GB could be in flight, the limit is 2.15 GB; at this delay use at most 4280000 Mbit/s (all on this machine's clock, at time_scale 200); use a time_scale of at most 42.4"
+        );
+        let within = ("seed = 1", "seed = 1\ncompute = { time_scale = 42.4 }");
+        assert_eq!(refused(&[within]), None);
+        // What is under way for the delay alone is the same at any scale.
+        let fat = ("bandwidth_mbps = 10_000", "bandwidth_mbps = 100_000");
+        let slow = ("seed = 1", "seed = 1\ncompute = { time_scale = 0.1 }");
+        let told = refused(&[fat, slow]).unwrap();
+        assert!(
+            told.contains("carry 10000 Mbit/s at a one-way delay of 1200 ms"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("at time_scale 0.1); no time_scale is small enough"),
             "{told}"
         );
     }

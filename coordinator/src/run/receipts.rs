@@ -9,13 +9,13 @@ use bace_api::{
     NetworkRung, Probe, ReceiptPhase, ReceiptRecord, Receipts, Record, Verdict, WorkerId,
 };
 use bace_engine::Scenario;
-use bace_netem::{Allowance, BitRate, Finding, LinkId, LinkSpec, Promise, RegionId};
+use bace_netem::{Allowance, BitRate, Finding, LinkId, LinkSpec, Promise, RegionId, TimeScale};
 use bace_socket::loopback_ceiling;
 use bace_socket::receipt::{
     Arrivals, Circumstances, Emulator, Script, alone, reason, together, unjudged,
 };
 
-use super::fleet::{Fleet, scaled};
+use super::fleet::{Fleet, part_of};
 use super::interrupts::Interrupts;
 use super::measuring::{Errand, Interrupted, Measuring, Told};
 use super::progress::ReceiptProgress;
@@ -28,7 +28,9 @@ const ATTEMPTS: u32 = 3;
 const PARALLEL_SHARE: f64 = 0.1;
 /// For how long loopback is measured: long enough for hundreds of megabytes.
 const LOOPBACK_WINDOW: Duration = Duration::from_millis(300);
-/// Takes a run's receipts.
+
+/// Takes a run's receipts: measures and judges links in wall seconds, as the workers have them, and records them in
+/// emulated ones.
 #[derive(Debug)]
 pub struct ReceiptTaker {
     scenario: Arc<Scenario>,
@@ -46,7 +48,7 @@ pub struct Occasion<'a> {
     pub phase: ReceiptPhase,
     /// When, emulated seconds.
     pub at_s: f64,
-    /// What links give at present.
+    /// What links give at present, in emulated seconds.
     pub links: &'a BTreeMap<LinkId, LinkSpec>,
     /// Workers that are gone.
     pub gone: BTreeSet<WorkerId>,
@@ -69,7 +71,7 @@ pub struct Taken {
     pub interrupted: Option<&'static str>,
 }
 
-/// A link and one way to measure it, until it holds or is given up.
+/// A link, in wall seconds, and one way to measure it, until it holds or is given up.
 #[derive(Debug)]
 struct Item {
     link: LinkId,
@@ -158,6 +160,11 @@ impl ReceiptTaker {
             recorder,
             interrupts,
         } = occasion;
+        let scale = self.scale();
+        let links = links.iter();
+        let links = &links
+            .map(|(&link, &spec)| (link, scale.wall_link(spec)))
+            .collect();
         let mut taken = Taken {
             untrue: Vec::new(),
             lost: Vec::new(),
@@ -208,6 +215,10 @@ impl ReceiptTaker {
             recorder.add(Record::Receipt(receipt))?;
         }
         Ok(taken)
+    }
+
+    fn scale(&self) -> TimeScale {
+        self.scenario.compute.time_scale
     }
 
     /// Links that jobs can use, with what they give: both regions have workers, and there is a link back.
@@ -426,7 +437,7 @@ impl ReceiptTaker {
         }
     }
 
-    /// What all measurements of a link amount to.
+    /// What all measurements of a link amount to, in emulated seconds.
     fn receipt(
         &self,
         link: LinkId,
@@ -464,16 +475,20 @@ impl ReceiptTaker {
             }
         };
         let name = |region: RegionId| self.scenario.regions[region.index()].name.clone();
+        let scale = self.scale();
         ReceiptRecord {
             at_s,
             phase,
             from: name(link.from),
             to: name(link.to),
             attempts,
-            figures,
+            figures: figures
+                .into_iter()
+                .map(|figure| scale.emulated_finding(figure))
+                .collect(),
             messages: arrivals.messages,
             late_arrivals: arrivals.late,
-            worst_late_s: arrivals.worst_late_s,
+            worst_late_s: scale.emulated_seconds(arrivals.worst_late_s),
             verdict,
             reason,
         }
@@ -498,6 +513,7 @@ impl ReceiptTaker {
                         arrivals,
                         ceiling: self.loopback,
                         links,
+                        scale: self.scale(),
                     };
                     // That of all figures so far says more than that of the first.
                     wrong = reason(&figures, &circumstances).or(wrong);
@@ -522,12 +538,6 @@ impl ReceiptTaker {
 fn total(links: &[(LinkId, LinkSpec)]) -> BitRate {
     let sum = links.iter().map(|(_, spec)| spec.rate.bps()).sum();
     BitRate::from_bps(sum).expect("limits keep sums of rates finite")
-}
-
-/// A link as a host has it that sends over a share of its rate.
-fn part_of(mut spec: LinkSpec, share: f64) -> LinkSpec {
-    spec.rate = scaled(spec.rate, share);
-    spec
 }
 
 /// A living worker of each host of a region.

@@ -1,6 +1,7 @@
 //! How compute is emulated, and how much of it may be too slow.
 
 use bace_api::ComputeRung;
+use bace_netem::TimeScale;
 
 use super::error::Fault;
 use super::file::{ComputeFile, RungFile};
@@ -17,7 +18,9 @@ pub(super) fn settings(file: &ComputeFile) -> Result<ComputeSettings, Fault> {
             RungFile::Paced => ComputeRung::Paced,
             RungFile::Native => ComputeRung::Native,
         }),
-        time_scale: optional(&file.time_scale, limits::TIME_SCALE)?.unwrap_or(default.time_scale),
+        time_scale: optional(&file.time_scale, limits::TIME_SCALE)?
+            .and_then(TimeScale::new)
+            .unwrap_or(default.time_scale),
         overrun_share: optional(&file.overrun_share, limits::KNOB)?
             .unwrap_or(default.overrun_share),
         lease: match &file.lease {

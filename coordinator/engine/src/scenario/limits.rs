@@ -5,6 +5,8 @@
 
 use std::ops::RangeInclusive;
 
+use bace_netem::TimeScale;
+
 /// Largest file, in bytes: 100 000 jobs of eight lines each fit. Reading one takes up to forty times as much memory, and a larger
 /// file is refused unread.
 pub(super) const FILE_BYTES: usize = 16 << 20;
@@ -51,8 +53,8 @@ pub(super) const SECONDS: Range = Range::from_zero(1e9);
 pub(super) const DELAY_MS: Range = Range::from_zero(86_400_000.0);
 /// Capacities, Mbit/s: 1 Pbit/s; 0 is a link that is down.
 pub(super) const BANDWIDTH_MBPS: Range = Range::from_zero(1e9);
-/// Emulated seconds a second of the machine: a day in less than a second, or a second in a quarter of an hour.
-pub(super) const TIME_SCALE: Range = Range::between(1e-3, 1e5);
+/// Emulated seconds in a second of the machine.
+pub(super) const TIME_SCALE: Range = Range::between(TimeScale::LEAST, TimeScale::MOST);
 /// Workers that compute on one device at a time: more than any machine has cores.
 pub(super) const LEASE: RangeInclusive<i64> = 1..=4_096;
 /// Jitter, milliseconds: a minute.

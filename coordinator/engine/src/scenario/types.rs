@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bace_api::{ComputeRung, Job, NetworkRung};
 use bace_models::GpuType;
-use bace_netem::{BitRate, Congestion, Delay, LinkId, LinkSpec, RegionId};
+use bace_netem::{BitRate, Congestion, Delay, LinkId, LinkSpec, RegionId, TimeScale};
 
 use super::draw::Draw;
 use crate::Series;
@@ -126,9 +126,8 @@ impl Default for NetworkSettings {
 pub struct ComputeSettings {
     /// Who takes the time of compute, unless the command line says otherwise; absent where the devices decide.
     pub rung: Option<ComputeRung>,
-    /// Emulated seconds that pass in a second of the machine: below 1 a slow machine emulates fast GPUs, above 1 hours are
-    /// compressed.
-    pub time_scale: f64,
+    /// How fast emulated time passes, unless the command line says otherwise.
+    pub time_scale: TimeScale,
     /// Share of a job's paced actions that may take longer than on the emulated GPU before the run counts as not valid.
     pub overrun_share: f64,
     /// Workers that may compute on one device at a time; absent for the device's own number, which is 1 for a GPU and the
@@ -140,7 +139,7 @@ impl Default for ComputeSettings {
     fn default() -> Self {
         Self {
             rung: None,
-            time_scale: 1.0,
+            time_scale: TimeScale::ONE,
             overrun_share: 0.01,
             lease: None,
         }

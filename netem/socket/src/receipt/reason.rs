@@ -1,7 +1,7 @@
 //! Why a link is not what it should be, in words.
 
 use bace_netem::{
-    BitRate, Finding, LinkId, LinkSpec, Miss, Quantity, Shaping, Timing, bucket_seconds,
+    BitRate, Finding, LinkId, LinkSpec, Miss, Quantity, Shaping, TimeScale, Timing, bucket_seconds,
 };
 
 use crate::receive::LATE_TOLERANCE_NS;
@@ -100,7 +100,7 @@ impl Arrivals {
     }
 }
 
-/// What else is known when a link is judged.
+/// What else is known when a link is judged, in wall seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
     /// The link.
@@ -113,16 +113,21 @@ pub struct Circumstances<'a> {
     pub ceiling: Option<BitRate>,
     /// All links of the run together.
     pub links: BitRate,
+    /// In whose emulated seconds the link's figures are told.
+    pub scale: TimeScale,
 }
 
-/// What is wrong with a link and why, in words that follow its name and a colon; `None` if nothing is.
+/// What is wrong with a link and why, in words that follow its name and a colon; `None` if nothing is. `findings` are in wall
+/// seconds; the words tell what is the link's in emulated ones, and what is this machine's as it is.
 pub fn reason(findings: &[Finding], circumstances: &Circumstances<'_>) -> Option<String> {
     let misses: Vec<Miss> = findings.iter().filter_map(Finding::miss).collect();
     let worst = *[Miss::Over, Miss::Short, Miss::Unequal]
         .iter()
         .find(|miss| misses.contains(miss))?;
     let wrong = findings.iter().filter(|finding| finding.miss().is_some());
-    let wrong: Vec<String> = wrong.map(words).collect();
+    let scale = circumstances.scale;
+    let wrong = wrong.map(|finding| words(&scale.emulated_finding(*finding)));
+    let wrong: Vec<String> = wrong.collect();
     let cause = match worst {
         Miss::Over => over(circumstances),
         Miss::Short => short(findings, circumstances),
@@ -145,7 +150,7 @@ pub fn unjudged(emulator: Emulator, spec: &LinkSpec) -> Option<&'static str> {
     }
 }
 
-/// A finding that misses.
+/// A finding that misses, in emulated seconds.
 fn words(finding: &Finding) -> String {
     let mbps = |bps: f64| bps / BITS_PER_MEGABIT;
     let (configured, measured) = (finding.configured, finding.measured);
@@ -191,8 +196,15 @@ fn short(findings: &[Finding], circumstances: &Circumstances<'_>) -> String {
     let rate = circumstances.spec.rate;
     let mbps = |rate: BitRate| rate.bps() / BITS_PER_MEGABIT;
     if let Some(ceiling) = circumstances.ceiling.filter(|ceiling| *ceiling < rate) {
+        let advice = match circumstances.scale {
+            TimeScale::ONE => "use a lower `bandwidth_mbps`".to_owned(),
+            scale => format!(
+                "at time_scale {scale} the link needs {:.0} of them; use a lower time_scale or `bandwidth_mbps`",
+                mbps(rate)
+            ),
+        };
         return format!(
-            "this machine carries only {:.0} Mbit/s between two workers: use a lower `bandwidth_mbps`",
+            "this machine carries only {:.0} Mbit/s between two workers: {advice}",
             mbps(ceiling)
         );
     }
@@ -205,9 +217,10 @@ fn short(findings: &[Finding], circumstances: &Circumstances<'_>) -> String {
     });
     if is_too_far {
         return format!(
-            "even the fastest message was {:.2} ms under way from worker to worker: the path between them is longer than \
+            "even the fastest message was {:.2} ms under way from worker to worker{}: the path between them is longer than \
              the link, or one of them is too busy",
-            fastest_s * 1e3
+            fastest_s * 1e3,
+            of_this_machine(circumstances)
         );
     }
     match circumstances.emulator {
@@ -231,10 +244,11 @@ fn late(circumstances: &Circumstances<'_>) -> String {
         return String::new();
     }
     format!(
-        "{} of {} messages came late, the worst by {:.2} ms: ",
+        "{} of {} messages came late, the worst by {:.2} ms{}: ",
         arrivals.late,
         arrivals.messages,
-        arrivals.worst_late_s * 1e3
+        arrivals.worst_late_s * 1e3,
+        of_this_machine(circumstances)
     )
 }
 
@@ -243,10 +257,20 @@ fn crowd(circumstances: &Circumstances<'_>) -> String {
     let links = circumstances.links;
     match circumstances.ceiling.filter(|ceiling| *ceiling < links) {
         Some(ceiling) => format!(
-            " (all links together have {:.0} Mbit/s, two workers exchange {:.0} Mbit/s here)",
+            " (all links together have {:.0} Mbit/s{}, two workers exchange {:.0} Mbit/s here)",
             links.bps() / BITS_PER_MEGABIT,
+            of_this_machine(circumstances),
             ceiling.bps() / BITS_PER_MEGABIT
         ),
         None => String::new(),
+    }
+}
+
+/// What stands behind a number that is this machine's, beside others that are emulated.
+fn of_this_machine(circumstances: &Circumstances<'_>) -> &'static str {
+    if circumstances.scale == TimeScale::ONE {
+        ""
+    } else {
+        " on this machine's clock"
     }
 }

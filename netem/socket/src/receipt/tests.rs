@@ -1,4 +1,6 @@
-use bace_netem::{Allowance, Delay, LinkClock, LinkId, LinkState, Loss, Miss, Quantity, RegionId};
+use bace_netem::{
+    Allowance, Delay, LinkClock, LinkId, LinkState, Loss, Miss, Quantity, RegionId, TimeScale,
+};
 
 use super::*;
 
@@ -220,7 +222,10 @@ fn senders_one_after_the_other_share_nothing() {
 fn reasons_name_figure_and_cause() {
     let spec = spec(100.0, 20.0);
     let script = Script::alone(&spec, Shaping::Clocked);
-    let told = |real: &LinkSpec, emulator: Emulator, ceiling_mbps: f64, late_ns: u64| {
+    let told_at = |scale: TimeScale,
+                   (real, emulator): (&LinkSpec, Emulator),
+                   ceiling_mbps: f64,
+                   late_ns: u64| {
         let mut timings = carried(&[&script], real).remove(0);
         for timing in &mut timings {
             timing.arrived_ns = timing.delivered_ns;
@@ -237,8 +242,12 @@ fn reasons_name_figure_and_cause() {
             arrivals: Arrivals::of(&timings),
             ceiling: BitRate::from_bps(ceiling_mbps * 1e6),
             links: BitRate::from_bps(30e9).unwrap(),
+            scale,
         };
         reason(&findings, &circumstances).unwrap_or_default()
+    };
+    let told = |real: &LinkSpec, emulator: Emulator, ceiling_mbps: f64, late_ns: u64| {
+        told_at(TimeScale::ONE, (real, emulator), ceiling_mbps, late_ns)
     };
     let slow = self::spec(80.0, 20.0);
     let has = |told: String, words: &[&str]| {
@@ -258,6 +267,22 @@ fn reasons_name_figure_and_cause() {
     has(
         told(&slow, Emulator::Clocks, 70.0, 0),
         &["this machine carries only 70 Mbit/s between two workers"],
+    );
+    let twice = |ceiling_mbps: f64| {
+        let scale = TimeScale::new(2.0).unwrap();
+        told_at(scale, (&slow, Emulator::Clocks), ceiling_mbps, 3_000_000)
+    };
+    has(
+        twice(20_000.0),
+        &[
+            "it carried 40.0 Mbit/s instead of 50.0 (-20.0 %)",
+            "the worst by 3.00 ms on this machine's clock",
+            "30000 Mbit/s on this machine's clock, two workers exchange 20000",
+        ],
+    );
+    has(
+        twice(70.0),
+        &["only 70 Mbit/s between two workers: at time_scale 2 the link needs 100 of them"],
     );
     let far = self::spec(100.0, 50.0);
     has(
