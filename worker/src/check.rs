@@ -9,19 +9,21 @@ use crate::torch;
 
 /// Checks device and text and says what was found, as JSON.
 pub fn check(args: &CheckArgs) -> anyhow::Result<Value> {
-    torch::set_up(args.device);
-    let device = args.device.describe()?;
+    let precision = args.compute.precision();
+    torch::set_up(args.compute.device, precision);
+    let device = args.compute.device.describe()?;
     let text = Text::load(args.data.as_deref())?;
     text.check(args.sequence)?;
-    text.warm_up(args.device)?;
+    text.warm_up(args.compute.device, precision)?;
     let mut found = json!({
         "device": device,
+        "precision": precision.to_string(),
         "has_cuda": bace_torch::has_cuda(),
         "text_hash": text.hash(),
         "text_bytes": text.bytes(),
     });
     if args.speed {
-        found["operations_per_s"] = text.speed(args.device)?.into();
+        found["operations_per_s"] = text.speed(args.compute.device, precision)?.into();
         found["memory_bytes"] = own_memory_bytes()?.into();
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bace_stage::JoinArgs;
-use bace_torch::Device;
+use bace_torch::{Device, Precision};
 use clap::{Args, Parser, Subcommand};
 
 /// One emulated GPU: a process that runs one pipeline stage at a time.
@@ -23,9 +23,26 @@ pub struct Cli {
     pub command: Option<Command>,
     #[command(flatten)]
     pub join: Option<JoinArgs>,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// On what and in which numbers to compute.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ComputeArgs {
     /// What to compute on: `cpu` or `cuda:N`.
     #[arg(long, default_value = "cpu")]
     pub device: Device,
+    /// In which numbers to compute: `fp32` or `bf16`; weights are kept in fp32. Default: fp32 on the CPU, bf16 on a GPU.
+    #[arg(long)]
+    precision: Option<Precision>,
+}
+
+impl ComputeArgs {
+    /// In which numbers to compute.
+    pub fn precision(&self) -> Precision {
+        self.precision.unwrap_or(Precision::usual(self.device))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,9 +53,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// What to compute on: `cpu` or `cuda:N`.
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
     /// Text to train on; default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,

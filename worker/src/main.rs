@@ -31,7 +31,11 @@ fn main() -> ExitCode {
             let args = cli
                 .join
                 .expect("clap demands --join where there is no subcommand");
-            join(&args, &mut Torch::new(cli.device)).map(|never| match never {})
+            join(
+                &args,
+                &mut Torch::new(cli.compute.device, cli.compute.precision()),
+            )
+            .map(|never| match never {})
         }
     };
     match done {

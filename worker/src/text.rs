@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bace_models::{MicroBatchShape, ModelSpec};
-use bace_torch::{BatchShape, Corpus, Device, Error, OptimizerSettings, Training, train_alone};
+use bace_torch::{
+    BatchShape, Corpus, Device, Error, OptimizerSettings, Precision, Training, train_alone,
+};
 
 use crate::torch::hexadecimal;
 
@@ -47,7 +49,7 @@ impl Text {
 
     /// Trains a tiny model on the device: what libtorch loads and compiles at first use is then there, and a
     /// device that does not work is known before a run begins.
-    pub fn warm_up(&self, device: Device) -> Result<(), Error> {
+    pub fn warm_up(&self, device: Device, precision: Precision) -> Result<(), Error> {
         let training = Training {
             model: ModelSpec {
                 layers: 1,
@@ -68,6 +70,7 @@ impl Text {
             seed: 0,
             job: 0,
             optimizer: OptimizerSettings::default(),
+            precision,
         };
         train_alone(&training, &self.0, device)?;
         Ok(())
@@ -75,7 +78,7 @@ impl Text {
 
     /// Operations a second, as the scheduler counts them, at which the device trains a small model in this process; takes
     /// about half a second. Larger models with larger batches run faster.
-    pub fn speed(&self, device: Device) -> Result<f64, Error> {
+    pub fn speed(&self, device: Device, precision: Precision) -> Result<f64, Error> {
         let model = ModelSpec {
             layers: 4,
             hidden: 96,
@@ -101,6 +104,7 @@ impl Text {
             seed: 0,
             job: 0,
             optimizer: OptimizerSettings::default(),
+            precision,
             model,
         };
         self.0.check(training.batch)?;

@@ -3,8 +3,8 @@
 use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare};
 use bace_stage::{Begin, ComputeError, Computer, Forwarded, Modelled, StageCompute};
 use bace_torch::{
-    Batch, BatchKey, BatchShape, BoundaryShape, Device, Element, Error, OptimizerSettings, Stage,
-    StageInput, StageOutput, StagePlan, Tensor, from_bytes, to_bytes,
+    Batch, BatchKey, BatchShape, BoundaryShape, Device, Element, Error, OptimizerSettings,
+    Precision, Stage, StageInput, StageOutput, StagePlan, Tensor, from_bytes, to_bytes,
 };
 use bytes::Bytes;
 
@@ -13,20 +13,25 @@ use crate::text::Text;
 /// libtorch on one device.
 pub struct Torch {
     device: Device,
+    precision: Precision,
     /// Loaded once for all stages; absent where nothing is computed.
     text: Option<Text>,
 }
 
 impl Torch {
-    /// A computer on `device`.
-    pub fn new(device: Device) -> Self {
-        Self { device, text: None }
+    /// A computer on `device` that computes in `precision`.
+    pub fn new(device: Device, precision: Precision) -> Self {
+        Self {
+            device,
+            precision,
+            text: None,
+        }
     }
 }
 
 impl Computer for Torch {
     fn set_up(&mut self) -> String {
-        set_up(self.device)
+        set_up(self.device, self.precision)
     }
 
     fn begin(&mut self, begin: &Begin) -> Result<Option<String>, ComputeError> {
@@ -35,7 +40,7 @@ impl Computer for Torch {
         }
         let text = Text::load(begin.text.as_deref());
         let text = text.map_err(|error| ComputeError::Computer(error.into()))?;
-        text.warm_up(self.device).map_err(failed)?;
+        text.warm_up(self.device, self.precision).map_err(failed)?;
         Ok(Some(self.text.insert(text).hash()))
     }
 
@@ -43,7 +48,7 @@ impl Computer for Torch {
         match &self.text {
             None => Modelled.load(prepare),
             Some(text) => {
-                let stage = TorchStage::new(self.device, text, prepare);
+                let stage = TorchStage::new(self, text, prepare);
                 Ok(Box::new(stage.map_err(failed)?))
             }
         }
@@ -51,11 +56,16 @@ impl Computer for Torch {
 }
 
 /// Sets libtorch up for one emulated GPU and describes what it computes on.
-pub fn set_up(device: Device) -> String {
+pub fn set_up(device: Device, precision: Precision) -> String {
     // One thread: results do not depend on the machine's cores, and workers do not fight over them.
     bace_torch::use_threads(1);
     // A device that cannot be used is told of when training on it is tried.
-    device.describe().unwrap_or_else(|_| device.to_string())
+    let words = device.describe().unwrap_or_else(|_| device.to_string());
+    if precision == Precision::Fp32 {
+        words
+    } else {
+        format!("{words}, computing in {precision}")
+    }
 }
 
 fn failed(error: Error) -> ComputeError {
@@ -76,7 +86,8 @@ struct TorchStage<'a> {
 
 impl<'a> TorchStage<'a> {
     /// Builds `prepare`'s stage with its first weights.
-    fn new(device: Device, text: &'a Text, prepare: &Prepare) -> Result<Self, Error> {
+    fn new(torch: &Torch, text: &'a Text, prepare: &Prepare) -> Result<Self, Error> {
+        let device = torch.device;
         let job = &prepare.job;
         let batch = BatchShape {
             sequences: job.shape.sequences,
@@ -94,6 +105,7 @@ impl<'a> TorchStage<'a> {
                     learning_rate: job.learning_rate,
                     ..OptimizerSettings::default()
                 },
+                precision: torch.precision,
             },
             device,
         )?;

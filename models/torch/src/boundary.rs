@@ -100,8 +100,8 @@ pub fn write_bytes(tensor: &Tensor, element: Element, buffer: &mut [u8]) -> Resu
     Ok(())
 }
 
-/// The boundary tensor (sequences, tokens, hidden) in fp32 on `device` that [`write_bytes`]
-/// wrote. One copy to the CPU, and one more for the conversion from bf16.
+/// The boundary tensor (sequences, tokens, hidden) on `device` that [`write_bytes`] wrote, in the
+/// numbers in which it travelled. One copy on a CPU.
 ///
 /// # Errors
 /// [`Error::Length`] if bytes and shape contradict each other, [`Error::WithoutCuda`], [`Error::Cuda`], [`Error::NotInLibtorch`].
@@ -119,11 +119,7 @@ pub fn from_bytes(
         });
     }
     let device = device.resolve()?;
-    Ok(
-        Tensor::from_data_size(bytes, &shape.dimensions(), element.kind())
-            .to_device(device)
-            .to_kind(Kind::Float),
-    )
+    Ok(Tensor::from_data_size(bytes, &shape.dimensions(), element.kind()).to_device(device))
 }
 
 #[cfg(test)]

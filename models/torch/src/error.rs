@@ -27,6 +27,9 @@ pub enum Error {
     /// Neither `cpu` nor `cuda:N`.
     #[error("read the device `{0}`: expected `cpu`, `cuda` or `cuda:N`")]
     DeviceName(String),
+    /// Neither `fp32` nor `bf16`.
+    #[error("read the precision `{0}`: expected `fp32` or `bf16`")]
+    PrecisionName(String),
     /// A GPU was asked for and libtorch is the one for CPUs.
     #[error(
         "use the device cuda:{0}: this program is linked to a libtorch without CUDA; scripts/libtorch --cuda sets one up, then build again"

@@ -9,8 +9,8 @@
 //! iteration walks its actions: [`Stage::forward`], [`Stage::backward`] per micro-batch, then
 //! [`Stage::step`]. [`to_bytes`] and [`from_bytes`] carry tensors over the boundary, and
 //! [`Corpus::batch`] gives the first and the last stage their tokens and targets. On a CPU with
-//! one thread and fp32 boundaries, losses and weights are bit-identical for every stage split and
-//! schedule.
+//! one thread and lossless boundaries (fp32, or bf16 where that is the [`Precision`]), losses and
+//! weights are bit-identical for every stage split and schedule.
 //!
 //! Where libtorch itself fails in the middle of a computation (no memory left on the device), tch
 //! panics with libtorch's message; everything that can be checked beforehand is an [`Error`].
@@ -20,6 +20,7 @@ mod device;
 mod digest;
 mod error;
 mod optimizer;
+mod precision;
 mod stage;
 mod text;
 mod training;
@@ -31,6 +32,7 @@ pub use device::{Device, has_cuda, use_threads};
 pub use digest::{Part, PartDigest};
 pub use error::Error;
 pub use optimizer::OptimizerSettings;
+pub use precision::Precision;
 pub use stage::{Stage, StageInput, StageOutput, StagePlan};
 pub use tch::Tensor;
 pub use text::{Batch, BatchKey, BatchShape, Corpus, default_corpus_dir};

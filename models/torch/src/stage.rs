@@ -11,8 +11,12 @@ use crate::device::Device;
 use crate::digest::{Part, PartDigest};
 use crate::error::Error;
 use crate::optimizer::{AdamW, OptimizerSettings};
+use crate::precision::Precision;
 use crate::text::BatchShape;
-use crate::transformer::{Embedding, Head, Layer, Rotary};
+use crate::transformer::{Embedding, Head, Layer, Place, Rotary};
+
+/// What activations and gradients may come in, whatever the stage computes in.
+const BOUNDARY_KINDS: [Kind; 2] = [Kind::Float, Kind::BFloat16];
 
 /// What a stage is made from.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub struct StagePlan {
     pub seed: u64,
     /// Knobs of AdamW.
     pub optimizer: OptimizerSettings,
+    /// In which numbers it computes.
+    pub precision: Precision,
 }
 
 /// What a stage takes in.
@@ -37,14 +43,14 @@ pub struct StagePlan {
 pub enum StageInput {
     /// Token ids (sequences, tokens), for the stage with the embedding.
     Tokens(Tensor),
-    /// The stage before's output (sequences, tokens, hidden), in fp32.
+    /// The stage before's output (sequences, tokens, hidden), in fp32 or bf16.
     Activation(Tensor),
 }
 
 /// What a stage puts out.
 #[derive(Debug)]
 pub enum StageOutput {
-    /// What the next stage takes in: (sequences, tokens, hidden), in fp32.
+    /// What the next stage takes in: (sequences, tokens, hidden), in the stage's precision.
     Activation(Tensor),
     /// The last stage's mean cross-entropy over the micro-batch's tokens, in nats.
     Loss(f64),
@@ -90,13 +96,17 @@ impl Stage {
         check(&plan)?;
         let device = device.resolve()?;
         let (model, seed) = (&plan.model, plan.seed);
-        let embedding = (plan.layers.start == 0).then(|| Embedding::new(model, seed, device));
+        let place = Place {
+            device,
+            precision: plan.precision,
+        };
+        let embedding = (plan.layers.start == 0).then(|| Embedding::new(model, seed, place));
         let layers: Vec<_> = plan
             .layers
             .clone()
-            .map(|index| Layer::new(model, index, seed, device))
+            .map(|index| Layer::new(model, index, seed, place))
             .collect();
-        let head = (plan.layers.end == model.layers).then(|| Head::new(model, seed, device));
+        let head = (plan.layers.end == model.layers).then(|| Head::new(model, seed, place));
         let (tokens, head_size) = (plan.batch.tokens, model.head_size);
         let rotary = Rotary::new(tokens.into(), head_size.into(), device);
         let parts = parts(&plan, embedding.as_ref(), &layers, head.as_ref());
@@ -136,7 +146,8 @@ impl Stage {
                 (None, embedding.forward(&tokens.to_device(self.device)))
             }
             (StageInput::Activation(activation), _) => {
-                let leaf = activation.to_device(self.device).detach();
+                let leaf = activation.to_device(self.device);
+                let leaf = leaf.to_kind(self.plan.precision.kind()).detach();
                 let leaf = leaf.set_requires_grad(true);
                 (Some(leaf.shallow_clone()), leaf)
             }
@@ -214,6 +225,10 @@ impl Stage {
             .iter()
             .flat_map(|(_, weights)| weights.iter().copied());
         self.optimizer.step(weights);
+        self.layers.iter_mut().for_each(Layer::refresh);
+        if let Some(head) = &mut self.head {
+            head.refresh();
+        }
         self.forwards = 0;
         self.backwards = 0;
         Ok(())
@@ -379,14 +394,14 @@ impl Stage {
         tensor: &Tensor,
     ) -> Result<(), Error> {
         let expected = self.boundary_shape().dimensions();
-        if tensor.size() == expected && tensor.kind() == Kind::Float {
+        if tensor.size() == expected && BOUNDARY_KINDS.contains(&tensor.kind()) {
             return Ok(());
         }
         Err(Error::Shape {
             action,
             micro_batch,
             actual: tensor.size(),
-            expected: format!("{expected:?} of fp32"),
+            expected: format!("{expected:?} of fp32 or bf16"),
         })
     }
 }
@@ -450,6 +465,7 @@ mod tests {
             micro_batches,
             seed: 1,
             optimizer: OptimizerSettings::default(),
+            precision: Precision::Fp32,
         }
     }
 
@@ -565,7 +581,7 @@ mod tests {
              forward micro-batch 1: it went forward already\n\
              forward micro-batch 0: tokens belong to the first stage\n\
              forward micro-batch 0: targets belong to the last stage\n\
-             forward micro-batch 0: shape [2, 3, 8], expected [2, 4, 8] of fp32\n\
+             forward micro-batch 0: shape [2, 3, 8], expected [2, 4, 8] of fp32 or bf16\n\
              backward micro-batch 0: it did not go forward\n\
              backward micro-batch 1: micro-batch 0 is the next one\n\
              forward micro-batch 0: the first stage takes tokens\n\
@@ -573,7 +589,7 @@ mod tests {
              forward micro-batch 0: the last stage takes targets\n\
              step: 0 of 2 micro-batches went backward\n\
              backward micro-batch 0: only the last stage takes no gradient\n\
-             backward micro-batch 0: shape [2, 5, 8], expected [2, 4, 8] of fp32\n\
+             backward micro-batch 0: shape [2, 5, 8], expected [2, 4, 8] of fp32 or bf16\n\
              backward micro-batch 0: the last stage takes no gradient"
         );
         for micro_batch in 0..2 {

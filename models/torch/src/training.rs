@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::digest::PartDigest;
 use crate::error::Error;
 use crate::optimizer::OptimizerSettings;
+use crate::precision::Precision;
 use crate::stage::{Stage, StageInput, StageOutput, StagePlan};
 use crate::text::{BatchKey, BatchShape, Corpus};
 
@@ -26,6 +27,8 @@ pub struct Training {
     pub job: u64,
     /// Knobs of AdamW.
     pub optimizer: OptimizerSettings,
+    /// In which numbers stages compute.
+    pub precision: Precision,
 }
 
 /// What came of it.
@@ -47,6 +50,7 @@ impl Training {
             micro_batches: self.micro_batches,
             seed: self.seed,
             optimizer: self.optimizer,
+            precision: self.precision,
         }
     }
 

@@ -1,13 +1,15 @@
 //! The model: a decoder-only transformer with pre-norm RMSNorm, rotary positions, grouped-query
-//! causal attention, a gated or plain feed-forward and an untied head.
+//! causal attention, a gated or plain feed-forward and an untied head. The residual stream has the
+//! numbers of the [`Precision`].
 //!
 //! A model of `L` layers has `L·W + 2·h·V` weights in matrices (the count that costs are made
 //! with) and `(2·L + 1)·h` more in the norms' gains.
 
 use bace_models::ModelSpec;
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::weights::Seeded;
+use crate::precision::Precision;
+use crate::weights::{Seeded, Weight};
 
 /// Keeps a norm finite on a row of zeros.
 const NORM_EPSILON: f64 = 1e-6;
@@ -19,10 +21,18 @@ const EMBEDDING_DEVIATION: f64 = 0.1;
 /// No target is left out of the loss: the id that would be is no token's.
 const NO_IGNORED: i64 = -100;
 
+/// Where weights live, and in which numbers they are computed with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) device: Device,
+    pub(crate) precision: Precision,
+}
+
 /// Turns token ids into the residual stream.
 #[derive(Debug)]
 pub(crate) struct Embedding {
     table: Tensor, // (vocabulary, hidden)
+    kind: Kind,
 }
 
 /// One transformer block.
@@ -32,22 +42,22 @@ pub(crate) struct Layer {
     kv_heads: i64,
     head_size: i64,
     gated: bool,
-    attention_gain: Tensor,    // (hidden)
-    query_key_value: Tensor,   // ((heads + 2 kv_heads) head_size, hidden)
-    attention_output: Tensor,  // (hidden, heads head_size)
-    feed_forward_gain: Tensor, // (hidden)
-    inner: Tensor,             // (feed_forward, hidden), or twice the rows: gate, then value
-    outer: Tensor,             // (hidden, feed_forward)
+    attention_gain: Weight,    // (hidden)
+    query_key_value: Weight,   // ((heads + 2 kv_heads) head_size, hidden)
+    attention_output: Weight,  // (hidden, heads head_size)
+    feed_forward_gain: Weight, // (hidden)
+    inner: Weight,             // (feed_forward, hidden), or twice the rows: gate, then value
+    outer: Weight,             // (hidden, feed_forward)
 }
 
 /// Turns the residual stream into the loss.
 #[derive(Debug)]
 pub(crate) struct Head {
-    gain: Tensor,       // (hidden)
-    projection: Tensor, // (vocabulary, hidden)
+    gain: Weight,       // (hidden)
+    projection: Weight, // (vocabulary, hidden)
 }
 
-/// Cosines and sines of the rotary positions of one sequence length.
+/// Cosines and sines of the rotary positions of one sequence length, in fp32: angles need more than 8 bits.
 #[derive(Debug)]
 pub(crate) struct Rotary {
     cosine: Tensor, // (tokens, head_size)
@@ -55,17 +65,19 @@ pub(crate) struct Rotary {
 }
 
 impl Embedding {
-    pub(crate) fn new(spec: &ModelSpec, seed: u64, device: Device) -> Self {
-        let mut seeded = Seeded::new(seed, "embedding", device);
+    pub(crate) fn new(spec: &ModelSpec, seed: u64, place: Place) -> Self {
+        let mut seeded = Seeded::new(seed, "embedding", place.device);
         let (rows, columns) = (i64::from(spec.vocabulary), i64::from(spec.hidden));
         Self {
             table: seeded.matrix(rows, columns, EMBEDDING_DEVIATION),
+            kind: place.precision.kind(),
         }
     }
 
     /// (batch, tokens) of ids to (batch, tokens, hidden).
     pub(crate) fn forward(&self, tokens: &Tensor) -> Tensor {
-        Tensor::embedding(&self.table, tokens, -1, false, false)
+        // From the master, so that the gradients of a token that occurs often are summed in fp32.
+        Tensor::embedding(&self.table, tokens, -1, false, false).to_kind(self.kind)
     }
 
     pub(crate) fn weights(&self) -> Vec<&Tensor> {
@@ -74,8 +86,8 @@ impl Embedding {
 }
 
 impl Layer {
-    pub(crate) fn new(spec: &ModelSpec, index: u32, seed: u64, device: Device) -> Self {
-        let mut seeded = Seeded::new(seed, &format!("layer {index}"), device);
+    pub(crate) fn new(spec: &ModelSpec, index: u32, seed: u64, place: Place) -> Self {
+        let mut seeded = Seeded::new(seed, &format!("layer {index}"), place.device);
         let [hidden, heads, kv_heads, head_size, feed_forward] = [
             spec.hidden,
             spec.heads,
@@ -90,21 +102,26 @@ impl Layer {
         let branches = (2.0 * f64::from(spec.layers)).sqrt();
         let inner_rows = feed_forward * if spec.gated { 2 } else { 1 };
         let attended = heads * head_size;
+        let weight = |master| Weight::new(master, place.precision.kind());
         Self {
             heads,
             kv_heads,
             head_size,
             gated: spec.gated,
-            attention_gain: seeded.gain(hidden),
-            query_key_value: seeded.matrix(
+            attention_gain: weight(seeded.gain(hidden)),
+            query_key_value: weight(seeded.matrix(
                 (heads + 2 * kv_heads) * head_size,
                 hidden,
                 deviation(hidden),
-            ),
-            attention_output: seeded.matrix(hidden, attended, deviation(attended) / branches),
-            feed_forward_gain: seeded.gain(hidden),
-            inner: seeded.matrix(inner_rows, hidden, deviation(hidden)),
-            outer: seeded.matrix(hidden, feed_forward, deviation(feed_forward) / branches),
+            )),
+            attention_output: weight(seeded.matrix(
+                hidden,
+                attended,
+                deviation(attended) / branches,
+            )),
+            feed_forward_gain: weight(seeded.gain(hidden)),
+            inner: weight(seeded.matrix(inner_rows, hidden, deviation(hidden))),
+            outer: weight(seeded.matrix(hidden, feed_forward, deviation(feed_forward) / branches)),
         }
     }
 
@@ -155,35 +172,56 @@ impl Layer {
 
     pub(crate) fn weights(&self) -> Vec<&Tensor> {
         vec![
-            &self.attention_gain,
-            &self.query_key_value,
-            &self.attention_output,
-            &self.feed_forward_gain,
-            &self.inner,
-            &self.outer,
+            &self.attention_gain.master,
+            &self.query_key_value.master,
+            &self.attention_output.master,
+            &self.feed_forward_gain.master,
+            &self.inner.master,
+            &self.outer.master,
         ]
+    }
+
+    /// Takes over what the optimizer has changed.
+    pub(crate) fn refresh(&mut self) {
+        for weight in [
+            &mut self.attention_gain,
+            &mut self.query_key_value,
+            &mut self.attention_output,
+            &mut self.feed_forward_gain,
+            &mut self.inner,
+            &mut self.outer,
+        ] {
+            weight.refresh();
+        }
     }
 }
 
 impl Head {
-    pub(crate) fn new(spec: &ModelSpec, seed: u64, device: Device) -> Self {
-        let mut seeded = Seeded::new(seed, "head", device);
+    pub(crate) fn new(spec: &ModelSpec, seed: u64, place: Place) -> Self {
+        let mut seeded = Seeded::new(seed, "head", place.device);
+        let weight = |master| Weight::new(master, place.precision.kind());
         let (rows, columns) = (i64::from(spec.vocabulary), i64::from(spec.hidden));
         Self {
-            gain: seeded.gain(columns),
-            projection: seeded.matrix(rows, columns, 1.0 / (columns as f64).sqrt()),
+            gain: weight(seeded.gain(columns)),
+            projection: weight(seeded.matrix(rows, columns, 1.0 / (columns as f64).sqrt())),
         }
     }
 
     /// (batch, tokens, hidden) and (batch, tokens) of ids to the mean cross-entropy, in nats.
     pub(crate) fn loss(&self, stream: &Tensor, targets: &Tensor) -> Tensor {
         let logits = linear(&norm(stream, &self.gain), &self.projection); // (batch, tokens, vocabulary)
-        let (logits, targets) = (logits.flatten(0, 1), targets.flatten(0, 1));
+        let (logits, targets) = (widened(logits).flatten(0, 1), targets.flatten(0, 1));
         logits.cross_entropy_loss(&targets, None::<&Tensor>, Reduction::Mean, NO_IGNORED, 0.0)
     }
 
     pub(crate) fn weights(&self) -> Vec<&Tensor> {
-        vec![&self.gain, &self.projection]
+        vec![&self.gain.master, &self.projection.master]
+    }
+
+    /// Takes over what the optimizer has changed.
+    pub(crate) fn refresh(&mut self) {
+        self.gain.refresh();
+        self.projection.refresh();
     }
 }
 
@@ -211,26 +249,39 @@ impl Rotary {
     /// (batch, heads, tokens, head_size) to the same shape.
     fn turn(&self, heads: &Tensor) -> Tensor {
         let half = heads.size()[3] / 2;
-        heads * &self.cosine + heads.roll([half], [3]) * &self.sine
+        let turned = heads * &self.cosine + heads.roll([half], [3]) * &self.sine;
+        turned.to_kind(heads.kind())
     }
 }
 
 /// Divides each row by its root mean square and applies the gain.
-fn norm(input: &Tensor, gain: &Tensor) -> Tensor {
+fn norm(input: &Tensor, gain: &Weight) -> Tensor {
+    let gain = gain.computed();
     input.rms_norm(gain.size(), Some(gain), NORM_EPSILON)
 }
 
-fn linear(input: &Tensor, matrix: &Tensor) -> Tensor {
-    input.linear(matrix, None::<&Tensor>)
+fn linear(input: &Tensor, matrix: &Weight) -> Tensor {
+    input.linear(matrix.computed(), None::<&Tensor>)
+}
+
+/// In fp32 what is less.
+fn widened(tensor: Tensor) -> Tensor {
+    match tensor.kind() {
+        Kind::BFloat16 => tensor.to_kind(Kind::Float),
+        _ => tensor,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Kind;
 
     const BATCH: usize = 2;
     const TOKENS: usize = 5;
+    const FP32: Place = Place {
+        device: Device::Cpu,
+        precision: Precision::Fp32,
+    };
 
     fn spec(gated: bool) -> ModelSpec {
         ModelSpec {
@@ -307,7 +358,7 @@ mod tests {
         let [hidden, heads, kv_heads, size] =
             [spec.hidden, spec.heads, spec.kv_heads, spec.head_size].map(|x| x as usize);
         let width = (heads + 2 * kv_heads) * size;
-        let projected = plain_linear(input, &values(&layer.query_key_value), hidden);
+        let projected = plain_linear(input, &values(&layer.query_key_value.master), hidden);
         let head = |sequence: usize, token: usize, head: usize| {
             let start = (sequence * TOKENS + token) * width + head * size;
             &projected[start..start + size]
@@ -334,7 +385,11 @@ mod tests {
                     .sum::<f64>()
             }));
         }
-        plain_linear(&attended, &values(&layer.attention_output), heads * size)
+        plain_linear(
+            &attended,
+            &values(&layer.attention_output.master),
+            heads * size,
+        )
     }
 
     fn plain_layer(spec: &ModelSpec, layer: &Layer, input: &[f64]) -> Vec<f64> {
@@ -342,10 +397,10 @@ mod tests {
         let add = |left: &[f64], right: &[f64]| -> Vec<f64> {
             left.iter().zip(right).map(|(l, r)| l + r).collect()
         };
-        let normed = plain_norm(input, &values(&layer.attention_gain));
+        let normed = plain_norm(input, &values(&layer.attention_gain.master));
         let stream = add(input, &plain_attention(spec, layer, &normed));
-        let normed = plain_norm(&stream, &values(&layer.feed_forward_gain));
-        let inner = plain_linear(&normed, &values(&layer.inner), hidden);
+        let normed = plain_norm(&stream, &values(&layer.feed_forward_gain.master));
+        let inner = plain_linear(&normed, &values(&layer.inner.master), hidden);
         let active: Vec<f64> = if spec.gated {
             inner
                 .chunks(2 * feed_forward)
@@ -362,7 +417,7 @@ mod tests {
         };
         add(
             &stream,
-            &plain_linear(&active, &values(&layer.outer), feed_forward),
+            &plain_linear(&active, &values(&layer.outer.master), feed_forward),
         )
     }
 
@@ -380,11 +435,11 @@ mod tests {
     fn a_layer_matches_a_plain_calculation() {
         for gated in [false, true] {
             let spec = spec(gated);
-            let layer = Layer::new(&spec, 1, 5, Device::Cpu);
+            let layer = Layer::new(&spec, 1, 5, FP32);
             // Gains of one would hide a missing gain.
             let gain = Tensor::linspace(0.5, 1.5, 6, (Kind::Float, Device::Cpu));
-            layer.attention_gain.detach().copy_(&gain);
-            layer.feed_forward_gain.detach().copy_(&gain);
+            layer.attention_gain.master.detach().copy_(&gain);
+            layer.feed_forward_gain.master.detach().copy_(&gain);
             let input = stream(6);
             let rotary = Rotary::new(TOKENS as i64, 4, Device::Cpu);
             let expected = plain_layer(&spec, &layer, &values(&input));
@@ -407,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_token_sees_nothing_of_the_tokens_after_it() {
-        let layer = Layer::new(&spec(true), 0, 3, Device::Cpu);
+        let layer = Layer::new(&spec(true), 0, 3, FP32);
         let rotary = Rotary::new(TOKENS as i64, 4, Device::Cpu);
         let input = stream(6);
         let changed = input.copy();
@@ -419,8 +474,8 @@ mod tests {
 
     #[test]
     fn the_loss_of_a_head_that_knows_nothing_is_the_logarithm_of_the_vocabulary() {
-        let head = Head::new(&spec(true), 1, Device::Cpu);
-        let _ = head.projection.detach().zero_();
+        let head = Head::new(&spec(true), 1, FP32);
+        let _ = head.projection.master.detach().zero_();
         let targets = Tensor::from_slice(&[1i64; BATCH * TOKENS]).view([2, 5]);
         let loss = head.loss(&stream(6), &targets).double_value(&[]);
         assert!((loss - 7f64.ln()).abs() < 1e-6, "{loss}");
@@ -431,34 +486,28 @@ mod tests {
         for gated in [false, true] {
             let spec = spec(gated);
             let count = |weights: Vec<&Tensor>| weights.iter().map(|w| w.numel()).sum::<usize>();
-            let layer = count(Layer::new(&spec, 0, 0, Device::Cpu).weights());
+            let layer = count(Layer::new(&spec, 0, 0, FP32).weights());
             let matrices = 6 * 16 + 2 * 6 * 8 + 16 * 6 + if gated { 3 } else { 2 } * 6 * 10;
             assert_eq!(layer, matrices + 2 * 6);
-            assert_eq!(
-                count(Embedding::new(&spec, 0, Device::Cpu).weights()),
-                7 * 6
-            );
-            assert_eq!(count(Head::new(&spec, 0, Device::Cpu).weights()), 7 * 6 + 6);
+            assert_eq!(count(Embedding::new(&spec, 0, FP32).weights()), 7 * 6);
+            assert_eq!(count(Head::new(&spec, 0, FP32).weights()), 7 * 6 + 6);
         }
     }
 
     /// A weight in double precision, since finite differences need it.
-    fn double(weight: &mut Tensor) {
-        *weight = weight
-            .detach()
-            .to_kind(Kind::Double)
-            .set_requires_grad(true);
+    fn double(weight: &Tensor) -> Tensor {
+        let weight = weight.detach().to_kind(Kind::Double);
+        weight.set_requires_grad(true)
     }
 
     #[test]
     fn gradients_match_finite_differences() {
         const STEP: f64 = 1e-5;
         let spec = spec(true);
-        let mut embedding = Embedding::new(&spec, 2, Device::Cpu);
-        let mut layer = Layer::new(&spec, 0, 2, Device::Cpu);
-        let mut head = Head::new(&spec, 2, Device::Cpu);
+        let mut embedding = Embedding::new(&spec, 2, FP32);
+        let mut layer = Layer::new(&spec, 0, 2, FP32);
+        let mut head = Head::new(&spec, 2, FP32);
         for weight in [
-            &mut embedding.table,
             &mut layer.attention_gain,
             &mut layer.query_key_value,
             &mut layer.attention_output,
@@ -468,8 +517,10 @@ mod tests {
             &mut head.gain,
             &mut head.projection,
         ] {
-            double(weight);
+            *weight = Weight::new(double(&weight.master), Kind::Double);
         }
+        embedding.table = double(&embedding.table);
+        embedding.kind = Kind::Double;
         let rotary = Rotary::new(TOKENS as i64, 4, Device::Cpu);
         let ids: Vec<i64> = (0..11).map(|i| i * i % 7).collect();
         let tokens = Tensor::from_slice(&ids[..10]).view([2, 5]);

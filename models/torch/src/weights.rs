@@ -5,6 +5,40 @@ use tch::{Device, Kind, Tensor};
 /// Elements made at a time, so that a large matrix needs no second copy of itself.
 const CHUNK: usize = 1 << 16;
 
+/// A trainable tensor.
+#[derive(Debug)]
+pub(crate) struct Weight {
+    /// What the optimizer works on, and where gradients are summed.
+    pub(crate) master: Tensor,
+    /// The same numbers as they are computed with; the master itself where that has their kind. Made once a step, since a
+    /// copy for each micro-batch would be kept until its backward.
+    computed: Tensor,
+    kind: Kind,
+}
+
+impl Weight {
+    /// A weight that is computed with in `kind`.
+    pub(crate) fn new(master: Tensor, kind: Kind) -> Self {
+        Self {
+            computed: master.to_kind(kind),
+            master,
+            kind,
+        }
+    }
+
+    /// What to compute with; its gradient arrives at the master.
+    pub(crate) fn computed(&self) -> &Tensor {
+        &self.computed
+    }
+
+    /// Takes over what the optimizer has changed.
+    pub(crate) fn refresh(&mut self) {
+        if self.master.kind() != self.kind {
+            self.computed = self.master.to_kind(self.kind);
+        }
+    }
+}
+
 /// Draws first weights for one part of the model (a layer, the embedding, the head), from the
 /// model's seed and the part's name alone.
 ///

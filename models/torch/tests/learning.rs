@@ -2,8 +2,8 @@
 
 use bace_models::ModelSpec;
 use bace_torch::{
-    BatchShape, Corpus, Device, OptimizerSettings, Training, default_corpus_dir, train_alone,
-    use_threads,
+    BatchShape, Corpus, Device, OptimizerSettings, Precision, Training, default_corpus_dir,
+    train_alone, use_threads,
 };
 
 #[test]
@@ -31,6 +31,7 @@ fn the_loss_falls_on_the_default_text() {
         seed: 1,
         job: 1,
         optimizer: OptimizerSettings::default(),
+        precision: Precision::Fp32,
     };
     let losses = train_alone(&training, &corpus, Device::Cpu).unwrap().losses;
     let (first, last) = (losses[0], losses[39]);
