@@ -110,6 +110,10 @@ pub struct RunArgs {
     /// each direction of a link, before and after.
     #[arg(long, value_enum, default_value = "full")]
     pub receipts: ReceiptsChoice,
+    /// Workers that may compute on one device at a time; the others wait for their turn. Default: what the scenario's
+    /// `[compute]` says, else 1 on a GPU and as many as there are cores on the CPU.
+    #[arg(long, value_name = "WORKERS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lease: Option<u32>,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,

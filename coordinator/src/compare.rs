@@ -270,6 +270,7 @@ fn run_all(
                 time_scale: args.time_scale,
                 network: args.network,
                 receipts: args.receipts,
+                lease: None,
                 data: None,
                 out: args.out.as_ref().map(folder),
                 json: args.json,

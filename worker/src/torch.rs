@@ -1,6 +1,8 @@
 //! libtorch computes.
 
-use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare};
+use std::num::NonZeroUsize;
+
+use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare, WorkerDevice};
 use bace_stage::{Begin, ComputeError, Computer, Forwarded, Modelled, StageCompute};
 use bace_torch::{
     Batch, BatchKey, BatchShape, BoundaryShape, Device, Element, Error, OptimizerSettings,
@@ -30,7 +32,7 @@ impl Torch {
 }
 
 impl Computer for Torch {
-    fn set_up(&mut self) -> String {
+    fn set_up(&mut self) -> WorkerDevice {
         set_up(self.device, self.precision)
     }
 
@@ -55,17 +57,32 @@ impl Computer for Torch {
     }
 }
 
-/// Sets libtorch up for one emulated GPU and describes what it computes on.
-pub fn set_up(device: Device, precision: Precision) -> String {
+/// Sets libtorch up for one emulated GPU; what it computes on.
+pub fn set_up(device: Device, precision: Precision) -> WorkerDevice {
     // One thread: results do not depend on the machine's cores, and workers do not fight over them.
     bace_torch::use_threads(1);
     // A device that cannot be used is told of when training on it is tried.
     let words = device.describe().unwrap_or_else(|_| device.to_string());
-    if precision == Precision::Fp32 {
-        words
-    } else {
-        format!("{words}, computing in {precision}")
+    WorkerDevice {
+        name: device.identity(),
+        words: if precision == Precision::Fp32 {
+            words
+        } else {
+            format!("{words}, computing in {precision}")
+        },
+        slots: match device {
+            // A worker computes with one thread.
+            Device::Cpu => cores(),
+            Device::Cuda(_) => 1,
+        },
     }
+}
+
+/// Cores that this process may use.
+fn cores() -> u32 {
+    // A processor that does not tell has at least one.
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
 fn failed(error: Error) -> ComputeError {

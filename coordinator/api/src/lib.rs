@@ -19,9 +19,10 @@ pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
 pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, WorkerId};
 pub use job::{Job, Schedule};
 pub use message::{
-    COORDINATOR_NAME, ComputePlan, DatagramSummary, Element, FromWorker, IterationReport,
-    LinkChange, LinkClocks, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello, Prepare,
-    Probe, Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker, TransferSummary,
+    COORDINATOR_NAME, ComputePlan, DatagramSummary, DeviceLease, Element, FromWorker, HostMemory,
+    IterationReport, LinkChange, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello,
+    Prepare, Probe, Purpose, StageFinished, StageTimes, TensorHeader, TensorKind, ToWorker,
+    TransferSummary, WorkerDevice,
 };
 pub use meter::{
     EnergyColumn, MeterAbsentRecord, MeterRecord, MeterTotalRecord, MeteringRecord,

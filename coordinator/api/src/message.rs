@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Version of these messages; both sides refuse another one.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The name in the coordinator's certificate.
 pub const COORDINATOR_NAME: &str = "coordinator.run.local";
@@ -32,8 +32,10 @@ pub enum ToWorker {
     Welcome {
         /// Its id in this run.
         worker: WorkerId,
-        /// Where the clocks of links between regions are.
-        link_clocks: LinkClocks,
+        /// Where the memory is that all workers of its host share.
+        memory: HostMemory,
+        /// The device on which it computes in turns with the others of its host; absent where nothing is computed.
+        lease: Option<DeviceLease>,
         /// Whether the coordinator is on another host: it opens a stream on this connection and probes the worker's clock,
         /// as long as the connection lasts.
         is_clock_probed: bool,
@@ -57,7 +59,7 @@ pub enum ToWorker {
     /// Drop all that belongs to the job at once and answer `Released`. Ends a job whose stages have all finished,
     /// and one that cannot go on.
     Release(JobId, Attempt),
-    /// Directed links have other rates and delays from now on, in this order: to one worker of a host that has link clocks of
+    /// Directed links have other rates and delays from now on, in this order: to one worker of a host that has memory of
     /// its own.
     SetLinks(Vec<LinkChange>),
     /// Meet another worker to measure the link between the two.
@@ -81,15 +83,41 @@ pub struct LinkChange {
     pub delay: Delay,
 }
 
-/// Where a worker finds the clocks of links between regions: in memory that all workers of its host share.
+/// Where a worker finds the memory that all workers of its host share: the clocks of links between regions, and whose turn it
+/// is on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LinkClocks {
-    /// There are none.
-    Needless,
-    /// They can be opened at this path.
+pub enum HostMemory {
+    /// It can be opened at this path.
     At(PathBuf),
-    /// It makes them for its host, all of them down, for so many links, and answers [`FromWorker::LinkClocksMade`].
-    Make(u32),
+    /// It makes it for its host and answers [`FromWorker::HostMemoryMade`].
+    Make {
+        /// Directed links between regions, all of them down.
+        links: u32,
+        /// Workers of the run, on whichever host; each takes the seat of its id.
+        seats: u32,
+    },
+}
+
+/// A device of a host and how many workers may compute on it at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLease {
+    /// Its index among the host's devices.
+    pub device: u32,
+    /// What the workers of the host call it.
+    pub name: String,
+    /// How many may compute on it at a time, at least 1.
+    pub slots: u32,
+}
+
+/// What a worker computes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerDevice {
+    /// What tells it apart from others of the host: `cpu`, or a GPU's UUID.
+    pub name: String,
+    /// For people.
+    pub words: String,
+    /// How many workers may compute on it at a time unless the scenario says otherwise: 1 on a GPU, the cores of a processor.
+    pub slots: u32,
 }
 
 /// A stage to load, with all it needs to train without asking again.
@@ -211,11 +239,11 @@ pub enum FromWorker {
         host_id: String,
         /// Process id, for messages.
         pid: u32,
-        /// What it computes on, in words.
-        device: String,
+        /// What it computes on.
+        device: WorkerDevice,
     },
-    /// The worker has made its host's link clocks.
-    LinkClocksMade {
+    /// The worker has made its host's shared memory.
+    HostMemoryMade {
         /// Where the other workers of the host open them.
         path: PathBuf,
     },
@@ -338,10 +366,19 @@ pub struct IterationReport {
     pub times: StageTimes,
     /// Mean loss over the iteration's micro-batches, in nats a token; the last stage alone knows it.
     pub loss: Option<f64>,
-    /// Paced actions that took longer than the emulated GPU would have.
+    /// Under the lease of its device, seconds; absent where nothing is computed.
+    pub device_s: Option<f64>,
+    /// Waiting for that lease, seconds; absent where nothing is computed.
+    pub lease_wait_s: Option<f64>,
+    /// Forwards and backwards that were given the emulated GPU's time; absent where they take as long as they take.
+    pub actions: Option<u32>,
+    /// Those of them that took longer than the emulated GPU would have, the wait for the device included.
     pub overruns: u32,
     /// Longest such excess, seconds.
     pub worst_overrun_s: f64,
+    /// The largest time scale, as a multiple of the run's, at which none of them would have taken longer; absent where any
+    /// would do.
+    pub scale_without_overrun: Option<f64>,
 }
 
 /// What a stage has sent to one neighbour over a whole job.

@@ -234,12 +234,26 @@ pub struct IterationRecord {
     /// Tokens of the iteration; last stage only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Paced actions that took longer than the emulated GPU would have.
+    /// Under the lease of its device, seconds; absent where nothing is computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_s: Option<f64>,
+    /// Waiting for that lease, seconds; absent where nothing is computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_wait_s: Option<f64>,
+    /// Forwards and backwards that were given the emulated GPU's time; absent where they take as long as they take, and in
+    /// ledgers of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<u32>,
+    /// Those of them that took longer than the emulated GPU would have, the wait for the device included.
     #[serde(default)]
     pub overruns: u32,
     /// Longest such excess, seconds.
     #[serde(default)]
     pub worst_overrun_s: f64,
+    /// The largest time scale, as a multiple of the run's, at which none of them would have taken longer; absent where any
+    /// would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_without_overrun: Option<f64>,
 }
 
 /// Energy and money of one stage of a job, from placement to release.

@@ -138,7 +138,12 @@ fn to_worker() -> Vec<ToWorker> {
     vec![
         ToWorker::Welcome {
             worker: WorkerId(300),
-            link_clocks: LinkClocks::At("/proc/12/fd/3".into()),
+            memory: HostMemory::At("/proc/12/fd/3".into()),
+            lease: Some(DeviceLease {
+                device: 1,
+                name: "cuda:0".to_owned(),
+                slots: 2,
+            }),
             is_clock_probed: true,
             receivers_hold: false,
             compute: ComputeRung::Modelled,
@@ -181,9 +186,13 @@ fn from_worker() -> Vec<FromWorker> {
             address: "127.0.0.1:65535".parse().expect("an address"),
             host_id: "host".to_owned(),
             pid: 4_000_000,
-            device: "CPU".to_owned(),
+            device: WorkerDevice {
+                name: "cpu".to_owned(),
+                words: "CPU".to_owned(),
+                slots: 4,
+            },
         },
-        FromWorker::LinkClocksMade {
+        FromWorker::HostMemoryMade {
             path: "/proc/12/fd/3".into(),
         },
         FromWorker::Measured {
@@ -217,8 +226,12 @@ fn from_worker() -> Vec<FromWorker> {
             end_ns: u64::MAX,
             times: StageTimes::default(),
             loss: Some(2.5),
+            device_s: Some(0.25),
+            lease_wait_s: Some(0.5),
+            actions: Some(16),
             overruns: 1,
             worst_overrun_s: 0.1,
+            scale_without_overrun: Some(0.75),
         }),
         FromWorker::Finished(Box::new(StageFinished {
             job: JobId(1),

@@ -104,6 +104,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         kernel,
         // Workers that people start may stand in another folder.
         text: args.data.map(std::path::absolute).transpose()?,
+        lease: args.lease.or(loaded.scenario.compute.lease),
     };
     let ended = runtime.block_on(async {
         let mut fleet = Fleet::assemble(plan, door, &mut recorder, &mut interrupts).await?;

@@ -15,9 +15,8 @@ use bace_engine::Scenario;
 use bace_netem::{
     BitRate, ClockEstimate, Delay, LinkId, LinkSpec, LinkState, RegionId, TimeScale, shell_word,
 };
-use bace_socket::{
-    CellTable, Connection, Endpoint, PeerClock, Profile, RunAuthority, host_id, now_ns,
-};
+use bace_socket::{Connection, Endpoint, PeerClock, Profile, RunAuthority, host_id, now_ns};
+use bace_stage::HostTables;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -60,6 +59,8 @@ pub struct FleetPlan {
     pub kernel: Option<RunNetwork>,
     /// Training text; absent for the workers' default.
     pub text: Option<PathBuf>,
+    /// Workers that may compute on one device at a time; absent for each device's own number.
+    pub lease: Option<u32>,
 }
 
 /// Where workers join.
@@ -127,8 +128,8 @@ pub struct Fleet {
     /// Hash of the training text, the same for all; absent where nothing is computed.
     pub text_hash: Option<String>,
     hosts: Hosts,
-    /// Those of the coordinator's host.
-    clocks: Option<CellTable>,
+    /// What the coordinator's host shares.
+    tables: HostTables,
     clock_of: BTreeMap<LinkId, u32>,
     scale: TimeScale,
     /// Rates and delays at which links run now, in wall seconds.
@@ -174,7 +175,8 @@ impl Fleet {
             authority,
             endpoint,
         } = door;
-        let (clocks, clocks_path, clock_of) = link_clocks(&plan.scenario)?;
+        let links = plan.scenario.links.keys().copied();
+        let (tables, memory) = HostTables::create(links.len(), seats.len())?;
         let (joined_tx, mut joined) = mpsc::channel(seats.len().max(1));
         tokio::spawn(admit(
             Arc::clone(&endpoint),
@@ -201,9 +203,9 @@ impl Fleet {
             workers: Vec::new(),
             events,
             text_hash: None,
-            hosts: Hosts::new(Arc::clone(&plan.scenario), host_id()?, clocks_path),
-            clocks,
-            clock_of,
+            hosts: Hosts::new(Arc::clone(&plan.scenario), host_id()?, memory, plan.lease),
+            tables,
+            clock_of: links.zip(0..).collect(),
             scale: plan.scenario.compute.time_scale,
             states: BTreeMap::new(),
             kernel: plan.kernel,
@@ -212,9 +214,11 @@ impl Fleet {
             kill,
         };
         let receivers_hold = fleet.receivers_hold();
-        let welcome = |worker, link_clocks, is_clock_probed| ToWorker::Welcome {
+        let computes = plan.compute != ComputeRung::Modelled;
+        let welcome = |worker, memory, lease, is_clock_probed| ToWorker::Welcome {
             worker,
-            link_clocks,
+            memory,
+            lease: computes.then_some(lease),
             is_clock_probed,
             compute: plan.compute,
             network: plan.network,
@@ -371,13 +375,12 @@ impl Fleet {
             return Ok(());
         };
         if host == HostIndex::OWN {
-            if let Some(clocks) = &self.clocks {
-                let state = LinkState {
-                    bits_per_second: rate.whole_bps(),
-                    delay_ns: delay.nanos(),
-                };
-                clocks.cell(clock as usize)?.set(state, now_ns());
-            }
+            let state = LinkState {
+                bits_per_second: rate.whole_bps(),
+                delay_ns: delay.nanos(),
+            };
+            let cell = self.tables.clocks.cell(clock as usize)?;
+            cell.set(state, now_ns());
         } else {
             let change = LinkChange { clock, rate, delay };
             elsewhere.entry(host).or_default().push(change);
@@ -423,8 +426,6 @@ fn seats(scenario: &Scenario) -> Vec<Seat> {
 /// What each other host has to change.
 type ChangesElsewhere = BTreeMap<HostIndex, Vec<LinkChange>>;
 
-type LinkClocks = (Option<CellTable>, Option<PathBuf>, BTreeMap<LinkId, u32>);
-
 /// A link as a host has it that sends over a share of its rate.
 pub fn part_of(mut spec: LinkSpec, share: f64) -> LinkSpec {
     spec.rate = share_of_rate(spec.rate, share);
@@ -445,16 +446,6 @@ pub fn clock_record(at_s: f64, worker: String, against: String, estimate: ClockE
         uncertainty_s: estimate.uncertainty_ns as f64 / 1e9,
         latency_s: estimate.latency_ns as f64 / 1e9,
     }
-}
-
-/// One clock for each directed link between regions; all are down.
-fn link_clocks(scenario: &Scenario) -> anyhow::Result<LinkClocks> {
-    if scenario.links.is_empty() {
-        return Ok((None, None, BTreeMap::new()));
-    }
-    let (clocks, path) = CellTable::create(scenario.links.len())?;
-    let clock_of = scenario.links.keys().copied().zip(0..).collect();
-    Ok((Some(clocks), Some(path), clock_of))
 }
 
 /// Workers on their way into a fleet.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow, bail};
-use bace_api::{FromWorker, HEADER_LIMIT, LinkClocks, ToWorker, WorkerId};
+use bace_api::{DeviceLease, FromWorker, HEADER_LIMIT, HostMemory, ToWorker, WorkerId};
 use bace_socket::{Connection, PeerClock, SocketError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use super::join::Joined;
 
 /// What happens while workers gather.
 enum Happening {
-    Joined(Joined),
+    Joined(Box<Joined>),
     Event(Event),
     Clock(WorkerId, Result<PeerClock, SocketError>),
 }
@@ -44,8 +44,8 @@ pub struct Gathered {
     pub text_hash: Option<String>,
 }
 
-impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
-    /// Nobody yet. `welcome` makes the welcome of a worker from its clocks and whether its own is probed.
+impl<'a, W: Fn(WorkerId, HostMemory, DeviceLease, bool) -> ToWorker> Gathering<'a, W> {
+    /// Nobody yet. `welcome` makes the welcome of a worker from its host's memory, its device and whether its clock is probed.
     pub fn new(assembly: &'a Assembly, hosts: &'a mut Hosts, welcome: W) -> Self {
         Self {
             assembly,
@@ -68,7 +68,7 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
         while !self.are_all_ready() {
             let next = async {
                 tokio::select! {
-                    Some(joined) = joined.recv() => Happening::Joined(joined),
+                    Some(joined) = joined.recv() => Happening::Joined(Box::new(joined)),
                     Some(event) = events.recv() => Happening::Event(event),
                     Some(probed) = self.probing.join_next() => {
                         let (worker, clock) = probed.expect("probing neither panics nor is aborted");
@@ -87,7 +87,7 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
                 None => next.await,
             };
             match next {
-                Happening::Joined(one) => self.join(one),
+                Happening::Joined(one) => self.join(*one),
                 Happening::Event(Event::Said(worker, said)) => self.said(worker, *said)?,
                 Happening::Event(Event::Lost(worker, reason)) => {
                     bail!("use worker {}: {reason}", worker.certificate_name())
@@ -115,14 +115,15 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
             ))
         } else {
             let seat = &self.assembly.seats[one.worker.index()];
-            self.hosts.admit(seat, &one.host_id, one.address)
+            self.hosts
+                .admit(seat, &one.host_id, one.address, &one.device)
         };
         match refused {
             Err(reason) => {
                 tokio::spawn(async move { one.refuse(&reason).await });
             }
             Ok(host) => {
-                self.devices.insert(one.worker, one.device.clone());
+                self.devices.insert(one.worker, one.device.words.clone());
                 let (id, worker) = self.assembly.seat(one);
                 if host != HostIndex::OWN {
                     let connection = worker.connection.clone();
@@ -135,11 +136,12 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
         }
     }
 
-    /// Welcomes those whose link clocks are known.
+    /// Welcomes those whose host's memory is known.
     fn welcome_all(&mut self) {
-        for (id, clocks) in self.hosts.take_welcomes() {
+        for (id, memory) in self.hosts.take_welcomes() {
             let is_elsewhere = self.hosts.of(id) != HostIndex::OWN;
-            self.workers[&id].tell((self.welcome)(id, clocks, is_elsewhere));
+            let lease = self.hosts.lease_of(id);
+            self.workers[&id].tell((self.welcome)(id, memory, lease, is_elsewhere));
         }
     }
 
@@ -149,7 +151,7 @@ impl<'a, W: Fn(WorkerId, LinkClocks, bool) -> ToWorker> Gathering<'a, W> {
             FromWorker::Ready { text_hash } => {
                 self.hashes.insert(worker, text_hash);
             }
-            FromWorker::LinkClocksMade { path } if self.hosts.clocks_made(worker, path.clone()) => {
+            FromWorker::HostMemoryMade { path } if self.hosts.memory_made(worker, path.clone()) => {
                 self.welcome_all();
             }
             FromWorker::Unfit { reason } => bail!("use worker {name}: failed to {reason}"),

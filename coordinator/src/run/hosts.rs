@@ -1,4 +1,4 @@
-//! Which host each worker runs on, and who keeps the clocks of the links that leave it.
+//! Which host each worker runs on, where the memory is that its workers share, and who keeps the link clocks in it.
 //!
 //! Senders on one directed link share its clock in memory, and so all workers of a region have to be on one host: which one
 //! follows from where they join. A region may be spread over hosts if the scenario splits its links into stated shares,
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
-use bace_api::{LinkClocks, WorkerId};
+use bace_api::{DeviceLease, HostMemory, WorkerDevice, WorkerId};
 use bace_engine::Scenario;
 use bace_netem::RegionId;
 
@@ -36,26 +36,30 @@ pub struct Hosts {
     scenario: Arc<Scenario>,
     hosts: Vec<Host>,
     places: BTreeMap<WorkerId, Place>,
-    /// Those that were not yet told where their clocks are.
+    /// Those that were not yet told where their host's memory is.
     unwelcomed: BTreeSet<WorkerId>,
+    /// Workers of the run.
+    seats: u32,
+    /// Workers that may compute on one device at a time; absent for each device's own number.
+    slots: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Host {
     id: String,
-    clocks: Clocks,
+    memory: Memory,
+    /// What its workers compute on, in the order in which they told.
+    devices: Vec<WorkerDevice>,
     /// Workers whose process is not known to be gone.
     alive: BTreeSet<WorkerId>,
 }
 
-/// Where a host's link clocks are.
+/// Where the memory is that a host's workers share.
 #[derive(Debug)]
-enum Clocks {
-    /// There are none: no link leads from one region to another.
-    Needless,
-    /// No worker was asked yet to make them.
+enum Memory {
+    /// No worker was asked yet to make it.
     Missing,
-    /// A worker was asked to make them.
+    /// A worker was asked to make it.
     Ordered(WorkerId),
     /// Here.
     At(PathBuf),
@@ -67,48 +71,64 @@ struct Place {
     host: HostIndex,
     region: RegionId,
     address: SocketAddr,
+    /// Index of its device among the host's.
+    device: usize,
 }
 
 impl Hosts {
-    /// The coordinator's host alone, whose link clocks are at `own_clocks`.
-    pub fn new(scenario: Arc<Scenario>, own_id: String, own_clocks: Option<PathBuf>) -> Self {
+    /// The coordinator's host alone, whose memory is at `own_memory`. `slots` workers may compute on one device at a time, or
+    /// as many as the device serves.
+    pub fn new(
+        scenario: Arc<Scenario>,
+        own_id: String,
+        own_memory: PathBuf,
+        slots: Option<u32>,
+    ) -> Self {
         let own = Host {
             id: own_id,
-            clocks: own_clocks.map_or(Clocks::Needless, Clocks::At),
+            memory: Memory::At(own_memory),
+            devices: Vec::new(),
             alive: BTreeSet::new(),
         };
+        let seats = scenario.regions.iter().map(|region| region.gpus).sum();
         Self {
             scenario,
             hosts: vec![own],
             places: BTreeMap::new(),
             unwelcomed: BTreeSet::new(),
+            seats,
+            slots,
         }
     }
 
-    /// Takes a worker in that joined from the host of this id and listens at `address`; the error says why it cannot take
-    /// part from there.
+    /// Takes a worker in that joined from the host of this id, listens at `address` and computes on `device`; the error says
+    /// why it cannot take part from there.
     pub fn admit(
         &mut self,
         seat: &Seat,
         id: &str,
         address: SocketAddr,
+        device: &WorkerDevice,
     ) -> Result<HostIndex, String> {
         let known = self.hosts.iter().position(|host| host.id == id);
         let host = HostIndex(known.unwrap_or(self.hosts.len()));
         self.check_region(seat, host)?;
         self.check_reach(host, address)?;
         if known.is_none() {
-            let clocks = match self.hosts[HostIndex::OWN.0].clocks {
-                Clocks::Needless => Clocks::Needless,
-                _ => Clocks::Missing,
-            };
             self.hosts.push(Host {
                 id: id.to_owned(),
-                clocks,
+                memory: Memory::Missing,
+                devices: Vec::new(),
                 alive: BTreeSet::new(),
             });
         }
-        self.hosts[host.0].alive.insert(seat.worker);
+        let of = &mut self.hosts[host.0];
+        of.alive.insert(seat.worker);
+        let same = |known: &WorkerDevice| known.name == device.name;
+        let device = of.devices.iter().position(same).unwrap_or_else(|| {
+            of.devices.push(device.clone());
+            of.devices.len() - 1
+        });
         self.unwelcomed.insert(seat.worker);
         let region = seat.region;
         self.places.insert(
@@ -117,6 +137,7 @@ impl Hosts {
                 host,
                 region,
                 address,
+                device,
             },
         );
         Ok(host)
@@ -166,20 +187,20 @@ impl Hosts {
         }
     }
 
-    /// Workers that can be welcomed now, and what they are told of their link clocks.
-    pub fn take_welcomes(&mut self) -> Vec<(WorkerId, LinkClocks)> {
+    /// Workers that can be welcomed now, and what they are told of their host's memory.
+    pub fn take_welcomes(&mut self) -> Vec<(WorkerId, HostMemory)> {
+        let seats = self.seats;
         let links = u32::try_from(self.scenario.links.len()).expect("links are counted in 32 bits");
         let mut welcomes = Vec::new();
         for worker in std::mem::take(&mut self.unwelcomed) {
             let host = &mut self.hosts[self.places[&worker].host.0];
-            match &host.clocks {
-                Clocks::Needless => welcomes.push((worker, LinkClocks::Needless)),
-                Clocks::At(path) => welcomes.push((worker, LinkClocks::At(path.clone()))),
-                Clocks::Missing => {
-                    host.clocks = Clocks::Ordered(worker);
-                    welcomes.push((worker, LinkClocks::Make(links)));
+            match &host.memory {
+                Memory::At(path) => welcomes.push((worker, HostMemory::At(path.clone()))),
+                Memory::Missing => {
+                    host.memory = Memory::Ordered(worker);
+                    welcomes.push((worker, HostMemory::Make { links, seats }));
                 }
-                Clocks::Ordered(_) => {
+                Memory::Ordered(_) => {
                     self.unwelcomed.insert(worker);
                 }
             }
@@ -187,15 +208,26 @@ impl Hosts {
         welcomes
     }
 
-    /// A worker has made its host's link clocks; whether it was asked to.
-    pub fn clocks_made(&mut self, worker: WorkerId, path: PathBuf) -> bool {
+    /// The device of a worker, in whose order it waits for its turn.
+    pub fn lease_of(&self, worker: WorkerId) -> DeviceLease {
+        let place = &self.places[&worker];
+        let device = &self.hosts[place.host.0].devices[place.device];
+        DeviceLease {
+            device: u32::try_from(place.device).expect("there are at most as many as workers"),
+            name: device.name.clone(),
+            slots: self.slots.unwrap_or(device.slots).max(1),
+        }
+    }
+
+    /// A worker has made its host's memory; whether it was asked to.
+    pub fn memory_made(&mut self, worker: WorkerId, path: PathBuf) -> bool {
         let Some(place) = self.places.get(&worker) else {
             return false;
         };
         let host = &mut self.hosts[place.host.0];
-        let is_asked = matches!(host.clocks, Clocks::Ordered(maker) if maker == worker);
+        let is_asked = matches!(host.memory, Memory::Ordered(maker) if maker == worker);
         if is_asked {
-            host.clocks = Clocks::At(path);
+            host.memory = Memory::At(path);
         }
         is_asked
     }
@@ -316,14 +348,23 @@ sequence = 32
     }
 
     fn hosts(host_shares: &str) -> Hosts {
-        let path = Some(PathBuf::from("own"));
-        Hosts::new(scenario(host_shares), "a".to_owned(), path)
+        let path = PathBuf::from("own");
+        Hosts::new(scenario(host_shares), "a".to_owned(), path, None)
     }
 
     /// Lets a worker join from the host `id`, whose address follows from it.
     fn join(hosts: &mut Hosts, worker: u32, id: &str) -> Result<HostIndex, String> {
         let last = id.as_bytes()[0];
-        hosts.admit(&seat(worker), id, SocketAddr::from(([10, 0, 0, last], 9)))
+        let address = SocketAddr::from(([10, 0, 0, last], 9));
+        hosts.admit(&seat(worker), id, address, &cpu())
+    }
+
+    fn cpu() -> WorkerDevice {
+        WorkerDevice {
+            name: "cpu".to_owned(),
+            words: "cpu".to_owned(),
+            slots: 4,
+        }
     }
 
     #[test]
@@ -376,26 +417,57 @@ sequence = 32
     }
 
     #[test]
-    fn the_first_on_another_host_makes_its_clocks_and_the_others_wait_for_it() {
+    fn the_first_on_another_host_makes_its_memory_and_the_others_wait_for_it() {
         let mut hosts = self::hosts("host_shares = [0.5, 0.5]");
         join(&mut hosts, 0, "a").unwrap();
         join(&mut hosts, 2, "b").unwrap();
         join(&mut hosts, 1, "b").unwrap();
-        let own = LinkClocks::At("own".into());
+        let own = HostMemory::At("own".into());
         assert_eq!(
             hosts.take_welcomes(),
-            [(WorkerId(0), own), (WorkerId(1), LinkClocks::Make(2))]
+            [
+                (WorkerId(0), own),
+                (WorkerId(1), HostMemory::Make { links: 2, seats: 5 })
+            ]
         );
         assert_eq!(hosts.take_welcomes(), []);
-        assert!(!hosts.clocks_made(WorkerId(2), "elsewhere".into()));
-        assert!(hosts.clocks_made(WorkerId(1), "theirs".into()));
-        assert!(!hosts.clocks_made(WorkerId(1), "again".into()));
+        assert!(!hosts.memory_made(WorkerId(2), "elsewhere".into()));
+        assert!(hosts.memory_made(WorkerId(1), "theirs".into()));
+        assert!(!hosts.memory_made(WorkerId(1), "again".into()));
         join(&mut hosts, 4, "b").unwrap();
-        let theirs = LinkClocks::At("theirs".into());
+        let theirs = HostMemory::At("theirs".into());
         assert_eq!(
             hosts.take_welcomes(),
             [(WorkerId(2), theirs.clone()), (WorkerId(4), theirs)]
         );
+    }
+
+    #[test]
+    fn workers_of_a_host_that_name_the_same_device_take_turns_on_it() {
+        let address = SocketAddr::from(([10, 0, 0, 1], 9));
+        let gpu = |index: u32| WorkerDevice {
+            name: format!("GPU-{index}"),
+            words: "one of many".to_owned(),
+            slots: 1,
+        };
+        let shares = "host_shares = [0.5, 0.5]";
+        for (slots, expected) in [(None, [1, 1, 4, 1]), (Some(3), [3; 4])] {
+            let path = PathBuf::from("own");
+            let mut hosts = Hosts::new(scenario(shares), "a".to_owned(), path, slots);
+            let mut admit = |worker, id, device: &WorkerDevice| {
+                hosts.admit(&seat(worker), id, address, device).unwrap();
+            };
+            admit(0, "a", &gpu(7));
+            admit(1, "a", &gpu(8));
+            admit(2, "a", &cpu());
+            admit(3, "b", &gpu(8));
+            let leases = [0, 1, 2, 3].map(|worker| hosts.lease_of(WorkerId(worker)));
+            assert_eq!(leases.each_ref().map(|lease| lease.device), [0, 1, 2, 0]);
+            assert_eq!(leases.each_ref().map(|lease| lease.slots), expected);
+            assert_eq!(leases[3].name, "GPU-8");
+            hosts.admit(&seat(4), "b", address, &gpu(8)).unwrap();
+            assert_eq!(hosts.lease_of(WorkerId(4)), leases[3]);
+        }
     }
 
     #[test]
@@ -421,8 +493,8 @@ sequence = 32
     fn workers_of_several_hosts_do_not_listen_on_loopback() {
         let mut hosts = self::hosts("");
         let local = SocketAddr::from(([127, 0, 0, 1], 9));
-        hosts.admit(&seat(0), "a", local).unwrap();
-        hosts.admit(&seat(1), "a", local).unwrap();
+        hosts.admit(&seat(0), "a", local, &cpu()).unwrap();
+        hosts.admit(&seat(1), "a", local, &cpu()).unwrap();
         let refused = join(&mut hosts, 4, "b").unwrap_err();
         assert!(
             refused.contains("w0.run.local on another host at 127.0.0.1"),
@@ -430,7 +502,7 @@ sequence = 32
         );
         let mut hosts = self::hosts("");
         join(&mut hosts, 4, "b").unwrap();
-        let refused = hosts.admit(&seat(0), "a", local).unwrap_err();
+        let refused = hosts.admit(&seat(0), "a", local, &cpu()).unwrap_err();
         assert!(refused.contains("listens at 127.0.0.1"), "{refused}");
         assert!(!hosts.are_several() || hosts.of(WorkerId(4)) != HostIndex::OWN);
     }

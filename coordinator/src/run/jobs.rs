@@ -239,7 +239,13 @@ pub fn iteration_record(
         times: report.times.emulated(scale),
         loss: report.loss,
         tokens: report.is_last_stage.then(|| job.iteration_tokens()),
+        device_s: report.device_s.map(|wall_s| scale.emulated_seconds(wall_s)),
+        lease_wait_s: report
+            .lease_wait_s
+            .map(|wall_s| scale.emulated_seconds(wall_s)),
+        actions: report.actions,
         overruns: report.overruns,
         worst_overrun_s: scale.emulated_seconds(report.worst_overrun_s),
+        scale_without_overrun: report.scale_without_overrun,
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bace_api::{
-    CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerId, decode, encode, told,
+    CONTROL_LIMIT, FromWorker, PROTOCOL_VERSION, ToWorker, WorkerDevice, WorkerId, decode, encode,
+    told,
 };
 use bace_socket::{Connection, Endpoint, MessageReader, MessageWriter};
 use governor::{Quota, RateLimiter};
@@ -31,8 +32,8 @@ pub struct Joined {
     pub address: SocketAddr,
     /// Identifies its host.
     pub host_id: String,
-    /// What it computes on, in words.
-    pub device: String,
+    /// What it computes on.
+    pub device: WorkerDevice,
     /// Keeps the connection open.
     pub connection: Connection,
     /// To the worker; it waits for its welcome.
@@ -143,7 +144,7 @@ struct Newcomer {
     worker: WorkerId,
     address: SocketAddr,
     host_id: String,
-    device: String,
+    device: WorkerDevice,
 }
 
 /// Whether this is the worker that its certificate is for, and one that this run can use.
@@ -195,7 +196,11 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 9)),
             host_id: "host".to_owned(),
             pid: 1,
-            device: "cpu".to_owned(),
+            device: WorkerDevice {
+                name: "cpu".to_owned(),
+                words: "cpu".to_owned(),
+                slots: 2,
+            },
         }
     }
 

@@ -61,6 +61,16 @@ impl Device {
             Device::Cuda(index) => Ok(bace_cuda::Driver::load()?.device(index)?.to_string()),
         }
     }
+
+    /// What processes that see other GPUs than this one know it by: a GPU's UUID; its name, where the driver does not tell, and
+    /// for the CPU.
+    pub fn identity(self) -> String {
+        let Device::Cuda(index) = self else {
+            return self.to_string();
+        };
+        let info = bace_cuda::Driver::load().and_then(|driver| driver.device(index));
+        info.map_or_else(|_| self.to_string(), |info| info.uuid)
+    }
 }
 
 impl Device {

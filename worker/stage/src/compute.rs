@@ -2,7 +2,7 @@
 
 mod modelled;
 
-use bace_api::{ComputeRung, Element, Iteration, MicroBatch, Prepare};
+use bace_api::{ComputeRung, Element, Iteration, MicroBatch, Prepare, WorkerDevice};
 use bytes::Bytes;
 
 use crate::session::Begin;
@@ -11,8 +11,8 @@ pub use modelled::Modelled;
 
 /// What a worker computes with as long as it lives. It belongs to one thread, like its tensors.
 pub trait Computer {
-    /// Sets up what all stages share, once the network thread runs; what it computes on, in words.
-    fn set_up(&mut self) -> String;
+    /// Sets up what all stages share, once the network thread runs; what it computes on.
+    fn set_up(&mut self) -> WorkerDevice;
 
     /// Does before the run what would otherwise delay its first iteration. Returns the hash of the training text, hexadecimal;
     /// absent where nothing is computed.

@@ -14,9 +14,11 @@ mod neighbour;
 mod peers;
 mod session;
 mod stage;
+mod tables;
 mod timeline;
 mod trainer;
 
 pub use compute::{ComputeError, Computer, Forwarded, Modelled, StageCompute};
 pub use join::{JoinArgs, join, tell_failure};
 pub use session::Begin;
+pub use tables::HostTables;

@@ -16,9 +16,6 @@ pub enum NeighbourError {
     /// The transport failed.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The link has no clock in this run's shared memory.
-    #[error("find the clock of the link to {0}: the coordinator shares no memory with this worker")]
-    NoClocks(String),
     /// A neighbour that is farther away than the link makes it.
     #[error(
         "emulate the link to {name}: a message takes {latency_ms:.3} ms to get there, and the link's delay is {delay_ms} ms; give it more (`one_way_delay_ms`, or inside a region `fabric_delay_ms`), or use hosts that are nearer"
@@ -53,8 +50,8 @@ pub struct LinkAccess {
     pub congestion: Congestion,
     /// Whether receivers hold what arrives for the link's delay.
     pub receivers_hold: bool,
-    /// Their clocks; absent without inter-region links.
-    pub clocks: Option<CellTable>,
+    /// Clocks of those between regions.
+    pub clocks: CellTable,
 }
 
 impl LinkAccess {
@@ -130,7 +127,7 @@ impl LinkAccess {
         }
         match neighbour.clock {
             None => Ok(Shaper::Clock(LinkCell::private(&neighbour.link))),
-            Some(index) => Ok(Shaper::Clock(self.shared(index, neighbour)?)),
+            Some(index) => Ok(Shaper::Clock(self.shared(index)?)),
         }
     }
 
@@ -141,7 +138,7 @@ impl LinkAccess {
     ) -> Result<Option<LinkCell>, NeighbourError> {
         match (self.network, neighbour.clock_back) {
             (NetworkRung::Modelled | NetworkRung::Shaped, Some(index)) => {
-                self.shared(index, neighbour).map(Some)
+                self.shared(index).map(Some)
             }
             _ => Ok(None),
         }
@@ -150,7 +147,7 @@ impl LinkAccess {
     /// The link from `neighbour`, where what arrives over it is held for its delay.
     fn hold(&self, neighbour: &bace_api::Neighbour) -> Result<Option<LinkCell>, NeighbourError> {
         match neighbour.clock_back {
-            Some(index) if self.receivers_hold => self.shared(index, neighbour).map(Some),
+            Some(index) if self.receivers_hold => self.shared(index).map(Some),
             _ => Ok(None),
         }
     }
@@ -169,16 +166,9 @@ impl LinkAccess {
         }
     }
 
-    /// The clock `index` of a link from or to `neighbour`.
-    fn shared(
-        &self,
-        index: u32,
-        neighbour: &bace_api::Neighbour,
-    ) -> Result<LinkCell, NeighbourError> {
-        let clocks = self.clocks.as_ref();
-        let clocks =
-            clocks.ok_or_else(|| NeighbourError::NoClocks(neighbour.worker.certificate_name()))?;
-        Ok(clocks.cell(index as usize)?)
+    /// The clock `index` of a link between regions.
+    fn shared(&self, index: u32) -> Result<LinkCell, NeighbourError> {
+        Ok(self.clocks.cell(index as usize)?)
     }
 
     /// Where links take datagrams, puts the one towards `neighbour` between `data` and its address. Comes before any
@@ -194,7 +184,7 @@ impl LinkAccess {
         let datagrams = match (self.network, neighbour.clock) {
             (NetworkRung::Packet, Some(index)) => {
                 let link = PacketLink {
-                    cell: self.shared(index, neighbour)?,
+                    cell: self.shared(index)?,
                     route: Route {
                         there: neighbour.link,
                         back: neighbour.back,

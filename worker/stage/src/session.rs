@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, FromWorker, HEADER_LIMIT, JobId, LinkChange,
-    LinkClocks, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose,
-    StageIndex, ToWorker, decode, encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, DeviceLease, FromWorker, HEADER_LIMIT, HostMemory,
+    JobId, LinkChange, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose,
+    StageIndex, ToWorker, WorkerDevice, WorkerId, decode, encode, told,
 };
+use bace_lease::{LeaseTable, Seat, SeatDevice};
 use bace_netem::{FlowKey, LinkState};
 use bace_socket::{
-    CellTable, Connection, Credentials, Endpoint, MessageReader, MessageWriter, PeerClock, Profile,
-    now_ns,
+    Connection, Credentials, Endpoint, MessageReader, MessageWriter, PeerClock, Profile, now_ns,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -24,6 +24,7 @@ use crate::meeting::{Awaited, Words, be_found, find};
 use crate::neighbour::{LinkAccess, Neighbour, Towards};
 use crate::peers::{Arrival, Door, EarlyPeers, accept_peers};
 use crate::stage::Neighbours;
+use crate::tables::HostTables;
 
 /// Tells the meeting of a job's neighbours that the job was dropped.
 type CancelFlag = Arc<AtomicBool>;
@@ -40,8 +41,9 @@ const ASIDE: usize = 4;
 /// What the compute thread is told.
 #[derive(Debug)]
 pub enum Order {
-    /// What holds for the whole run: the first order.
-    Begin(Begin),
+    /// What holds for the whole run, and the seat in which this worker waits for its device, where it computes: the first
+    /// order.
+    Begin(Begin, Option<Seat>),
     /// A stage to train.
     Train(Box<StageOrder>),
 }
@@ -90,8 +92,8 @@ pub struct Identity {
     pub region: String,
     /// What it proves itself with.
     pub credentials: Credentials,
-    /// What it computes on, in words.
-    pub device: String,
+    /// What it computes on.
+    pub device: WorkerDevice,
 }
 
 /// Serves the run until the coordinator ends it or is gone.
@@ -136,7 +138,8 @@ async fn take_part(
     } = joined;
     let ToWorker::Welcome {
         worker,
-        link_clocks,
+        memory,
+        lease,
         is_clock_probed,
         compute,
         network,
@@ -151,10 +154,13 @@ async fn take_part(
     if is_clock_probed {
         tokio::spawn(tell_time(connection));
     }
-    let clocks = link_clocks_at(link_clocks, &mut writer).await?;
+    let tables = host_tables(memory, &mut writer).await?;
+    let seat = lease
+        .map(|lease| take_seat(&tables.leases, worker, lease))
+        .transpose()?;
     channels
         .orders
-        .send(Order::Begin(Begin { compute, text }))
+        .send(Order::Begin(Begin { compute, text }, seat))
         .await
         .ok()
         .context("reach the compute thread")?;
@@ -171,7 +177,7 @@ async fn take_part(
             network,
             congestion,
             receivers_hold,
-            clocks,
+            clocks: tables.clocks,
         },
         orders: channels.orders,
         job: None,
@@ -197,20 +203,26 @@ async fn tell_time(connection: Connection) {
     }
 }
 
-/// The clocks of links between regions, made for this host where nobody has.
-async fn link_clocks_at(
-    link_clocks: LinkClocks,
-    writer: &mut MessageWriter,
-) -> anyhow::Result<Option<CellTable>> {
-    match link_clocks {
-        LinkClocks::Needless => Ok(None),
-        LinkClocks::At(path) => Ok(Some(CellTable::open(&path)?)),
-        LinkClocks::Make(links) => {
-            let (clocks, path) = CellTable::create(links as usize)?;
-            tell(writer, &FromWorker::LinkClocksMade { path }).await?;
-            Ok(Some(clocks))
+/// What the processes of this host share, made where nobody has.
+async fn host_tables(memory: HostMemory, writer: &mut MessageWriter) -> anyhow::Result<HostTables> {
+    match memory {
+        HostMemory::At(path) => Ok(HostTables::open(&path)?),
+        HostMemory::Make { links, seats } => {
+            let (tables, path) = HostTables::create(links as usize, seats as usize)?;
+            tell(writer, &FromWorker::HostMemoryMade { path }).await?;
+            Ok(tables)
         }
     }
+}
+
+/// This worker's place among those that compute on its device.
+fn take_seat(leases: &LeaseTable, worker: WorkerId, lease: DeviceLease) -> anyhow::Result<Seat> {
+    let device = SeatDevice {
+        index: lease.device as usize,
+        name: lease.name,
+        slots: lease.slots,
+    };
+    Ok(leases.take(worker.index(), &device)?)
 }
 
 async fn tell(writer: &mut MessageWriter, message: &FromWorker) -> anyhow::Result<()> {
@@ -329,13 +341,12 @@ impl Session {
 
     /// Gives links other rates and delays for all who send over them from this host.
     fn set_links(&self, changes: &[LinkChange]) -> anyhow::Result<()> {
-        let clocks = self.links.clocks.as_ref();
-        let clocks = clocks.context("change a link: this worker has no link clocks")?;
         for change in changes {
             let state = LinkState {
                 bits_per_second: change.rate.whole_bps(),
                 delay_ns: change.delay.nanos(),
             };
+            let clocks = &self.links.clocks;
             clocks.cell(change.clock as usize)?.set(state, now_ns());
         }
         Ok(())

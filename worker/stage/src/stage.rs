@@ -7,6 +7,7 @@ use bace_api::{
     Action, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare, StageFinished,
     StageTimes, StageWalk, TensorHeader, TensorId, TensorKind, decode, encode,
 };
+use bace_lease::Seat;
 use bytes::Bytes;
 
 use crate::compute::{ComputeError, Forwarded, StageCompute, element_of};
@@ -68,16 +69,17 @@ enum Slot {
 }
 
 impl<'a> StageRun<'a> {
-    /// A stage that begins now.
+    /// A stage that begins now, and computes when it is the turn of `seat`.
     pub fn begin(
         prepare: &'a Prepare,
         compute: &'a mut dyn StageCompute,
         neighbours: Neighbours,
         release: &'a Receiver<Never>,
+        seat: Option<&'a mut Seat>,
     ) -> Result<Self, StageError> {
         Ok(Self {
             element: element_of(prepare)?,
-            timeline: Timeline::begin(prepare.compute, release),
+            timeline: Timeline::begin(prepare.compute, release, seat),
             prepare,
             compute,
             neighbours,
@@ -235,7 +237,8 @@ impl<'a> StageRun<'a> {
     }
 
     fn iteration_report(&mut self, iteration: Iteration, begin_ns: u64) -> IterationReport {
-        let overruns = self.timeline.take_overruns();
+        let pacing = self.timeline.take_pacing();
+        let device = self.timeline.take_device_times();
         let (sum, count) = std::mem::take(&mut self.losses);
         IterationReport {
             job: self.prepare.id,
@@ -247,8 +250,12 @@ impl<'a> StageRun<'a> {
             end_ns: self.timeline.now_ns(),
             times: std::mem::take(&mut self.times),
             loss: (count > 0).then(|| sum / f64::from(count)),
-            overruns: overruns.count,
-            worst_overrun_s: overruns.worst_s,
+            device_s: device.map(|device| device.device_s),
+            lease_wait_s: device.map(|device| device.lease_wait_s),
+            actions: pacing.map(|pacing| pacing.actions),
+            overruns: pacing.map_or(0, |pacing| pacing.overruns),
+            worst_overrun_s: pacing.map_or(0.0, |pacing| pacing.worst_overrun_s),
+            scale_without_overrun: pacing.and_then(|pacing| pacing.scale_without_overrun),
         }
     }
 }

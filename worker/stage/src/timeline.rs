@@ -3,15 +3,18 @@
 //! On the paced and modelled rungs an action's end is its begin plus the emulated GPU's time, both on one
 //! timeline that host overhead does not move: a timer that fires late, a copy or an optimizer step eats into
 //! the slack of the next action instead of pushing everything behind it. Only an action whose real work is
-//! not done in time moves the timeline, and that is counted as an overrun.
+//! not done in time, the wait for its device included, moves the timeline, and that is counted as an overrun.
 //!
 //! An action is waited for where the next one begins, and not where it ends: what it sends is queued as soon as
 //! the real work is done, to leave at its modelled end, and so does not depend on how late this thread wakes up.
+//!
+//! Whatever computes does so under the lease of its device, which is held for the real work alone.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bace_api::{ComputePlan, ComputeRung};
+use bace_lease::Seat;
 use bace_socket::now_ns;
 
 use crate::session::Never;
@@ -22,13 +25,27 @@ const OVERRUN_TOLERANCE_NS: u64 = 1_000_000;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// Paced actions that took longer than the emulated GPU would have.
+/// What became of paced actions.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Overruns {
-    /// How many.
-    pub count: u32,
+pub struct Pacing {
+    /// How many there were.
+    pub actions: u32,
+    /// Those that took longer than the emulated GPU would have.
+    pub overruns: u32,
     /// Longest excess, seconds.
-    pub worst_s: f64,
+    pub worst_overrun_s: f64,
+    /// The largest time scale, as a multiple of the present one, at which none would have been an overrun: modelled times are
+    /// divided by it. Absent where any would do.
+    pub scale_without_overrun: Option<f64>,
+}
+
+/// Time on the device, as its lease tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DeviceTimes {
+    /// Under the lease, seconds.
+    pub device_s: f64,
+    /// Waiting for it, seconds.
+    pub lease_wait_s: f64,
 }
 
 /// The timeline of one stage.
@@ -37,18 +54,27 @@ pub struct Timeline<'a> {
     plan: ComputePlan,
     /// Closes when the job is dropped: no action is waited for any more.
     release: &'a Receiver<Never>,
+    /// Where this worker waits for its device; absent where nothing is computed.
+    seat: Option<&'a mut Seat>,
     cursor_ns: u64,
-    overruns: Overruns,
+    pacing: Pacing,
+    device: DeviceTimes,
 }
 
 impl<'a> Timeline<'a> {
     /// A timeline that begins at this instant.
-    pub fn begin(plan: ComputePlan, release: &'a Receiver<Never>) -> Self {
+    pub fn begin(
+        plan: ComputePlan,
+        release: &'a Receiver<Never>,
+        seat: Option<&'a mut Seat>,
+    ) -> Self {
         Self {
             plan,
             release,
+            seat,
             cursor_ns: now_ns(),
-            overruns: Overruns::default(),
+            pacing: Pacing::default(),
+            device: DeviceTimes::default(),
         }
     }
 
@@ -73,7 +99,7 @@ impl<'a> Timeline<'a> {
     /// An optimizer step: the emulated GPU does it in no time, as the scheduler assumes.
     pub fn step<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<(T, f64), E> {
         let begin_ns = self.now_ns();
-        let done = work()?;
+        let done = self.on_device(work)?;
         Ok((done, seconds(self.now_ns() - begin_ns)))
     }
 
@@ -95,9 +121,16 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Overruns since the last call.
-    pub fn take_overruns(&mut self) -> Overruns {
-        std::mem::take(&mut self.overruns)
+    /// What became of paced actions since the last call; absent where actions take as long as they take.
+    pub fn take_pacing(&mut self) -> Option<Pacing> {
+        let pacing = std::mem::take(&mut self.pacing);
+        (self.plan.rung != ComputeRung::Native).then_some(pacing)
+    }
+
+    /// Time on the device since the last call; absent where nothing is computed.
+    pub fn take_device_times(&mut self) -> Option<DeviceTimes> {
+        let times = std::mem::take(&mut self.device);
+        self.seat.is_some().then_some(times)
     }
 
     fn spend<T, E>(
@@ -107,23 +140,46 @@ impl<'a> Timeline<'a> {
     ) -> Result<(T, f64), E> {
         self.catch_up();
         let begin_ns = self.now_ns();
-        let done = work()?;
+        let done = self.on_device(work)?;
         if self.plan.rung != ComputeRung::Native {
             let modelled_ns = (modelled_s * NANOS_PER_SECOND).round() as u64;
-            let end_ns = begin_ns.saturating_add(modelled_ns);
-            self.end_at(end_ns);
+            self.end(begin_ns, modelled_ns);
         }
         Ok((done, seconds(self.now_ns() - begin_ns)))
     }
 
-    fn end_at(&mut self, end_ns: u64) {
-        let late_ns = now_ns().saturating_sub(end_ns);
+    /// Does real work when it is this worker's turn on the device.
+    fn on_device<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let Some(seat) = self.seat.as_deref_mut() else {
+            return work();
+        };
+        let lease = seat.acquire();
+        let done = work();
+        self.device.lease_wait_s += seconds(lease.waited_ns());
+        self.device.device_s += seconds(lease.release());
+        done
+    }
+
+    /// Ends a paced action whose real work is done.
+    fn end(&mut self, begin_ns: u64, modelled_ns: u64) {
+        let end_ns = begin_ns.saturating_add(modelled_ns);
+        let now_ns = now_ns();
+        let late_ns = now_ns.saturating_sub(end_ns);
+        let pacing = &mut self.pacing;
+        pacing.actions += 1;
+        let needed_ns = now_ns.saturating_sub(begin_ns);
+        let needed_ns = needed_ns.saturating_sub(OVERRUN_TOLERANCE_NS);
+        if needed_ns > 0 {
+            let scale = modelled_ns as f64 / needed_ns as f64;
+            let least = pacing.scale_without_overrun.unwrap_or(f64::INFINITY);
+            pacing.scale_without_overrun = Some(least.min(scale));
+        }
         if late_ns <= OVERRUN_TOLERANCE_NS {
             self.cursor_ns = end_ns;
         } else {
-            self.overruns.count += 1;
-            self.overruns.worst_s = self.overruns.worst_s.max(seconds(late_ns));
-            self.cursor_ns = end_ns + late_ns;
+            pacing.overruns += 1;
+            pacing.worst_overrun_s = pacing.worst_overrun_s.max(seconds(late_ns));
+            self.cursor_ns = now_ns;
         }
     }
 }
@@ -136,7 +192,10 @@ fn seconds(nanos: u64) -> f64 {
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use bace_lease::SeatDevice;
+
     use super::*;
+    use crate::tables::HostTables;
 
     fn plan(rung: ComputeRung) -> ComputePlan {
         ComputePlan {
@@ -156,7 +215,7 @@ mod tests {
     #[test]
     fn paced_actions_follow_each_other_without_gaps() {
         let (_held, release) = sync_channel(1);
-        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release);
+        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release, None);
         let begin_ns = line.now_ns();
         for _ in 0..5 {
             line.forward(work(0)).unwrap();
@@ -171,28 +230,32 @@ mod tests {
     #[test]
     fn slow_work_is_an_overrun_and_moves_the_timeline() {
         let (_held, release) = sync_channel(1);
-        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release);
+        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release, None);
         let (_, took_s) = line.forward(work(30)).unwrap();
         assert!(took_s >= 0.030);
-        let overruns = line.take_overruns();
-        assert_eq!(overruns.count, 1);
-        assert!(overruns.worst_s >= 0.026);
-        assert_eq!(line.take_overruns(), Overruns::default());
+        let pacing = line.take_pacing().unwrap();
+        assert_eq!((pacing.actions, pacing.overruns), (1, 1));
+        assert!(pacing.worst_overrun_s >= 0.026);
+        // 4 ms are modelled, and 29 are needed.
+        let scale = pacing.scale_without_overrun.unwrap();
+        assert!(scale <= 4.0 / 29.0, "{scale}");
+        assert_eq!(line.take_pacing(), Some(Pacing::default()));
     }
 
     #[test]
     fn native_takes_as_long_as_it_takes() {
         let (_held, release) = sync_channel(1);
-        let mut line = Timeline::begin(plan(ComputeRung::Native), &release);
+        let mut line = Timeline::begin(plan(ComputeRung::Native), &release, None);
         let (_, took_s) = line.backward(work(1)).unwrap();
         assert!(took_s >= 0.001);
-        assert_eq!(line.take_overruns(), Overruns::default());
+        assert_eq!(line.take_pacing(), None);
+        assert_eq!(line.take_device_times(), None);
     }
 
     #[test]
     fn waiting_counts_from_the_end_of_the_last_action() {
         let (_held, release) = sync_channel(1);
-        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release);
+        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release, None);
         let begin_ns = line.now_ns();
         assert_eq!(line.received(begin_ns - 5), 0.0);
         assert_eq!(line.received(begin_ns + 2_000_000), 0.002);
@@ -208,12 +271,60 @@ mod tests {
                 ..plan(ComputeRung::Modelled)
             },
             &release,
+            None,
         );
         line.forward(work(0)).unwrap();
         assert!(line.now_ns() > now_ns());
         drop(held);
         line.catch_up();
         assert!(line.now_ns() <= now_ns());
-        assert_eq!(line.take_overruns(), Overruns::default());
+        assert_eq!(line.take_pacing().unwrap().overruns, 0);
+    }
+
+    /// A device of one slot and the seats of two workers at it.
+    fn two_seats() -> (Seat, Seat) {
+        let (tables, _path) = HostTables::create(0, 2).unwrap();
+        let device = SeatDevice {
+            index: 0,
+            name: "cpu".to_owned(),
+            slots: 1,
+        };
+        let take = |seat| tables.leases.take(seat, &device).unwrap();
+        (take(0), take(1))
+    }
+
+    #[test]
+    fn work_is_done_under_the_lease_and_waiting_for_it_can_be_an_overrun() {
+        let (_held, release) = sync_channel(1);
+        let (mut own, mut other) = two_seats();
+        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release, Some(&mut own));
+        line.forward(work(2)).unwrap();
+        line.step(work(2)).unwrap();
+        let times = line.take_device_times().unwrap();
+        assert!(times.device_s >= 0.004, "{times:?}");
+        line.take_pacing();
+        let (holds, held) = sync_channel(0);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _lease = other.acquire();
+                holds.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(40));
+            });
+            held.recv().unwrap();
+            line.forward(work(1)).unwrap();
+        });
+        let times = line.take_device_times().unwrap();
+        assert!(times.device_s >= 0.001, "{times:?}");
+        assert!(times.lease_wait_s >= 0.020, "{times:?}");
+        assert_eq!(line.take_pacing().unwrap().overruns, 1);
+    }
+
+    #[test]
+    fn work_that_fails_gives_the_lease_back() {
+        let (_held, release) = sync_channel(1);
+        let (mut own, mut other) = two_seats();
+        let mut line = Timeline::begin(plan(ComputeRung::Native), &release, Some(&mut own));
+        assert_eq!(line.forward(|| Err::<(), _>("no memory")), Err("no memory"));
+        assert!(other.acquire().waited_ns() < 1_000_000_000);
     }
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 
 use bace_api::{FromWorker, Prepare, told};
+use bace_lease::Seat;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compute::Computer;
@@ -18,9 +19,11 @@ pub fn run(
     mut orders: mpsc::Receiver<Order>,
     outbox: &mpsc::Sender<FromWorker>,
 ) {
+    let mut seat = None;
     while let Some(order) = orders.blocking_recv() {
         let said = match order {
-            Order::Begin(begin) => {
+            Order::Begin(begin, of_device) => {
+                seat = of_device;
                 let answer = match computer.begin(&begin) {
                     Ok(text_hash) => FromWorker::Ready { text_hash },
                     Err(error) => FromWorker::Unfit {
@@ -29,7 +32,7 @@ pub fn run(
                 };
                 outbox.blocking_send(answer).is_ok()
             }
-            Order::Train(order) => train(computer, *order, outbox),
+            Order::Train(order) => train(computer, *order, seat.as_mut(), outbox),
         };
         if !said {
             return;
@@ -38,7 +41,12 @@ pub fn run(
 }
 
 /// Trains one stage and waits until the job is over for all stages; false once nobody listens.
-fn train(computer: &dyn Computer, order: StageOrder, outbox: &mpsc::Sender<FromWorker>) -> bool {
+fn train(
+    computer: &dyn Computer,
+    order: StageOrder,
+    seat: Option<&mut Seat>,
+    outbox: &mpsc::Sender<FromWorker>,
+) -> bool {
     let (job, attempt, stage) = (order.prepare.id, order.prepare.attempt, order.prepare.stage);
     let release = order.release;
     let run = StageOrderRun {
@@ -46,6 +54,7 @@ fn train(computer: &dyn Computer, order: StageOrder, outbox: &mpsc::Sender<FromW
         prepare: order.prepare,
         neighbours: order.neighbours,
         start: order.start,
+        seat,
     };
     // libtorch's binding panics where libtorch throws, for one when memory is short.
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run(&release, outbox)));
@@ -83,6 +92,7 @@ struct StageOrderRun<'a> {
     prepare: Prepare,
     neighbours: Neighbours,
     start: oneshot::Receiver<()>,
+    seat: Option<&'a mut Seat>,
 }
 
 impl StageOrderRun<'_> {
@@ -107,7 +117,13 @@ impl StageOrderRun<'_> {
         if self.start.blocking_recv().is_err() {
             return Err(StageError::Cancelled);
         }
-        let stage = StageRun::begin(&self.prepare, &mut *compute, self.neighbours, release)?;
+        let stage = StageRun::begin(
+            &self.prepare,
+            &mut *compute,
+            self.neighbours,
+            release,
+            self.seat,
+        )?;
         let finished = stage.train(|report| tell(FromWorker::Iteration(report)).is_ok())?;
         tell(FromWorker::Finished(Box::new(finished)))?;
         // Until then a neighbour may still need what this stage has sent.

@@ -249,8 +249,12 @@ impl EventModel {
                 times: ended.times,
                 loss: None,
                 tokens: last.then(|| facts.iteration_tokens()),
+                device_s: None,
+                lease_wait_s: None,
+                actions: None,
                 overruns: 0,
                 worst_overrun_s: 0.0,
+                scale_without_overrun: None,
             })
         });
         reports.records.extend(records);

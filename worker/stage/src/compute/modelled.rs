@@ -1,6 +1,6 @@
 //! No compute at all: a stage whose tensors are zeros of the true size.
 
-use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare};
+use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare, WorkerDevice};
 use bytes::Bytes;
 
 use super::{ComputeError, Computer, Forwarded, StageCompute};
@@ -11,8 +11,12 @@ use crate::session::Begin;
 pub struct Modelled;
 
 impl Computer for Modelled {
-    fn set_up(&mut self) -> String {
-        "nothing".to_owned()
+    fn set_up(&mut self) -> WorkerDevice {
+        WorkerDevice {
+            name: "nothing".to_owned(),
+            words: "nothing".to_owned(),
+            slots: 1,
+        }
     }
 
     fn begin(&mut self, begin: &Begin) -> Result<Option<String>, ComputeError> {
