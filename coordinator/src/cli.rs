@@ -90,6 +90,13 @@ pub struct RunArgs {
     /// are told their own.
     #[arg(long, default_value = "cpu", conflicts_with = "await_workers")]
     pub device: DeviceChoice,
+    /// In which numbers workers compute; weights are kept in fp32. Default: fp32 on the CPU, bf16 on GPUs.
+    #[arg(long, value_enum, conflicts_with = "await_workers")]
+    pub precision: Option<PrecisionChoice>,
+    /// Most memory that each worker may take of its GPU, 10^9 bytes. Default: all of it, or where several workers share a
+    /// GPU an equal share of what CUDA itself leaves.
+    #[arg(long, value_name = "GB", value_parser = device_memory, conflicts_with = "await_workers")]
+    pub device_memory_gb: Option<f64>,
     /// Who takes the time of compute: `paced` gives every action the emulated GPU's time, `native` lets
     /// libtorch take as long as it takes, `modelled` computes nothing. Default: native with --device
     /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
@@ -427,6 +434,13 @@ fn load(text: &str) -> Result<f64, String> {
     load.ok_or_else(|| "it has to be a number from 0.001 to 1000".to_owned())
 }
 
+/// A part of a GPU's memory.
+fn device_memory(text: &str) -> Result<f64, String> {
+    let gigabytes = text.parse::<f64>().ok();
+    let gigabytes = gigabytes.filter(|gigabytes| (0.1..=10_000.0).contains(gigabytes));
+    gigabytes.ok_or_else(|| "it has to be a number from 0.1 to 10000".to_owned())
+}
+
 /// An instant of emulated time.
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().ok();
@@ -457,6 +471,22 @@ impl std::str::FromStr for DeviceChoice {
                 .collect::<Result<_, _>>()
                 .map(Self::Cuda),
             _ => Err(wrong()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionChoice {
+    Fp32,
+    Bf16,
+}
+
+impl PrecisionChoice {
+    /// As `bace-worker --precision` takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
         }
     }
 }

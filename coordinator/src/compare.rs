@@ -266,6 +266,8 @@ fn run_all(
                     seed: Some(seed),
                 },
                 device: args.device.clone(),
+                precision: None,
+                device_memory_gb: None,
                 compute: args.compute,
                 time_scale: args.time_scale,
                 network: args.network,

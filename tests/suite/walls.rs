@@ -41,7 +41,13 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     (
         "bace-stage",
         "worker/stage",
-        &["bace-api", "bace-lease", "bace-netem", "bace-socket"],
+        &[
+            "bace-api",
+            "bace-lease",
+            "bace-models",
+            "bace-netem",
+            "bace-socket",
+        ],
     ),
     (
         "coordinator",

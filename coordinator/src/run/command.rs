@@ -14,6 +14,7 @@ use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::OrWrongInput;
 
+use super::devices::{self, WorkerDevice};
 use super::driver::{Driver, DriverPlan};
 use super::fleet::{Door, Fleet, FleetPlan};
 use super::interrupts::Interrupts;
@@ -56,7 +57,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     let devices = if args.await_workers {
         Vec::new()
     } else {
-        preflight::devices(&args, asked, &loaded.scenario)?
+        devices::devices(&args, asked, &loaded.scenario)?
     };
     let compute = asked.unwrap_or_else(|| default_rung(&args.device, &devices, &loaded));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,7 +136,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
 }
 
 /// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.
-fn default_rung(device: &DeviceChoice, devices: &[String], loaded: &Loaded) -> ComputeRung {
+fn default_rung(device: &DeviceChoice, devices: &[WorkerDevice], loaded: &Loaded) -> ComputeRung {
     let workers = preflight::workers(&loaded.scenario);
     match device {
         DeviceChoice::Cuda(_) if workers <= devices.len() as u64 => ComputeRung::Native,

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::devices::WorkerDevice;
 use super::gather::{Gathered, Gathering};
 use super::hosts::{HostIndex, Hosts};
 use super::interrupts::Interrupts;
@@ -50,7 +51,7 @@ pub struct FleetPlan {
     /// Whether people start the workers.
     pub await_workers: bool,
     /// Devices, used in turn; none where nothing is computed.
-    pub devices: Vec<String>,
+    pub devices: Vec<WorkerDevice>,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
     /// Who takes the time of transfers.
@@ -472,7 +473,7 @@ impl Assembly {
                 program: &program,
                 coordinator: address,
                 region: &seat.region_name,
-                device: devices.next().map(String::as_str),
+                device: devices.next(),
                 credentials: serde_json::to_string(&self.authority.issue(&name)?)
                     .context("write a worker's credentials")?,
                 log: logs.join(format!("w{}.log", seat.worker)),

@@ -1,6 +1,7 @@
 //! `bace run`: a scenario trained for real.
 
 mod command;
+mod devices;
 mod driver;
 mod fleet;
 mod gather;

@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use bace_api::{ComputeRung, NetworkRung};
-use bace_cuda::{DeviceInfo, Driver};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route, TimeScale};
@@ -15,6 +14,7 @@ use serde_json::Value;
 
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::machine;
+use crate::run::devices::WorkerDevice;
 use crate::run::in_flight::refuse_more_than_memory_holds;
 use crate::run::program::WorkerProgram;
 use crate::wall;
@@ -148,53 +148,9 @@ pub fn workers(scenario: &Scenario) -> u64 {
     gpus.map(u64::from).sum()
 }
 
-/// The devices that workers take turns to use, as `bace-worker --device` takes them; none where nothing is computed.
-pub fn devices(
-    args: &RunArgs,
-    asked: Option<ComputeRung>,
-    scenario: &Scenario,
-) -> anyhow::Result<Vec<String>> {
-    if asked == Some(ComputeRung::Modelled) {
-        return Ok(Vec::new());
-    }
-    // The driver tells in no time what workers could only tell one after the other.
-    let gpus = gpus(&args.device)?;
-    let worker = WorkerProgram::with_libtorch()?.path;
-    let devices = match &args.device {
-        DeviceChoice::Cpu => vec!["cpu".to_owned()],
-        DeviceChoice::Cuda(indices) if !indices.is_empty() => indices
-            .iter()
-            .map(|index| format!("cuda:{index}"))
-            .collect(),
-        DeviceChoice::Cuda(_) => (0..gpus.len())
-            .map(|index| format!("cuda:{index}"))
-            .collect(),
-    };
-    for device in &devices {
-        check(&worker, device, args, scenario)?;
-    }
-    Ok(devices)
-}
-
-/// The GPUs that were asked for, as the driver describes them.
-fn gpus(asked: &DeviceChoice) -> anyhow::Result<Vec<DeviceInfo>> {
-    let DeviceChoice::Cuda(indices) = asked else {
-        return Ok(Vec::new());
-    };
-    let found = Driver::load().and_then(|driver| match indices.as_slice() {
-        [] => driver.devices(),
-        indices => indices.iter().map(|&index| driver.device(index)).collect(),
-    });
-    found.map_err(|error| WrongInput::error(format!("{error}; --device cpu needs none")))
-}
-
 /// Runs `bace-worker check`, which loads libtorch, the device and the text as a worker would.
-fn check(
-    worker: &Path,
-    device: &str,
-    args: &RunArgs,
-    scenario: &Scenario,
-) -> anyhow::Result<Value> {
+pub fn check(device: &WorkerDevice, args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Value> {
+    let worker = WorkerProgram::with_libtorch()?.path;
     let longest = scenario
         .jobs
         .iter()
@@ -202,13 +158,12 @@ fn check(
         .max()
         .unwrap_or(1)
         .to_string();
-    let mut arguments = ["check", "--device", device, "--sequence", &longest]
-        .map(OsStr::new)
-        .to_vec();
+    let mut arguments = ["check", "--sequence", &longest].map(OsStr::new).to_vec();
+    arguments.extend(device.arguments().into_iter().map(OsStr::new));
     if let Some(data) = &args.data {
         arguments.extend([OsStr::new("--data"), data.as_os_str()]);
     }
-    understood(&ask(worker, &arguments)?)
+    understood(&ask(&worker, &arguments)?)
 }
 
 /// Runs `bace-worker check --speed` on the CPU: what a worker says of its own speed and memory.

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::devices::WorkerDevice;
 use super::program::WorkerProgram;
 
 /// How long a process may outlive its connection: it is writing why.
@@ -55,7 +56,7 @@ pub struct WorkerProcess<'a> {
     /// The region it stands for.
     pub region: &'a str,
     /// What it computes on; absent where it computes nothing.
-    pub device: Option<&'a str>,
+    pub device: Option<&'a WorkerDevice>,
     /// What it proves itself with, one line of JSON.
     pub credentials: String,
     /// Where it says what it has to say to people.
@@ -68,14 +69,23 @@ impl WorkerProcess<'_> {
     pub fn start(self, kill: &KillSwitch) -> anyhow::Result<(ConnectionEnded, Supervisor)> {
         let log =
             File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
-        let device = self.device.into_iter();
-        let mut child = Command::new(&self.program.path)
+        let device = self.device.map(WorkerDevice::arguments);
+        let (added, removed) = self
+            .device
+            .map(WorkerDevice::environment)
+            .unwrap_or_default();
+        let mut command = Command::new(&self.program.path);
+        for name in removed {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(self.program.first_arguments)
             .args(["--join", &self.coordinator.to_string()])
             // One word, since a name may begin like an option.
             .arg(format!("--region={}", self.region))
             .args(["--credentials", "-"])
-            .args(device.flat_map(|device| ["--device", device]))
+            .args(device.unwrap_or_default())
+            .envs(added)
             // Activations come and go: memory given back to the system after each would be faulted in again.
             .env("MALLOC_TRIM_THRESHOLD_", KEEP_MEMORY)
             .env("MALLOC_MMAP_THRESHOLD_", KEEP_MEMORY)

@@ -10,6 +10,7 @@ mod compute;
 mod join;
 mod measure;
 mod meeting;
+mod memory;
 mod neighbour;
 mod peers;
 mod session;

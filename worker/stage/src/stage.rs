@@ -11,6 +11,7 @@ use bace_lease::Seat;
 use bytes::Bytes;
 
 use crate::compute::{ComputeError, Forwarded, StageCompute, element_of};
+use crate::memory::OutOfMemory;
 use crate::neighbour::{Neighbour, NeighbourError};
 use crate::session::Never;
 use crate::timeline::Timeline;
@@ -33,7 +34,10 @@ pub enum StageError {
     /// It cannot be computed.
     #[error("compute: {0}")]
     Compute(#[from] ComputeError),
-    /// libtorch gave up, for one because memory is short.
+    /// The device's memory does not suffice.
+    #[error("{0}")]
+    OutOfMemory(OutOfMemory),
+    /// libtorch gave up for another reason.
     #[error("compute: libtorch gave up: {0}")]
     Libtorch(String),
     /// A neighbour is gone or talks nonsense.

@@ -9,6 +9,7 @@ use bace_lease::Seat;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compute::Computer;
+use crate::memory::OutOfMemory;
 use crate::neighbour::Neighbour;
 use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
@@ -24,10 +25,17 @@ pub fn run(
         let said = match order {
             Order::Begin(begin, of_device) => {
                 seat = of_device;
-                let answer = match computer.begin(&begin) {
-                    Ok(text_hash) => FromWorker::Ready { text_hash },
-                    Err(error) => FromWorker::Unfit {
+                let begun = catch_unwind(AssertUnwindSafe(|| computer.begin(&begin)));
+                let answer = match begun {
+                    Ok(Ok(text_hash)) => FromWorker::Ready { text_hash },
+                    Ok(Err(error)) => FromWorker::Unfit {
                         reason: told(&error),
+                    },
+                    Err(panic) => FromWorker::Unfit {
+                        reason: format!(
+                            "try the device: libtorch gave up: {}",
+                            first_line(&*panic)
+                        ),
                     },
                 };
                 outbox.blocking_send(answer).is_ok()
@@ -57,8 +65,9 @@ fn train(
         seat,
     };
     // libtorch's binding panics where libtorch throws, for one when memory is short.
+    let prepare = run.prepare.clone();
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run(&release, outbox)));
-    let outcome = outcome.unwrap_or_else(|panic| Err(StageError::Libtorch(panic_message(&*panic))));
+    let outcome = outcome.unwrap_or_else(|panic| Err(gave_up(&prepare, &*panic)));
     let weights = match outcome {
         Ok(weights) => weights,
         Err(StageError::CoordinatorGone) => return false,
@@ -132,12 +141,23 @@ impl StageOrderRun<'_> {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    // libtorch appends its own stack; the first line says what happened.
-    let first = text.and_then(|text| text.lines().next());
-    first.unwrap_or("it did not say why").to_owned()
+/// What a panic of libtorch's binding says.
+fn gave_up(prepare: &Prepare, panic: &(dyn Any + Send)) -> StageError {
+    match OutOfMemory::of(prepare, panic_message(panic)) {
+        Some(short) => StageError::OutOfMemory(short),
+        None => StageError::Libtorch(first_line(panic)),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it did not say why")
+}
+
+/// libtorch appends its own stack; the first line says what happened.
+fn first_line(panic: &(dyn Any + Send)) -> String {
+    let text = panic_message(panic);
+    let line = text.lines().next().unwrap_or(text);
+    line.split("\\n").next().unwrap_or(line).to_owned()
 }

@@ -1,0 +1,207 @@
+//! What to tell where a stage's memory does not suffice.
+
+use std::fmt;
+
+use bace_api::{Action, Prepare};
+use bace_models::StageMemory;
+
+const BYTES_PER_GB: f64 = 1e9;
+
+/// A stage that found no memory: what it needs by the scheduler's formula, and what libtorch says it could have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutOfMemory {
+    need: Need,
+    /// What libtorch asked the device for last, in its words.
+    tried: String,
+    /// What the device has and allows, in libtorch's words; empty where it does not tell.
+    have: Vec<String>,
+}
+
+/// What a stage needs, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Need {
+    memory: StageMemory,
+    in_flight: u32,
+}
+
+impl OutOfMemory {
+    /// Understands libtorch's message, if it is about memory.
+    pub fn of(prepare: &Prepare, message: &str) -> Option<Self> {
+        let said = Said::of(message)?;
+        Some(Self {
+            need: Need::of(prepare),
+            tried: said.tried,
+            have: said.have,
+        })
+    }
+}
+
+impl Need {
+    fn of(prepare: &Prepare) -> Self {
+        // The formula asks for all stages' layers, and of the others only whether they are there.
+        let own = prepare.layers.end - prepare.layers.start;
+        let before = prepare.previous.iter().map(|_| 1);
+        let behind = prepare.next.iter().map(|_| 1);
+        let stage = usize::from(prepare.previous.is_some());
+        let layers: Vec<u32> = before.chain([own]).chain(behind).collect();
+        let (model, shape) = (&prepare.job.model, &prepare.job.shape);
+        Self {
+            memory: StageMemory::of(model, shape, &layers, stage),
+            in_flight: most_in_flight(&prepare.program),
+        }
+    }
+}
+
+/// Most micro-batches between their forward and their backward at one time.
+fn most_in_flight(program: &[Action]) -> u32 {
+    let (mut now, mut most) = (0u32, 0);
+    for action in program {
+        match action {
+            Action::Forward(_) => now += 1,
+            Action::Backward(_) => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+/// What of libtorch's message tells something.
+#[derive(Debug, PartialEq)]
+struct Said {
+    tried: String,
+    have: Vec<String>,
+}
+
+impl Said {
+    fn of(message: &str) -> Option<Self> {
+        let about = [
+            "out of memory",
+            "can't allocate memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ];
+        let begin = about.iter().find_map(|words| message.find(words))?;
+        // On a GPU and on the CPU it writes sentences; behind the first line, escaped or not, stands its own stack.
+        let line = message[begin..].split("\\n").next().unwrap_or_default();
+        let line = line.lines().next().unwrap_or_default();
+        let tried = ["Tried to allocate ", "tried to allocate "]
+            .iter()
+            .find_map(|words| line.split_once(words))
+            .map(|(_, rest)| until_sentence_ends(rest));
+        let have = ["GPU ", "Process ", "Of the allocated memory "]
+            .iter()
+            .filter_map(|begin| {
+                let mut sentences = line.split(". ");
+                sentences.find(|sentence| sentence.starts_with(begin))
+            })
+            .map(|sentence| sentence.trim_end_matches('.').to_owned())
+            .collect();
+        Some(Self {
+            tried: tried.unwrap_or_else(|| "what it needed next".to_owned()),
+            have,
+        })
+    }
+}
+
+/// Up to a full stop that is none of a number.
+fn until_sentence_ends(text: &str) -> String {
+    let end = text.find(". ").unwrap_or(text.len());
+    text[..end].trim_end_matches(['.', '"', ')']).to_owned()
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Need { memory, in_flight } = self.need;
+        let gb = |bytes: u64| bytes as f64 / BYTES_PER_GB;
+        write!(
+            out,
+            "find memory: by the scheduler's formula the stage needs {:.3} GB ({:.3} GB of weights, gradients and moments, {:.3} GB of activations of {in_flight} micro-batches in flight, {:.3} GB for the loss); libtorch could not get {}",
+            gb(memory.peak_bytes(in_flight)),
+            gb(memory.state_bytes),
+            gb(memory.activation_bytes.saturating_mul(in_flight.into())),
+            gb(memory.working_bytes),
+            self.tried,
+        )?;
+        match self.have.is_empty() {
+            true => write!(out, " and does not say what there is")?,
+            false => write!(out, ": {}", self.have.join("; "))?,
+        }
+        write!(
+            out,
+            "; use fewer workers on a device (or a larger --device-memory-gb), a smaller `micro_batch`, or more GPUs for the job"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CUDA: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.10 GiB of which 12.62 MiB is free. Process 4242 has 19.75 GiB memory in use. 19.00 GiB allowed; Of the allocated memory 18.32 GiB is allocated by PyTorch, and 211.50 MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation.\\nException raised from malloc at ../c10/cuda/CUDACachingAllocator.cpp:1700\")";
+    const CPU: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296000 bytes. Error code 12 (Cannot allocate memory)\\nframe #0\")";
+
+    #[test]
+    fn libtorchs_sentences_are_understood() {
+        let cuda = Said::of(CUDA).unwrap();
+        assert_eq!(cuda.tried, "20.00 MiB");
+        assert_eq!(
+            cuda.have,
+            [
+                "GPU 0 has a total capacity of 79.10 GiB of which 12.62 MiB is free",
+                "Process 4242 has 19.75 GiB memory in use",
+            ]
+        );
+        let cpu = Said::of(CPU).unwrap();
+        assert_eq!(cpu.tried, "4294967296000 bytes");
+        assert!(cpu.have.is_empty());
+        let cublas =
+            Said::of("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
+        assert_eq!(cublas.unwrap().tried, "what it needed next");
+        assert_eq!(
+            Said::of("CUDA error: an illegal memory access was encountered"),
+            None
+        );
+        assert_eq!(Said::of("shape mismatch"), None);
+    }
+
+    #[test]
+    fn need_and_have_are_told() {
+        let out = OutOfMemory {
+            need: Need {
+                memory: StageMemory {
+                    state_bytes: 16_000_000_000,
+                    activation_bytes: 500_000_000,
+                    working_bytes: 250_000_000,
+                },
+                in_flight: 4,
+            },
+            tried: "20.00 MiB".to_owned(),
+            have: vec![
+                "GPU 0 has a total capacity of 16.00 GiB of which 1.00 MiB is free".to_owned(),
+            ],
+        };
+        assert_eq!(
+            out.to_string(),
+            "find memory: by the scheduler's formula the stage needs 18.250 GB (16.000 GB of weights, gradients and moments, 2.000 GB of activations of 4 micro-batches in flight, 0.250 GB for the loss); libtorch could not get 20.00 MiB: GPU 0 has a total capacity of 16.00 GiB of which 1.00 MiB is free; use fewer workers on a device (or a larger --device-memory-gb), a smaller `micro_batch`, or more GPUs for the job"
+        );
+    }
+
+    #[test]
+    fn micro_batches_in_flight_are_counted() {
+        use bace_api::MicroBatch;
+        let (forward, backward) = (
+            |m| Action::Forward(MicroBatch(m)),
+            |m| Action::Backward(MicroBatch(m)),
+        );
+        let program = [
+            forward(0),
+            forward(1),
+            backward(0),
+            forward(2),
+            backward(1),
+            backward(2),
+            Action::Step,
+        ];
+        assert_eq!(most_in_flight(&program), 2);
+    }
+}
