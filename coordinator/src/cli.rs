@@ -121,6 +121,10 @@ pub struct RunArgs {
     /// `[compute]` says, else 1 on a GPU and as many as there are cores on the CPU.
     #[arg(long, value_name = "WORKERS", value_parser = clap::value_parser!(u32).range(1..))]
     pub lease: Option<u32>,
+    /// Whether this machine's energy is metered beside the emulated one: `auto` reads every meter there is (NVML of the
+    /// boards that the run uses, RAPL), and says why others are not there.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub meters: MetersChoice,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -511,6 +515,14 @@ pub enum ReceiptsChoice {
     /// Measure.
     Full,
     /// Do not; the report says so.
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MetersChoice {
+    /// All that are there.
+    Auto,
+    /// None; the report says so.
     Off,
 }
 

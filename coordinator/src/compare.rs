@@ -12,7 +12,7 @@ use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
 use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
 use rayon::prelude::*;
 
-use crate::cli::{CompareArgs, IterationModelChoice, RunArgs, ScenarioArgs};
+use crate::cli::{CompareArgs, IterationModelChoice, MetersChoice, RunArgs, ScenarioArgs};
 use crate::output::{self, say};
 use crate::run;
 use crate::scenarios::{self, Loaded, RunKind};
@@ -273,6 +273,7 @@ fn run_all(
                 network: args.network,
                 receipts: args.receipts,
                 lease: None,
+                meters: MetersChoice::Auto,
                 data: None,
                 out: args.out.as_ref().map(folder),
                 json: args.json,

@@ -19,6 +19,7 @@ use super::driver::{Driver, DriverPlan};
 use super::fleet::{Door, Fleet, FleetPlan};
 use super::interrupts::Interrupts;
 use super::kernel::RunNetwork;
+use super::metering::Metering;
 use super::preflight;
 use super::receipts::ReceiptTaker;
 use super::recorder::Recorder;
@@ -104,7 +105,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         network,
         kernel,
         // Workers that people start may stand in another folder.
-        text: args.data.map(std::path::absolute).transpose()?,
+        text: args.data.as_deref().map(std::path::absolute).transpose()?,
         lease: args.lease.or(loaded.scenario.compute.lease),
     };
     let ended = runtime.block_on(async {
@@ -115,12 +116,21 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
             fleet.shut_down().await;
             return Err(error);
         }
+        let metering = Metering::start(&args, compute, &loaded.scenario, &fleet, &mut recorder);
+        let metering = match metering {
+            Ok(metering) => metering,
+            Err(error) => {
+                fleet.shut_down().await;
+                return Err(error);
+            }
+        };
         let plan = DriverPlan {
             scenario: loaded.scenario,
             policy,
             fleet,
             compute,
             receipts,
+            metering,
         };
         Driver::new(plan, &mut recorder, &mut interrupts)
             .run()

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::fleet::{Event, Fleet, clock_record};
 use super::interrupts::Interrupts;
 use super::jobs::{ActiveJob, Launch, iteration_record};
+use super::metering::{Held, Metering};
 use super::progress::Progress;
 use super::receipts::{Occasion, ReceiptTaker};
 use super::recorder::Recorder;
@@ -38,6 +39,8 @@ pub struct DriverPlan {
     pub compute: ComputeRung,
     /// Who measures the links once more.
     pub receipts: ReceiptTaker,
+    /// What reads this machine's meters.
+    pub metering: Metering,
 }
 
 /// What a worker does.
@@ -61,6 +64,7 @@ pub struct Driver<'a> {
     compute: ComputeRung,
     scale: TimeScale,
     receipts: ReceiptTaker,
+    metering: Metering,
     recorder: &'a mut Recorder,
     interrupts: &'a mut Interrupts,
     origin_ns: u64,
@@ -90,6 +94,7 @@ impl<'a> Driver<'a> {
             fleet,
             compute,
             receipts,
+            metering,
         } = plan;
         Self {
             progress: Progress::new(&scenario),
@@ -98,6 +103,7 @@ impl<'a> Driver<'a> {
             duties: vec![Duty::Idle; fleet.workers.len()],
             receipts,
             scale: scenario.compute.time_scale,
+            metering,
             scenario,
             fleet,
             compute,
@@ -115,6 +121,7 @@ impl<'a> Driver<'a> {
     pub async fn run(mut self) -> anyhow::Result<()> {
         self.origin_ns = now_ns();
         let mut driven = self.drive().await;
+        let metered = self.end_metering().await;
         if matches!(driven, Ok(None)) {
             driven = self.take_receipts().await;
         }
@@ -150,10 +157,26 @@ impl<'a> Driver<'a> {
         self.progress.end();
         self.fleet.shut_down().await;
         driven?;
+        metered?;
         closed?;
         waiting_told?;
         offsets_told?;
         Ok(ended?)
+    }
+
+    /// Ends the meters, before the links are measured once more: that belongs to no job.
+    async fn end_metering(&mut self) -> anyhow::Result<()> {
+        let mut metering = std::mem::take(&mut self.metering);
+        let at_s = self.now_s();
+        let records = metering.finish(at_s, |ns| self.seconds(ns)).await?;
+        self.record_all(records)
+    }
+
+    fn record_all(&mut self, records: Vec<Record>) -> anyhow::Result<()> {
+        for record in records {
+            self.recorder.add(record)?;
+        }
+        Ok(())
     }
 
     /// Whether no job gets any further and nothing is to come that could change that.
@@ -307,6 +330,7 @@ impl<'a> Driver<'a> {
                 self.obey(command);
             }
             self.launch_what_can()?;
+            self.record_all(self.metering.settled(self.now_s()))?;
             // A launch that failed has left GPUs to others.
             if !self.unsettled {
                 return Ok(());
@@ -392,8 +416,16 @@ impl<'a> Driver<'a> {
             start: &start,
             workers: &workers,
         };
-        for (&worker, command) in workers.iter().zip(launch.prepares(plan.program)) {
+        let prepares = launch.prepares(plan.program);
+        let attempt = start.attempt;
+        for ((stage, &worker), command) in (0..).map(StageIndex).zip(&workers).zip(prepares) {
             self.duties[worker.index()] = Duty::Holds(job);
+            let held = Held {
+                job,
+                attempt,
+                stage,
+            };
+            self.metering.holds(worker, Some(held));
             self.fleet.workers[worker.index()].tell(command);
         }
         self.jobs.insert(job, ActiveJob::new(start, workers));
@@ -441,6 +473,7 @@ impl<'a> Driver<'a> {
             FromWorker::Failed { job, reason, .. } => self.failed(job, reason),
             FromWorker::Released { job, weights, .. } => {
                 self.duties[worker.index()] = Duty::Idle;
+                self.metering.holds(worker, None);
                 self.stage_released(job, stage, weights)
             }
             _ => Ok(()),
@@ -610,6 +643,7 @@ impl<'a> Driver<'a> {
             reason: reason.to_owned(),
         })?;
         let duty = std::mem::replace(&mut self.duties[worker.index()], Duty::Gone);
+        self.metering.holds(worker, None);
         if let Duty::Holds(job) = duty
             && let Some(stage) = self
                 .jobs

@@ -1,6 +1,6 @@
 //! The workers of a run: started or awaited, welcomed, supervised, ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bace_api::{
-    COORDINATOR_NAME, ComputeRung, FromWorker, LinkChange, NetworkRung, Record, ToWorker, WorkerId,
+    COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, LinkChange, NetworkRung, Record,
+    ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
+use bace_lease::LeaseTable;
 use bace_netem::{
     BitRate, ClockEstimate, Delay, LinkId, LinkSpec, LinkState, RegionId, TimeScale, shell_word,
 };
@@ -283,6 +285,31 @@ impl Fleet {
             ))
         });
         probed.collect()
+    }
+
+    /// The device of a worker on its host, and how many may compute on it at a time.
+    pub fn lease_of(&self, worker: WorkerId) -> DeviceLease {
+        self.hosts.lease_of(worker)
+    }
+
+    /// Leases of the coordinator's host, by worker.
+    pub fn leases(&self) -> &LeaseTable {
+        &self.tables.leases
+    }
+
+    /// Whether a worker is on the coordinator's host.
+    pub fn is_here(&self, worker: WorkerId) -> bool {
+        self.hosts.of(worker) == HostIndex::OWN
+    }
+
+    /// Numbers of the hosts that workers are on, the coordinator's left out.
+    pub fn other_hosts(&self) -> BTreeSet<u32> {
+        let hosts = self.workers.iter();
+        let hosts = hosts.map(|worker| self.hosts.of(worker.seat.worker));
+        hosts
+            .filter(|host| *host != HostIndex::OWN)
+            .map(HostIndex::number)
+            .collect()
     }
 
     /// Whether two workers are on different hosts.

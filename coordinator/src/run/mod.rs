@@ -12,6 +12,7 @@ mod jobs;
 mod join;
 mod kernel;
 mod measuring;
+mod metering;
 mod preflight;
 mod process;
 mod program;
