@@ -4,7 +4,7 @@ use bace_api::{EnergyColumn, MeterRecord, MeterTotalRecord};
 
 use crate::notes::sentence;
 use crate::physical::MeterSummary;
-use crate::table::{Columns, Scale, UNKNOWN, glued};
+use crate::table::{Columns, Scale, glued};
 use crate::{Figure, Summary};
 
 /// A counter that stands still for longer is worth a sentence, seconds: those known refresh within a tenth of that.
@@ -28,7 +28,6 @@ pub(crate) fn meters(summary: &Summary) -> String {
         "workers'",
         "nobody's",
         "step",
-        "every (ms)",
     ]);
     for one in meters {
         let meter = &one.meter;
@@ -43,10 +42,6 @@ pub(crate) fn meters(summary: &Summary) -> String {
             scale.show(&one.attributed_j),
             scale.show(&one.unattributed_j),
             step(meter),
-            meter.refresh_s.map_or_else(
-                || UNKNOWN.to_owned(),
-                |refresh_s| format!("{}", refresh_s * 1e3),
-            ),
         ]);
     }
     table.finish("energy sources")

@@ -10,7 +10,7 @@ pub fn modelled(region: &str, gpu: &str, busy_w: f64, idle_w: f64) -> Source {
         kind: SourceKind::Model,
         unit: "J",
         // Times are to the nanosecond.
-        resolution: busy_w * 1e-9,
+        resolution: busy_w / 1e9,
         refresh_ns: None,
         provenance: format!(
             "emulated: what the {gpu} GPUs of {region} would have drawn by the scenario's power model, {busy_w} W while \
