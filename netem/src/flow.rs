@@ -157,6 +157,11 @@ impl Flow {
 }
 
 impl Message {
+    /// Payload that has its time on the link.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
     /// Payload that has no chunk yet.
     pub fn left_bytes(&self) -> u64 {
         self.payload_bytes - self.sent_bytes

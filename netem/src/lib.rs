@@ -16,6 +16,7 @@ mod offset;
 mod receipt;
 mod region;
 mod share;
+mod stand_in;
 mod tc;
 mod time_scale;
 mod topology;
@@ -40,6 +41,7 @@ pub use receipt::{
 };
 pub use region::RegionId;
 pub use share::max_min_shares;
+pub use stand_in::StandIn;
 pub use tc::{
     MOST_TC_REGIONS, NamespaceName, NetworkName, Owner, Place, PlanError, Qdiscs, RateQdisc,
     TcCommand, TcPlan, bucket_seconds, shell_word,

@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bace_netem::{Chunk, Delay, Flow, LinkSpec, Message, Sharing, Slot, chunk_bytes};
+use bace_netem::{
+    Chunk, Delay, Flow, LinkSpec, LinkState, Message, Sharing, Slot, StandIn, chunk_bytes,
+};
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 
@@ -205,7 +207,7 @@ impl Carrier {
             .map(|link| link.begin(bytes, ready_ns));
         let mut payload = message.payload;
         loop {
-            let next = self.next_chunk(payload.len(), ready_ns, on_link.as_mut());
+            let next = self.next_piece(payload.len(), ready_ns, on_link.as_mut());
             let (size, deliver_at_ns) = next.await?;
             let framed_ns = match outlet {
                 Outlet::Written(_) => deliver_at_ns,
@@ -237,19 +239,19 @@ impl Carrier {
         }
     }
 
-    /// The next chunk of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
+    /// The next piece of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
     /// link delivers it. Ends with the connection, which a link that is down or slow may outlast by hours.
-    async fn next_chunk(
+    async fn next_piece(
         &mut self,
         left: usize,
         ready_ns: u64,
-        on_link: Option<&mut Message>,
+        on_link: Option<&mut OnLink>,
     ) -> Result<(usize, u64), SocketError> {
         let Self { link, timer } = self;
-        let chunk = async {
+        let piece = async {
             match (&link.clocked, on_link) {
                 (Some(clocked), Some(message)) => {
-                    clocked.next_chunk(timer, message, ready_ns).await
+                    clocked.next_piece(timer, message, ready_ns).await
                 }
                 _ => {
                     timer.wait_until(ready_ns).await?;
@@ -259,7 +261,7 @@ impl Carrier {
         };
         tokio::select! {
             biased;
-            chunk = chunk => chunk,
+            piece = piece => piece,
             error = link.connection.closed() => Err(error),
         }
     }
@@ -272,6 +274,30 @@ struct ClockedLink {
     config: SenderConfig,
     lookahead_ns: u64,
     outgoing: Mutex<Outgoing>,
+}
+
+/// A message under way on a link with a clock.
+struct OnLink {
+    /// As the link sees it.
+    message: Message,
+    stand_in: StandIn,
+    /// Own bytes handed over to be written.
+    written: u64,
+}
+
+impl OnLink {
+    /// Own bytes that leave with the next `carried` of the link's.
+    fn own_bytes_of(&self, carried: u64) -> u64 {
+        let before = self.message.sent_bytes();
+        let [from, to] = [before, before + carried].map(|sent| self.stand_in.own_bytes_with(sent));
+        to - from
+    }
+
+    /// Own bytes that have their time on the link and are not written.
+    fn due_bytes(&self) -> u64 {
+        let due = self.stand_in.own_bytes_with(self.message.sent_bytes());
+        due - self.written
+    }
 }
 
 /// What messages under way share. Whoever holds it gets the next slot and the next time of delivery.
@@ -297,17 +323,44 @@ impl ClockedLink {
         }
     }
 
-    fn begin(&self, bytes: u64, ready_ns: u64) -> Message {
-        self.outgoing().flow.message(bytes, ready_ns)
+    fn begin(&self, bytes: u64, ready_ns: u64) -> OnLink {
+        let carried = self.config.carried_bytes;
+        let stand_in = carried.map_or(StandIn::itself(bytes), |carried| {
+            StandIn::new(bytes, carried)
+        });
+        let mut outgoing = self.outgoing();
+        OnLink {
+            message: outgoing.flow.message(stand_in.carried_bytes(), ready_ns),
+            stand_in,
+            written: 0,
+        }
     }
 
-    /// The next chunk once it may be written: its payload bytes and when the link delivers it, ns.
+    /// The next own bytes once they may be written, and when the link delivers them, ns. Those of a message that stands for a
+    /// larger one gather until they are worth a chunk: a write costs the same, however little it holds.
+    async fn next_piece(
+        &self,
+        timer: &mut DeadlineTimer,
+        on_link: &mut OnLink,
+        ready_ns: u64,
+    ) -> Result<(usize, u64), SocketError> {
+        loop {
+            let (chunk, deliver_at_ns) = self.next_chunk(timer, on_link, ready_ns).await?;
+            let due = on_link.due_bytes();
+            if due >= chunk.payload_bytes || on_link.message.left_bytes() == 0 {
+                on_link.written += due;
+                return Ok((due as usize, deliver_at_ns));
+            }
+        }
+    }
+
+    /// The next chunk once its bytes may be written, and when the link delivers it, ns.
     async fn next_chunk(
         &self,
         timer: &mut DeadlineTimer,
-        message: &mut Message,
+        on_link: &mut OnLink,
         ready_ns: u64,
-    ) -> Result<(usize, u64), SocketError> {
+    ) -> Result<(Chunk, u64), SocketError> {
         if self.spec.sharing == Sharing::PerFlow {
             // Flows that are late and need not wait for their slots take turns all the same.
             tokio::task::yield_now().await;
@@ -320,15 +373,28 @@ impl ClockedLink {
             }
             timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
         };
-        let most_bytes = chunk_bytes(state.rate()).into();
+        let most_bytes = self.most_bytes(on_link, state);
+        let message = &mut on_link.message;
         let chunk = self.outgoing().flow.next_chunk(message, most_bytes, state);
         self.wait_until_near(timer, chunk.ready_ns).await?;
-        self.wait_for_room(timer, chunk.payload_bytes).await?;
-        let (slot, deliver_at_ns) = self.reserve(timer, message, chunk).await?;
+        // Memory holds a message's own bytes, whatever it stands for.
+        let own_bytes = on_link.own_bytes_of(chunk.payload_bytes);
+        self.wait_for_room(timer, own_bytes).await?;
+        let (slot, deliver_at_ns) = self.reserve(timer, on_link, chunk).await?;
         timer
             .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
             .await?;
-        Ok((chunk.payload_bytes as usize, deliver_at_ns))
+        Ok((chunk, deliver_at_ns))
+    }
+
+    /// Payload of the message's next chunk, at most. Nobody takes turns on a link of one's own, and a message that stands for
+    /// a larger one has little to write: it takes all its time there at once.
+    fn most_bytes(&self, on_link: &OnLink, state: LinkState) -> u64 {
+        if on_link.stand_in.is_other() && !self.cell.is_shared() {
+            on_link.message.left_bytes()
+        } else {
+            chunk_bytes(state.rate()).into()
+        }
     }
 
     /// Waits for bytes that are queued before they are ready. On a link that others use their slot is not reserved before:
@@ -371,12 +437,12 @@ impl ClockedLink {
     async fn reserve(
         &self,
         timer: &mut DeadlineTimer,
-        message: &mut Message,
+        on_link: &mut OnLink,
         chunk: Chunk,
     ) -> Result<(Slot, u64), SocketError> {
         let mut credited_ns = None;
         loop {
-            if let Some(reserved) = self.try_reserve(message, chunk, &mut credited_ns) {
+            if let Some(reserved) = self.try_reserve(on_link, chunk, &mut credited_ns) {
                 return Ok(reserved);
             }
             timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
@@ -385,7 +451,7 @@ impl ClockedLink {
 
     fn try_reserve(
         &self,
-        message: &mut Message,
+        on_link: &mut OnLink,
         chunk: Chunk,
         credited_ns: &mut Option<u64>,
     ) -> Option<(Slot, u64)> {
@@ -404,8 +470,9 @@ impl ClockedLink {
             None => chunk.ready_ns,
         });
         let slot = self.cell.reserve(chunk.charged_bytes, ready_ns)?;
-        let deliver_at_ns = flow.delivered_ns(message, chunk, slot, state);
-        in_flight.add(deliver_at_ns, chunk.payload_bytes);
+        let own_bytes = on_link.own_bytes_of(chunk.payload_bytes);
+        let deliver_at_ns = flow.delivered_ns(&mut on_link.message, chunk, slot, state);
+        in_flight.add(deliver_at_ns, own_bytes);
         Some((slot, deliver_at_ns))
     }
 

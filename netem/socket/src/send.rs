@@ -33,7 +33,7 @@ const BITS_PER_MEGABIT: f64 = 1e6;
 pub struct OutgoingMessage {
     /// The encoded header, at most [`MAX_HEADER_BYTES`]; not charged to the link.
     pub header: Bytes,
-    /// The payload, may be empty; its bytes are what the link is charged.
+    /// The payload, may be empty; its bytes are what the link is charged, unless the sender has `carried_bytes`.
     pub payload: Bytes,
     /// When the message can leave, ns of [`now_ns`](crate::now_ns). Queued before that, it leaves on time however late its sender
     /// wakes up; queued after, its slot is taken as of then.
@@ -65,6 +65,9 @@ pub struct SenderConfig {
     pub max_in_flight_bytes: u64,
     /// What the link's random draws are keyed by; matters where it has jitter or loss.
     pub flow: FlowKey,
+    /// Payload bytes for which a link with a clock carries each message, whatever it holds: its time, headers, credit, jitter
+    /// and losses are those of a message so large. Absent where messages stand for themselves.
+    pub carried_bytes: Option<u64>,
 }
 
 impl Default for SenderConfig {
@@ -80,6 +83,7 @@ impl Default for SenderConfig {
                 from_stage: 0,
                 to_stage: 1,
             },
+            carried_bytes: None,
         }
     }
 }

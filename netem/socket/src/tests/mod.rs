@@ -7,4 +7,5 @@ mod model;
 mod packet;
 mod peer_clocks;
 mod receipts;
+mod stand_in;
 pub(crate) mod support;
