@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,9 +11,9 @@ use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
 use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
 use rayon::prelude::*;
 
-use crate::cli::{CompareArgs, IterationModelChoice, MetersChoice, RunArgs, ScenarioArgs};
+use crate::cli::{CompareArgs, IterationModelChoice};
 use crate::output::{self, say};
-use crate::run;
+use crate::real_runs::{RealRuns, run_all};
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -65,7 +64,13 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
     let simulated = if varies { seeds.clone() } else { first..=first };
     let mut cases = simulate_all(&loaded, args, (&points, &chosen, simulated));
     if args.real {
-        cases.extend(run_all(args, &chosen, seeds)?);
+        cases.extend(run_all(&RealRuns {
+            args,
+            scenario: &loaded.scenario,
+            policies: &chosen,
+            seeds,
+            simulated: &cases,
+        })?);
         // A measured row stands below the simulated one.
         let rank = |case: &Case| chosen.iter().position(|name| *name == case.policy);
         cases.sort_by_key(|case| (rank(case), case.measured, case.seed));
@@ -247,49 +252,6 @@ fn simulate(
         }
     }
     fold.finish()
-}
-
-/// Trains the scenario for real, one run after another.
-fn run_all(
-    args: &CompareArgs,
-    chosen: &[&'static str],
-    seeds: RangeInclusive<u64>,
-) -> anyhow::Result<Vec<Case>> {
-    let mut cases = Vec::new();
-    for &policy in chosen {
-        for seed in seeds.clone() {
-            let folder = |dir: &PathBuf| dir.join(format!("{policy}-{seed}"));
-            let summary = run::summary(RunArgs {
-                scenario: ScenarioArgs {
-                    scenario: args.scenario.clone(),
-                    policy: policy.to_owned(),
-                    seed: Some(seed),
-                },
-                device: args.device.clone(),
-                precision: None,
-                device_memory_gb: None,
-                compute: args.compute,
-                time_scale: args.time_scale,
-                network: args.network,
-                receipts: args.receipts,
-                lease: None,
-                meters: MetersChoice::Auto,
-                data: None,
-                out: args.out.as_ref().map(folder),
-                json: args.json,
-                await_workers: false,
-                listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-            })?;
-            cases.push(Case {
-                point: String::new(),
-                policy: policy.to_owned(),
-                seed,
-                measured: true,
-                outcome: Outcome::of(&summary),
-            });
-        }
-    }
-    Ok(cases)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod machine;
 mod netem;
 mod output;
 mod plan;
+mod real_runs;
 mod replay;
 mod report;
 mod run;

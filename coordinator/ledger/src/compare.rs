@@ -68,6 +68,7 @@ pub(crate) enum Kind {
 }
 
 pub(crate) const MEAN_JCT: usize = 0;
+const MAKESPAN: usize = 2;
 pub(crate) const COST: usize = 3;
 
 pub(crate) const MEASURES: [Measure; 6] = [
@@ -159,6 +160,23 @@ impl Outcome {
             },
             invalid: summary.emulation.faults.first().cloned(),
         }
+    }
+
+    /// What a comparison keeps of a run of `jobs` jobs that came to no end, and why; a phrase that fits after "the run".
+    pub fn failed(jobs: usize, why: &str) -> Self {
+        let unknown = Figure::Unknown(format!("the run {why}").into());
+        Self {
+            jobs,
+            finished: 0,
+            figures: vec![unknown; MEASURES.len()],
+            unfinished: Some(format!("the run {why}")),
+            invalid: None,
+        }
+    }
+
+    /// Seconds of the scenario until the last job ended; absent where none did.
+    pub fn makespan_s(&self) -> Option<f64> {
+        self.figures[MAKESPAN].known().copied()
     }
 
     /// Whether every job finished, over links as the scenario says.
@@ -396,6 +414,24 @@ mod tests {
             told.contains("; simulated the same under every seed"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_run_that_came_to_no_end_keeps_its_row_and_its_reason() {
+        let mut cases = vec![case("lcf", 1, 100.0, 2), case("ldf", 1, 80.0, 2)];
+        cases[0].outcome = Outcome::failed(2, "failed to start the workers: no memory");
+        assert_eq!(cases[0].outcome.makespan_s(), None);
+        assert_eq!(cases[1].outcome.makespan_s(), Some(80.0));
+        let comparison = comparison(cases);
+        assert!(!comparison.succeeded());
+        let told = comparison.render();
+        assert!(
+            told.contains("failed to start the workers: no memory"),
+            "{told}"
+        );
+        let rows = &comparison.to_json()["points"][0]["rows"];
+        assert_eq!(rows[0]["mean_jct_s"], Value::Null);
+        assert_eq!(rows[1]["mean_jct_s"]["mean"], 80.0);
     }
 
     #[test]
