@@ -144,7 +144,10 @@ impl RealRuns<'_> {
             ReceiptsChoice::Full => 2 * self.scenario.links.len(),
             ReceiptsChoice::Off => 0,
         };
-        let scale = self.args.time_scale.unwrap_or(self.scenario.compute.time_scale);
+        let scale = self
+            .args
+            .time_scale
+            .unwrap_or(self.scenario.compute.time_scale);
         scale.wall_seconds(makespan_s.unwrap_or_default())
             + WORKER_START_S * gpus.map(f64::from).sum::<f64>()
             + RECEIPT_S * measurements as f64

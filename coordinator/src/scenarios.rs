@@ -19,6 +19,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ),
     ("rough-links", include_str!("../scenarios/rough-links.toml")),
     ("paper", include_str!("../scenarios/paper.toml")),
+    ("paper-scale", include_str!("../scenarios/paper-scale.toml")),
 ];
 
 /// A scenario as read.
@@ -93,6 +94,12 @@ impl Loaded {
                 })
                 .collect(),
             jobs: scenario.jobs.iter().map(|job| job.name.clone()).collect(),
+            scale_models: scenario
+                .jobs
+                .iter()
+                .filter(|job| kind.clock == ClockKind::Wall && job.scale_model.is_some())
+                .map(|job| job.name.clone())
+                .collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod parity;
 mod receipts;
 mod rough;
 mod runs;
+mod scale_models;
 mod scripts;
 mod time_scale;
 mod walls;

@@ -39,12 +39,34 @@ pub struct Job {
     pub schedule: Schedule,
     /// AdamW's step size.
     pub learning_rate: f64,
+    /// What a real run trains in the model's place; absent where it trains the model itself.
+    pub scale_model: Option<ScaleModel>,
+}
+
+/// A small model that a real run trains in place of a job's own, while times, links, energy and prices stay those of the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleModel {
+    /// Its shape; as many layers as the job's model has.
+    pub model: ModelSpec,
+    /// Tokens of a micro-batch, one sequence.
+    pub tokens: u32,
 }
 
 impl Job {
     /// Bytes over one stage boundary, one direction, one micro-batch.
     pub fn boundary_bytes(&self) -> u64 {
         self.shape.boundary_bytes(&self.model)
+    }
+
+    /// The job as a real run trains it: of its scale model, if it has one.
+    pub fn trained(&self) -> Self {
+        let mut job = self.clone();
+        if let Some(scale) = job.scale_model.take() {
+            job.model = scale.model;
+            job.shape.sequences = 1;
+            job.shape.sequence = scale.tokens;
+        }
+        job
     }
 
     /// Tensors that one stage can have sent to a neighbour and that this has not taken yet, at most: a neighbour is at

@@ -17,7 +17,7 @@ mod walk;
 pub use action::{Action, Program, StageProgram};
 pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
 pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, WorkerId};
-pub use job::{Job, Schedule};
+pub use job::{Job, ScaleModel, Schedule};
 pub use message::{
     COORDINATOR_NAME, ComputePlan, DatagramSummary, DeviceLease, Element, FromWorker, HostMemory,
     IterationReport, LinkChange, Measure, MeasureRole, Neighbour, PROTOCOL_VERSION, PeerHello,

@@ -129,6 +129,8 @@ pub struct Prepare {
     pub attempt: Attempt,
     /// The job.
     pub job: Job,
+    /// Bytes for which links carry each of its boundary tensors, where those stand for larger ones.
+    pub boundary_stands_for_bytes: Option<u64>,
     /// Seed of the run; weights and batches follow from it.
     pub seed: u64,
     /// This stage.

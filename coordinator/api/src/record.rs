@@ -115,6 +115,9 @@ pub struct Header {
     pub overrun_share: Option<f64>,
     /// Names of all jobs, in scenario order.
     pub jobs: Vec<String>,
+    /// Names of jobs that train a scale model in place of their own; absent in simulations, and where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scale_models: Vec<String>,
 }
 
 /// Whether a run measures its links.
@@ -532,6 +535,9 @@ pub enum Record {
         /// Sent, and how much of it came late.
         #[serde(flatten)]
         summary: TransferSummary,
+        /// Payload bytes for which the link carried those sent; absent where the job trained its own model, whose bytes they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried_bytes: Option<u64>,
         /// The sender's datagrams; absent unless the link took them one by one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         datagrams: Option<DatagramSummary>,

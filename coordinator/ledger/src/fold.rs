@@ -166,12 +166,14 @@ impl Fold {
                 from,
                 to,
                 summary,
+                carried_bytes,
                 datagrams,
                 ..
             } => {
                 let datagrams = datagrams.as_ref();
                 self.emulation.add_transfer(from, to, summary, datagrams);
-                self.job(job).transfers.add(from, to, summary);
+                let bytes = carried_bytes.unwrap_or(summary.bytes);
+                self.job(job).transfers.add((from, to), summary, bytes);
             }
             Record::Energy(energy) => {
                 let released_s = self.input_s;
@@ -419,15 +421,16 @@ impl EnergyFold {
 }
 
 impl TransferFold {
-    fn add(&mut self, from: &str, to: &str, summary: &TransferSummary) {
+    /// A transfer that took its link as `bytes` do.
+    fn add(&mut self, (from, to): (&str, &str), summary: &TransferSummary, bytes: u64) {
         self.recorded = true;
         self.late_arrivals = self.late_arrivals.saturating_add(summary.late_arrivals);
         self.worst_late_s = self.worst_late_s.max(summary.worst_late_s);
         if from != to {
             self.crossings += 1;
             let ends = (from.to_owned(), to.to_owned());
-            let bytes = self.by_link.entry(ends).or_default();
-            *bytes = bytes.saturating_add(summary.bytes);
+            let sum = self.by_link.entry(ends).or_default();
+            *sum = sum.saturating_add(bytes);
         }
     }
 }

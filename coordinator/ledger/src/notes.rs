@@ -42,6 +42,7 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
         "workers were lost",
     );
     notes.extend(clocks(summary));
+    notes.extend(scale_models(summary));
     limited(
         &mut notes,
         meter_table::remarks(summary).into_iter(),
@@ -88,6 +89,20 @@ fn clocks(summary: &Summary) -> Option<String> {
     Some(format!(
         "Workers were on several hosts, whose clocks are known to within {uncertainty_ms:.3} ms: delays \
          between hosts, and when stages on other hosts did what, are true to that."
+    ))
+}
+
+fn scale_models(summary: &Summary) -> Option<String> {
+    let header = &summary.header;
+    let who = match header.scale_models.as_slice() {
+        [] => return None,
+        all if all.len() == header.jobs.len() => "All jobs".to_owned(),
+        [one] => format!("Job {one}"),
+        some => format!("{} of {} jobs", some.len(), header.jobs.len()),
+    };
+    Some(format!(
+        "{who} trained scale models: losses and weights are theirs; times, bytes on links, tokens, \
+         energy and money stand for the models that the scenario names."
     ))
 }
 

@@ -188,7 +188,9 @@ fn training_state_bytes(scenario: &Scenario, gpus: u64) -> f64 {
     let mut states: Vec<f64> = scenario
         .jobs
         .iter()
-        .map(|job| STATE_BYTES_PER_PARAMETER.saturating_mul(job.model.parameters()) as f64)
+        .map(|job| {
+            STATE_BYTES_PER_PARAMETER.saturating_mul(job.trained().model.parameters()) as f64
+        })
         .collect();
     states.sort_by(|a, b| b.total_cmp(a));
     // A job holds at least one GPU.

@@ -145,11 +145,15 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     Ok(summary)
 }
 
-/// On the CPU, and wherever workers share a device, an action takes the emulated GPU's time.
+/// On the CPU, for scale models, and wherever workers share a device, an action takes the emulated GPU's time.
 fn default_rung(device: &DeviceChoice, devices: &[WorkerDevice], loaded: &Loaded) -> ComputeRung {
     let workers = preflight::workers(&loaded.scenario);
+    let jobs = &loaded.scenario.jobs;
+    let is_scaled = jobs.iter().any(|job| job.scale_model.is_some());
     match device {
-        DeviceChoice::Cuda(_) if workers <= devices.len() as u64 => ComputeRung::Native,
+        DeviceChoice::Cuda(_) if workers <= devices.len() as u64 && !is_scaled => {
+            ComputeRung::Native
+        }
         _ => ComputeRung::Paced,
     }
 }

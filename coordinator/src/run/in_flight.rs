@@ -111,7 +111,8 @@ fn in_flight(emulated: LinkSpec, scale: TimeScale) -> u64 {
 fn of_jobs(scenario: &Scenario) -> impl Iterator<Item = u64> {
     let jobs = scenario.jobs.iter();
     jobs.map(|job| {
-        job.boundary_bytes()
+        job.trained()
+            .boundary_bytes()
             .saturating_mul(u64::from(job.tensors_ahead()))
     })
 }

@@ -91,6 +91,7 @@ impl ActiveJob {
     /// What crossed each direction of each boundary, in emulated seconds.
     pub fn transfers(&self, at_s: f64, scenario: &Scenario) -> Vec<Record> {
         let scale = scenario.compute.time_scale;
+        let job = &scenario.jobs[self.start.job.index()];
         let regions = self.start.placement.stage_regions();
         let region = |stage: StageIndex| {
             scenario.regions[regions[stage.index()].index()]
@@ -103,12 +104,16 @@ impl ActiveJob {
                       datagrams: Option<DatagramSummary>| {
             Record::Transfer {
                 at_s,
-                job: scenario.jobs[self.start.job.index()].name.clone(),
+                job: job.name.clone(),
                 attempt: self.start.attempt,
                 from_stage: from,
                 to_stage: to,
                 from: region(from),
                 to: region(to),
+                carried_bytes: job
+                    .scale_model
+                    .is_some()
+                    .then(|| sent.messages.saturating_mul(job.boundary_bytes())),
                 summary: TransferSummary {
                     messages: sent.messages,
                     bytes: sent.bytes,
@@ -169,7 +174,8 @@ impl Launch<'_> {
             ToWorker::Prepare(Box::new(Prepare {
                 id: start.job,
                 attempt: start.attempt,
-                job: job.clone(),
+                job: job.trained(),
+                boundary_stands_for_bytes: job.scale_model.as_ref().map(|_| job.boundary_bytes()),
                 seed: scenario.seed,
                 stage,
                 stages: start.placement.stages(),

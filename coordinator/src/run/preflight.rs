@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use bace_api::{ComputeRung, NetworkRung};
+use bace_api::{ComputeRung, Job, NetworkRung};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route, TimeScale};
@@ -52,10 +52,11 @@ pub fn refuse_what_cannot_run(
         refuse_links_whose_datagrams_cannot_be_held(scenario)?;
     }
     refuse_more_than_memory_holds(scenario, machine::memory_bytes())?;
+    refuse_scale_models_on(network.unwrap_or(scenario.network.backend), asked, scenario)?;
     if asked == Some(ComputeRung::Modelled) {
         return Ok(());
     }
-    for job in &scenario.jobs {
+    for job in scenario.jobs.iter().map(Job::trained) {
         let (name, model) = (&job.name, &job.model_name);
         if job.model.vocabulary < BYTE_TOKENS {
             return Err(WrongInput::error(format!(
@@ -83,6 +84,37 @@ pub fn refuse_what_cannot_run(
         }
     }
     Ok(())
+}
+
+/// Refuses scale models where nothing could make them stand for the models of the scenario.
+fn refuse_scale_models_on(
+    network: NetworkRung,
+    asked: Option<ComputeRung>,
+    scenario: &Scenario,
+) -> anyhow::Result<()> {
+    let Some(job) = scenario.jobs.iter().find(|job| job.scale_model.is_some()) else {
+        return Ok(());
+    };
+    let wrong = |why: &str| {
+        let name = &job.name;
+        Err(WrongInput::error(format!(
+            "run job `{name}`, which has a `scale_model`, {why}"
+        )))
+    };
+    if asked == Some(ComputeRung::Native) {
+        return wrong(
+            "with --compute native: the small model's own time stands for nothing; use paced or modelled",
+        );
+    }
+    match network {
+        NetworkRung::Packet => wrong(
+            "on links of the back end `packet`: they carry the small tensors' own datagrams, which stand for nothing; use `virtual` or `none`",
+        ),
+        NetworkRung::Kernel => wrong(
+            "on links of the back end `kernel`: it sees the small tensors' own bytes, which stand for nothing; use `virtual` or `none`",
+        ),
+        NetworkRung::Modelled | NetworkRung::Shaped | NetworkRung::None => Ok(()),
+    }
 }
 
 /// Refuses links on which a job's tensors could travel and whose rate x delay no sender holds.
@@ -154,7 +186,7 @@ pub fn check(device: &WorkerDevice, args: &RunArgs, scenario: &Scenario) -> anyh
     let longest = scenario
         .jobs
         .iter()
-        .map(|job| job.shape.sequence)
+        .map(|job| job.trained().shape.sequence)
         .max()
         .unwrap_or(1)
         .to_string();

@@ -180,7 +180,7 @@ impl Task {
             MeasureRole::Send => {
                 let connection =
                     Closing(find(&tools.data, &tools.links, &mut towards, words, &who).await?);
-                let sender = |messages| tools.links.sender(&connection.0, &towards, messages);
+                let sender = |messages| tools.links.sender(&connection.0, &towards, messages, None);
                 let (warming, sending) = (sender(1)?, sender(script.len())?);
                 tell(&tools, FromWorker::ReadyToMeasure { id: order.id }).await?;
                 start.await.context("the measurement was dropped")?;

@@ -77,12 +77,14 @@ impl LinkAccess {
         }
     }
 
-    /// Starts to send over `connection`, within the network's runtime; `messages` may wait.
+    /// Starts to send over `connection`, within the network's runtime; `messages` may wait, and links carry each as
+    /// `carried_bytes` where that is given.
     pub fn sender(
         &self,
         connection: &Connection,
         towards: &Towards<'_>,
         messages: usize,
+        carried_bytes: Option<u64>,
     ) -> Result<(LinkSender, SenderTask), NeighbourError> {
         if let Some(clock) = &towards.clock {
             check_distance(towards.neighbour, clock)?;
@@ -94,6 +96,7 @@ impl LinkAccess {
         let config = SenderConfig {
             queue_messages: messages,
             flow: towards.flow,
+            carried_bytes,
             ..SenderConfig::default()
         };
         let link = &towards.neighbour.link;
@@ -250,7 +253,8 @@ impl Neighbour {
         // No more tensors than these wait on either side.
         let messages = prepare.job.tensors_ahead() as usize;
         // The task ends with its queue or its connection, which the session closes.
-        let (sender, _task) = links.sender(&connection, &towards, messages)?;
+        let carried_bytes = prepare.boundary_stands_for_bytes;
+        let (sender, _task) = links.sender(&connection, &towards, messages, carried_bytes)?;
         let message_bytes = prepare.job.boundary_bytes();
         let (receiver, inbox) = links.receiver(&connection, &towards, messages, message_bytes)?;
         Ok(Self {

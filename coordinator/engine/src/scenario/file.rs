@@ -162,6 +162,14 @@ pub(super) struct JobFile {
     #[serde(default)]
     pub schedule: Schedule,
     pub learning_rate: Option<Spanned<f64>>,
+    pub scale_model: Option<ScaleModelFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScaleModelFile {
+    pub width: Spanned<i64>,
+    pub tokens: Spanned<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,6 +13,7 @@ mod limits;
 mod link;
 mod network;
 mod parse;
+mod scale_model;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -16,6 +16,7 @@ use super::file::{DrawFile, GpuFile, JobFile, ModelFile, PolicyFile, RegionFile,
 use super::limits;
 use super::link::{self, delay_ms, rate_mbps};
 use super::network;
+use super::scale_model;
 use super::types::{PolicySettings, Region, Scenario};
 use super::values::{ReadSource, count, name, number, optional, series};
 
@@ -223,18 +224,22 @@ fn job(file: &JobFile, model: ModelSpec) -> Result<Job, Fault> {
         None => BYTES_PER_ELEMENT,
         Some(bytes) => count(bytes, limits::BYTES_PER_ELEMENT)?,
     };
+    let shape = MicroBatchShape {
+        sequences: count(&file.micro_batch, limits::MICRO_BATCH)?,
+        sequence: count(&file.sequence, limits::SEQUENCE)?,
+        bytes_per_element,
+    };
+    let scale_model = file.scale_model.as_ref();
+    let scale_model = scale_model.map(|scale| scale_model::scale_model(scale, &model, &shape));
     Ok(Job {
         name: name(&file.name)?,
         model_name: file.model.get_ref().clone(),
+        scale_model: scale_model.transpose()?,
         model,
         arrival_s: number(&file.arrival_s, limits::SECONDS)?,
         iterations: count(&file.iterations, limits::ITERATIONS)?,
         micro_batches: count(&file.micro_batches, limits::MICRO_BATCHES)?,
-        shape: MicroBatchShape {
-            sequences: count(&file.micro_batch, limits::MICRO_BATCH)?,
-            sequence: count(&file.sequence, limits::SEQUENCE)?,
-            bytes_per_element,
-        },
+        shape,
         schedule: file.schedule,
         learning_rate: match &file.learning_rate {
             Some(rate) => number(rate, limits::LEARNING_RATE)?,

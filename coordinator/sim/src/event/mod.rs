@@ -272,6 +272,7 @@ impl EventModel {
             from: name(transferred.from),
             to: name(transferred.to),
             summary: transferred.summary,
+            carried_bytes: None,
             datagrams: None,
         });
         reports.records.extend(records);
