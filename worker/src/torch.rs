@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use bace_api::{ComputeRung, Iteration, MicroBatch, Prepare, WorkerDevice};
 use bace_stage::{Begin, ComputeError, Computer, Forwarded, Modelled, StageCompute};
 use bace_torch::{
-    Batch, BatchKey, BatchShape, BoundaryShape, Device, Element, Error, OptimizerSettings,
-    Precision, Stage, StageInput, StageOutput, StagePlan, Tensor, from_bytes, to_bytes,
+    Batch, BatchKey, BatchShape, Departure, Device, DeviceClock, Element, Error, OptimizerSettings,
+    Precision, Stage, StageInput, StageOutput, StagePlan, Tensor, Transfer,
 };
 use bytes::Bytes;
 
@@ -93,9 +93,10 @@ fn failed(error: Error) -> ComputeError {
 struct TorchStage<'a> {
     stage: Stage,
     text: &'a Text,
-    device: Device,
-    element: Element,
-    shape: BoundaryShape,
+    transfer: Transfer,
+    clock: DeviceClock,
+    /// What the device has worked since it was asked last, seconds; absent where the host's clock tells.
+    device_s: Option<f64>,
     batch: BatchShape,
     seed: u64,
     job: u64,
@@ -126,12 +127,13 @@ impl<'a> TorchStage<'a> {
             },
             device,
         )?;
+        let element = Element::of_size(job.shape.bytes_per_element)?;
         Ok(Self {
-            shape: stage.boundary_shape(),
+            transfer: Transfer::new(device, stage.boundary_shape(), element)?,
+            clock: DeviceClock::new(device)?,
+            device_s: None,
             stage,
             text,
-            device,
-            element: Element::of_size(job.shape.bytes_per_element)?,
             batch,
             seed: prepare.seed,
             job: u64::from(prepare.id.0),
@@ -149,12 +151,20 @@ impl<'a> TorchStage<'a> {
         self.text.0.batch(key, self.batch)
     }
 
-    fn tensor(&self, bytes: &Bytes) -> Result<Tensor, Error> {
-        from_bytes(bytes, self.shape, self.element, self.device)
+    fn arrived(&mut self, bytes: Option<&Bytes>) -> Result<Option<Tensor>, Error> {
+        bytes.map(|bytes| self.transfer.arrive(bytes)).transpose()
     }
 
-    fn bytes(&self, tensor: &Tensor) -> Bytes {
-        Bytes::from(to_bytes(tensor, self.element))
+    /// Waits until the device has done what this action gave it, and the bytes of its result are here: first its kernels,
+    /// whose time is the action's, while the copy goes on beside them.
+    fn departed(&mut self, tensor: Option<&Tensor>) -> Result<Option<Bytes>, Error> {
+        let departure = tensor.map(|tensor| self.transfer.depart(tensor));
+        let departure = departure.transpose()?;
+        if let Some(seconds) = self.clock.end()? {
+            *self.device_s.get_or_insert(0.0) += seconds;
+        }
+        let bytes = departure.map(Departure::wait).transpose()?;
+        Ok(bytes.map(Bytes::from))
     }
 }
 
@@ -165,6 +175,7 @@ impl StageCompute for TorchStage<'_> {
         micro_batch: MicroBatch,
         input: Option<Bytes>,
     ) -> Result<Forwarded, ComputeError> {
+        self.clock.begin().map_err(failed)?;
         let batch = if input.is_none() || self.stage.is_last() {
             Some(self.batch(iteration, micro_batch).map_err(failed)?)
         } else {
@@ -174,18 +185,23 @@ impl StageCompute for TorchStage<'_> {
             .as_ref()
             .filter(|_| self.stage.is_last())
             .map(|batch| &batch.targets);
-        let input = match (&input, &batch) {
-            (Some(bytes), _) => StageInput::Activation(self.tensor(bytes).map_err(failed)?),
+        let input = match (self.arrived(input.as_ref()).map_err(failed)?, &batch) {
+            (Some(activation), _) => StageInput::Activation(activation),
             (None, Some(batch)) => StageInput::Tokens(batch.tokens.shallow_clone()),
             (None, None) => unreachable!("a stage without input derives its batch"),
         };
         let output = self.stage.forward(micro_batch.0, input, targets);
-        let output = match output.map_err(failed)? {
-            StageOutput::Activation(tensor) => Forwarded::Activation(self.bytes(&tensor)),
-            StageOutput::Loss(loss) => Forwarded::Loss(Some(loss)),
-        };
-        self.device.synchronize();
-        Ok(output)
+        match output.map_err(failed)? {
+            StageOutput::Activation(tensor) => {
+                let bytes = self.departed(Some(&tensor)).map_err(failed)?;
+                let bytes = bytes.expect("a tensor departed");
+                Ok(Forwarded::Activation(bytes))
+            }
+            StageOutput::Loss(loss) => {
+                self.departed(None).map_err(failed)?;
+                Ok(Forwarded::Loss(Some(loss)))
+            }
+        }
     }
 
     fn backward(
@@ -193,19 +209,22 @@ impl StageCompute for TorchStage<'_> {
         micro_batch: MicroBatch,
         gradient: Option<Bytes>,
     ) -> Result<Option<Bytes>, ComputeError> {
-        let gradient = gradient.map(|bytes| self.tensor(&bytes));
-        let gradient = gradient.transpose().map_err(failed)?;
+        self.clock.begin().map_err(failed)?;
+        let gradient = self.arrived(gradient.as_ref()).map_err(failed)?;
         let input = self.stage.backward(micro_batch.0, gradient);
         let input = input.map_err(failed)?;
-        let input = input.map(|tensor| self.bytes(&tensor));
-        self.device.synchronize();
-        Ok(input)
+        self.departed(input.as_ref()).map_err(failed)
     }
 
     fn step(&mut self) -> Result<(), ComputeError> {
+        self.clock.begin().map_err(failed)?;
         self.stage.step().map_err(failed)?;
-        self.device.synchronize();
+        self.departed(None).map_err(failed)?;
         Ok(())
+    }
+
+    fn take_device_s(&mut self) -> Option<f64> {
+        self.device_s.take()
     }
 
     fn parameters(&self) -> u64 {

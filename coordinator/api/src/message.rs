@@ -368,7 +368,7 @@ pub struct IterationReport {
     pub times: StageTimes,
     /// Mean loss over the iteration's micro-batches, in nats a token; the last stage alone knows it.
     pub loss: Option<f64>,
-    /// Under the lease of its device, seconds; absent where nothing is computed.
+    /// Under the lease of its device, or by the clock of a device that has its own, seconds; absent where nothing is computed.
     pub device_s: Option<f64>,
     /// Waiting for that lease, seconds; absent where nothing is computed.
     pub lease_wait_s: Option<f64>,

@@ -237,7 +237,7 @@ pub struct IterationRecord {
     /// Tokens of the iteration; last stage only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Under the lease of its device, seconds; absent where nothing is computed.
+    /// Under the lease of its device, or by the clock of a device that has its own, seconds; absent where nothing is computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_s: Option<f64>,
     /// Waiting for that lease, seconds; absent where nothing is computed.

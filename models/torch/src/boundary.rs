@@ -46,7 +46,7 @@ impl Element {
         }
     }
 
-    fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Element::Fp32 => Kind::Float,
             Element::Bf16 => Kind::BFloat16,

@@ -7,7 +7,7 @@
 //!
 //! A program calls [`use_threads`] once, makes a [`Stage`] for its [`StagePlan`], and for each
 //! iteration walks its actions: [`Stage::forward`], [`Stage::backward`] per micro-batch, then
-//! [`Stage::step`]. [`to_bytes`] and [`from_bytes`] carry tensors over the boundary, and
+//! [`Stage::step`]. A [`Transfer`] carries tensors over the boundary as bytes, and
 //! [`Corpus::batch`] gives the first and the last stage their tokens and targets. On a CPU with
 //! one thread and lossless boundaries (fp32, or bf16 where that is the [`Precision`]), losses and
 //! weights are bit-identical for every stage split and schedule.
@@ -24,6 +24,7 @@ mod precision;
 mod stage;
 mod text;
 mod training;
+mod transfer;
 mod transformer;
 mod weights;
 
@@ -37,3 +38,4 @@ pub use stage::{Stage, StageInput, StageOutput, StagePlan};
 pub use tch::Tensor;
 pub use text::{Batch, BatchKey, BatchShape, Corpus, default_corpus_dir};
 pub use training::{Trained, Training, train_alone};
+pub use transfer::{Departure, DeviceClock, Transfer};

@@ -43,6 +43,12 @@ pub trait StageCompute {
     /// Applies the optimizer to the gradients of all micro-batches.
     fn step(&mut self) -> Result<(), ComputeError>;
 
+    /// What the device has worked since the last call, by its own clock, seconds; absent where the host's clock is the
+    /// device's.
+    fn take_device_s(&mut self) -> Option<f64> {
+        None
+    }
+
     /// Parameters of the stage.
     fn parameters(&self) -> u64;
 

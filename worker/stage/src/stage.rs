@@ -243,6 +243,7 @@ impl<'a> StageRun<'a> {
     fn iteration_report(&mut self, iteration: Iteration, begin_ns: u64) -> IterationReport {
         let pacing = self.timeline.take_pacing();
         let device = self.timeline.take_device_times();
+        let by_device = self.compute.take_device_s();
         let (sum, count) = std::mem::take(&mut self.losses);
         IterationReport {
             job: self.prepare.id,
@@ -254,7 +255,7 @@ impl<'a> StageRun<'a> {
             end_ns: self.timeline.now_ns(),
             times: std::mem::take(&mut self.times),
             loss: (count > 0).then(|| sum / f64::from(count)),
-            device_s: device.map(|device| device.device_s),
+            device_s: by_device.or(device.map(|device| device.device_s)),
             lease_wait_s: device.map(|device| device.lease_wait_s),
             actions: pacing.map(|pacing| pacing.actions),
             overruns: pacing.map_or(0, |pacing| pacing.overruns),
