@@ -77,7 +77,8 @@ impl Loaded {
             time_scale: (kind.clock == ClockKind::Wall)
                 .then_some(scenario.compute.time_scale.get())
                 .filter(|&scale| scale != 1.0),
-            overrun_share: None,
+            overrun_share: (kind.clock == ClockKind::Wall && kind.compute != ComputeRung::Native)
+                .then_some(scenario.compute.overrun_share),
             regions: scenario
                 .regions
                 .iter()

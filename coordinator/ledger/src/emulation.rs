@@ -1,4 +1,4 @@
-//! Whether a run's links were what the scenario says: receipts and late messages, judged once.
+//! Whether a run was what the scenario says: receipts, late messages and overruns, judged once.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,10 +9,11 @@ use bace_api::{
 };
 
 use crate::notes::{late_from, sentence};
-use crate::{Figure, RunEnd};
+use crate::{Figure, OverrunSummary, RunEnd};
 
-/// Late messages, or datagrams, of a link that one hiccup of the host explains: fewer say nothing about a run, whatever share they are.
-const HANDFUL: u64 = 5;
+/// Late messages, or datagrams, of a link, or overruns of a job, that one hiccup of the host explains: fewer say nothing about a run,
+/// whatever share they are.
+pub(crate) const HANDFUL: u64 = 5;
 
 /// How true the emulation was.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +24,9 @@ pub struct EmulationSummary {
     pub loopback: Option<Loopback>,
     /// Links as they were measured, by link and then by time.
     pub receipts: Vec<ReceiptRecord>,
-    /// Whether the links were what the scenario says, as far as that was measured.
+    /// How paced actions fared; absent where that was not judged.
+    pub overruns: Option<OverrunSummary>,
+    /// Whether the links, and the times of paced actions, were what the scenario says, as far as that was measured.
     pub valid: Figure<bool>,
     /// Why not, a sentence each; empty unless `valid` is known to be false.
     pub faults: Vec<String>,
@@ -117,7 +120,12 @@ impl EmulationFold {
     }
 
     /// What the records amount to.
-    pub(crate) fn summary(mut self, header: &Header, end: &RunEnd) -> EmulationSummary {
+    pub(crate) fn summary(
+        mut self,
+        header: &Header,
+        end: &RunEnd,
+        overruns: Option<OverrunSummary>,
+    ) -> EmulationSummary {
         let place = |receipt: &ReceiptRecord| {
             let of = |link: &bace_api::HeaderLink| {
                 (&link.from, &link.to) == (&receipt.from, &receipt.to)
@@ -143,7 +151,9 @@ impl EmulationFold {
                 );
             }
         }
+        faults.extend(overruns.iter().flat_map(OverrunSummary::faults));
         EmulationSummary {
+            overruns,
             mode: header.receipts,
             loopback: self.loopback,
             valid: if faults.is_empty() {

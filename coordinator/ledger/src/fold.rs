@@ -9,6 +9,7 @@ use bace_api::{
 
 use crate::emulation::{EmulationFold, Loopback, lateness_unknown};
 use crate::notes::sentence;
+use crate::overruns::{self, OverrunFold};
 use crate::physical::PhysicalFold;
 use crate::totals::{self, Steps};
 use crate::{
@@ -160,7 +161,12 @@ impl Fold {
                 reason,
             } => self.worker_lost(*at_s, worker, reason),
             Record::Training { at_s, job, .. } => self.job(job).training_s = Some(*at_s),
-            Record::Iteration(iteration) => self.job(&iteration.job).add_iteration(iteration),
+            Record::Iteration(iteration) => {
+                let time_scale = self.header.time_scale.unwrap_or(1.0);
+                let job = self.job(&iteration.job);
+                job.overruns.add(iteration, time_scale);
+                job.add_iteration(iteration);
+            }
             Record::Transfer {
                 job,
                 from,
@@ -297,6 +303,9 @@ impl Fold {
         let emulated = regions.iter();
         let emulated = emulated.map(|region| (region.name.as_str(), &region.energy_j));
         let physical = self.physical.summary(&self.header, &emulated.collect());
+        let paced = self.jobs.iter();
+        let paced = paced.map(|job| (job.name.as_str(), &job.overruns));
+        let overruns = overruns::summary(&self.header, paced);
         let end = self.end.unwrap_or(RunEnd::CutOff {
             last_s: self.last_s,
         });
@@ -306,7 +315,7 @@ impl Fold {
             totals,
             physical,
             shaping: self.emulation.shaping.clone(),
-            emulation: self.emulation.summary(&self.header, &end),
+            emulation: self.emulation.summary(&self.header, &end, overruns),
             end,
             header: self.header,
             ledger: None,
@@ -362,8 +371,7 @@ pub(crate) struct JobFold {
     spans: Vec<(Attempt, f64, f64)>,
     pub(crate) energy: EnergyFold,
     pub(crate) transfers: TransferFold,
-    overruns: u64,
-    worst_overrun_s: f64,
+    overruns: OverrunFold,
 }
 
 /// Energy and money of a job.
@@ -451,8 +459,6 @@ impl JobFold {
     }
 
     fn add_iteration(&mut self, record: &IterationRecord) {
-        self.overruns = self.overruns.saturating_add(u64::from(record.overruns));
-        self.worst_overrun_s = self.worst_overrun_s.max(record.worst_overrun_s);
         let stages = self.placed.as_ref().map_or(0, |placed| placed.k);
         if record.stage.0.checked_add(1) != Some(stages) {
             return;
@@ -530,8 +536,8 @@ impl JobFold {
             link_bytes: self.link_bytes(),
             late_arrivals: self.lateness(header, self.transfers.late_arrivals),
             worst_late_s: self.lateness(header, self.transfers.worst_late_s),
-            overruns: self.overruns,
-            worst_overrun_s: self.worst_overrun_s,
+            overruns: self.overruns.overruns,
+            worst_overrun_s: self.overruns.worst_s,
             name: self.name.clone(),
             status,
         }

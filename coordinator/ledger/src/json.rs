@@ -5,8 +5,8 @@ use bace_netem::Finding;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    EmulationSummary, Figure, JobStatus, JobSummary, LinkSummary, MeterSummary, PhysicalSummary,
-    RegionSummary, RunEnd, Summary,
+    EmulationSummary, Figure, JobStatus, JobSummary, LinkSummary, MeterSummary, OverrunSummary,
+    PhysicalSummary, RegionSummary, RunEnd, Summary,
 };
 
 impl Summary {
@@ -82,6 +82,9 @@ impl Summary {
             .figure("link_utilisation", &totals.link_utilisation)
             .figure("late_arrivals", &totals.late_arrivals)
             .figure("valid", &self.emulation.valid);
+        if let Some(overruns) = &self.emulation.overruns {
+            object.put("emulation", emulation(overruns));
+        }
         object.into_value()
     }
 }
@@ -159,6 +162,23 @@ fn link(link: &LinkSummary) -> Value {
         .figure("worst_late_s", &link.worst_late_s)
         .figure("utilisation", &link.utilisation);
     object.into_value()
+}
+
+fn emulation(overruns: &OverrunSummary) -> Value {
+    let jobs = overruns.jobs.iter().map(|job| {
+        json!({
+            "name": job.job,
+            "actions": job.actions,
+            "overruns": job.overruns,
+            "worst_overrun_s": job.worst_s,
+            "valid": !job.are_too_many,
+            "largest_time_scale": job.largest_time_scale,
+        })
+    });
+    json!({
+        "overrun_share": overruns.allowed_share,
+        "jobs": jobs.collect::<Vec<_>>(),
+    })
 }
 
 fn receipts(emulation: &EmulationSummary) -> Value {
@@ -285,6 +305,10 @@ impl Object {
         };
         self.keys.insert(key.to_owned(), value);
         self
+    }
+
+    fn put(&mut self, key: &str, value: Value) {
+        self.keys.insert(key.to_owned(), value);
     }
 
     fn into_value(mut self) -> Value {

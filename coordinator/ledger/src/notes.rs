@@ -6,7 +6,7 @@ use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::meter_table;
 use crate::receipt_table::remarks;
 use crate::table::GLUE;
-use crate::{Figure, JobStatus, JobSummary, RunEnd, Summary};
+use crate::{EmulationSummary, Figure, JobStatus, JobSummary, RunEnd, Summary};
 
 /// Sentences of one sort that still serve a person.
 const MAX_EACH: usize = 20;
@@ -63,7 +63,10 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     );
     limited(
         &mut notes,
-        summary.jobs.iter().filter_map(overruns),
+        summary
+            .jobs
+            .iter()
+            .filter_map(|job| overruns(job, &summary.emulation)),
         "jobs had slow actions",
     );
     notes.extend(omissions(summary));
@@ -197,17 +200,31 @@ fn late(job: &JobSummary, header: &Header) -> Option<String> {
     ))
 }
 
-fn overruns(job: &JobSummary) -> Option<String> {
+/// Overruns that do not make a run not valid; those that do have been told.
+fn overruns(job: &JobSummary, emulation: &EmulationSummary) -> Option<String> {
+    let judged = emulation.overruns.as_ref();
     let overruns = job.overruns;
-    (overruns > 0).then(|| {
-        format!(
-            "Job {}: {overruns} action{} took longer here than on the emulated GPU, the worst by {}; \
-             the measured times are too long by at least that.",
-            job.name,
-            if overruns == 1 { "" } else { "s" },
-            duration(job.worst_overrun_s)
-        )
-    })
+    if overruns == 0 || judged.is_some_and(|judged| judged.are_too_many(&job.name)) {
+        return None;
+    }
+    let (of_all, tolerated) = match judged.and_then(|judged| judged.tolerated(&job.name)) {
+        Some((of, share)) => (
+            format!(" of {} paced", of.actions),
+            format!(" They are within the {share}, or the handful, that may be."),
+        ),
+        None => (String::new(), String::new()),
+    };
+    Some(format!(
+        "Job {}: {overruns}{of_all} action{} took longer here than on the emulated GPU, the worst by {}; \
+         the measured times are too long by at least that.{tolerated}",
+        job.name,
+        if overruns == 1 && of_all.is_empty() {
+            ""
+        } else {
+            "s"
+        },
+        duration(job.worst_overrun_s)
+    ))
 }
 
 fn omissions(summary: &Summary) -> Vec<String> {
@@ -222,7 +239,7 @@ fn omissions(summary: &Summary) -> Vec<String> {
     notes
 }
 
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
         format!("{:.2}{GLUE}ms", seconds * 1e3)
     } else {
