@@ -97,6 +97,8 @@ struct TorchStage<'a> {
     clock: DeviceClock,
     /// What the device has worked since it was asked last, seconds; absent where the host's clock tells.
     device_s: Option<f64>,
+    /// Of a tensor at the stage's boundaries.
+    boundary_bytes: usize,
     batch: BatchShape,
     seed: u64,
     job: u64,
@@ -132,6 +134,7 @@ impl<'a> TorchStage<'a> {
             transfer: Transfer::new(device, stage.boundary_shape(), element)?,
             clock: DeviceClock::new(device)?,
             device_s: None,
+            boundary_bytes: stage.boundary_shape().bytes(element),
             stage,
             text,
             batch,
@@ -169,6 +172,17 @@ impl<'a> TorchStage<'a> {
 }
 
 impl StageCompute for TorchStage<'_> {
+    fn rehearse(&mut self) -> Result<(), ComputeError> {
+        let boundary = Bytes::from(vec![0; self.boundary_bytes]);
+        let input = (!self.stage.is_first()).then(|| boundary.clone());
+        let gradient = (!self.stage.is_last()).then_some(boundary);
+        self.forward(Iteration(0), MicroBatch(0), input)?;
+        self.backward(MicroBatch(0), gradient)?;
+        self.stage.forget();
+        self.device_s = None;
+        Ok(())
+    }
+
     fn forward(
         &mut self,
         iteration: Iteration,

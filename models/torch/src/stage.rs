@@ -234,6 +234,21 @@ impl Stage {
         Ok(())
     }
 
+    /// Drops what went forward and backward since the last step, as if it had not.
+    pub fn forget(&mut self) {
+        for (_, weights) in self.parts() {
+            for weight in weights {
+                let mut gradient = weight.grad();
+                if gradient.defined() {
+                    let _ = gradient.zero_();
+                }
+            }
+        }
+        self.in_flight.clear();
+        self.forwards = 0;
+        self.backwards = 0;
+    }
+
     /// Micro-batches that went forward and not yet backward.
     pub fn in_flight(&self) -> u32 {
         self.forwards - self.backwards
@@ -494,6 +509,25 @@ mod tests {
             let before = stage.weights_digest();
             stage.step().unwrap();
             assert_ne!(stage.weights_digest(), before);
+            stage.weights_digest()
+        });
+        assert_eq!(digests[0], digests[1]);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_trace() {
+        let digests = [false, true].map(|rehearses| {
+            let mut stage = stage(0..3, 1);
+            if rehearses {
+                let input = StageInput::Tokens(ids(3));
+                stage.forward(0, input, Some(&ids(7))).unwrap();
+                stage.backward(0, None).unwrap();
+                stage.forget();
+            }
+            let input = StageInput::Tokens(ids(0));
+            stage.forward(0, input, Some(&ids(1))).unwrap();
+            stage.backward(0, None).unwrap();
+            stage.step().unwrap();
             stage.weights_digest()
         });
         assert_eq!(digests[0], digests[1]);

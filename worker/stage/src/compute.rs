@@ -24,6 +24,10 @@ pub trait Computer {
 
 /// A stage's layers on something that computes. It lives and dies on one thread, like its tensors.
 pub trait StageCompute {
+    /// Computes once what every iteration computes, and forgets it: what is loaded and allocated at first use shall not count
+    /// as time of the first iteration. Weights and results are those of a stage that has not rehearsed.
+    fn rehearse(&mut self) -> Result<(), ComputeError>;
+
     /// Runs a micro-batch forward. `input` is the previous stage's activation, absent at stage 0.
     fn forward(
         &mut self,

@@ -107,7 +107,7 @@ struct StageOrderRun<'a> {
 impl StageOrderRun<'_> {
     /// Returns the hashes of the final weights.
     fn run(
-        self,
+        mut self,
         release: &Receiver<Never>,
         outbox: &mpsc::Sender<FromWorker>,
     ) -> Result<Vec<(String, String)>, StageError> {
@@ -117,6 +117,10 @@ impl StageOrderRun<'_> {
                 .map_err(|_| StageError::CoordinatorGone)
         };
         let mut compute = self.computer.load(&self.prepare)?;
+        // In turn: other jobs may be in the middle of their iterations.
+        let lease = self.seat.as_deref_mut().map(Seat::acquire);
+        compute.rehearse()?;
+        drop(lease);
         tell(FromWorker::Prepared {
             job: self.prepare.id,
             attempt: self.prepare.attempt,

@@ -51,6 +51,10 @@ impl ModelledStage {
 }
 
 impl StageCompute for ModelledStage {
+    fn rehearse(&mut self) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
     fn forward(
         &mut self,
         _: Iteration,
