@@ -1,5 +1,10 @@
 //! What is left when a process dies: a readable ledger, and no process.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bace_lease::LeaseTable;
+use bace_socket::{SharedMemory, now_ns};
 use rustix::process::Signal;
 
 use crate::harness::{Place, Running, is_left, of_kind, runs, scenario, signal, until, with};
@@ -74,6 +79,70 @@ fn a_killed_worker_fails_its_job_and_no_other() {
     assert!(!workers.iter().any(|&pid| is_left(pid)), "workers are left");
     assert_eq!(place.bace(&["report", "out"]).code(1).stdout, ended.stdout);
     place.assert_no_litter();
+}
+
+/// The leases of a run's host, by the coordinator's descriptor.
+fn leases(coordinator: u32) -> LeaseTable {
+    let descriptors = std::fs::read_dir(format!("/proc/{coordinator}/fd")).expect("it runs");
+    let is_memory = |path: &PathBuf| {
+        let target = std::fs::read_link(path).unwrap_or_default();
+        target.to_string_lossy().contains("bace-host")
+    };
+    let mut paths = descriptors.map(|entry| entry.expect("an entry").path());
+    let path = paths.find(is_memory).expect("a run has shared memory");
+    let memory = SharedMemory::open(&path).expect("it belongs to this user");
+    LeaseTable::of(&memory).expect("workers compute under leases")
+}
+
+#[test]
+fn a_worker_killed_while_it_computes_keeps_the_device_from_nobody() {
+    let text = with(&endless_scenario(), "iterations = 15", "iterations = 400");
+    let place = Place::new(&text);
+    let mut run = place.start_run(&["--compute", "native", "--lease", "1", "--receipts", "off"]);
+    let workers = run.workers(5);
+    place.wait_for("an iteration of both jobs", |record| {
+        record["kind"] == "iteration" && record["job"] == "beside"
+    });
+    let training = place.wait_for("training", |record| {
+        record["kind"] == "training" && record["job"] == "across"
+    });
+    let name = training["workers"][1].as_str().expect("a name");
+    let number = name.trim_start_matches('w').split('.').next();
+    let seat: usize = number
+        .and_then(|number| number.parse().ok())
+        .expect("a number");
+    let victim = worker_of_stage(&place, &workers, 1);
+    let table = leases(run.id());
+    assert_eq!(table.device_of(seat), Some(0));
+    assert_eq!(table.device_name(0).as_deref(), Some("cpu"));
+    until("the victim holds the lease", || {
+        signal(victim, Signal::STOP);
+        // It goes on until its threads have heard of it.
+        std::thread::sleep(Duration::from_millis(5));
+        // Stopped it neither takes nor releases anything: what grows is held.
+        let now_ns = now_ns();
+        let holds = table.held_ns(seat, now_ns + 1) > table.held_ns(seat, now_ns);
+        if !holds {
+            signal(victim, Signal::CONT);
+        }
+        holds
+    });
+    signal(victim, Signal::KILL);
+    run.end().code(1);
+    let ledger = place.ledger();
+    let failed = of_kind(&ledger, "job_failed");
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["job"], "across");
+    assert_eq!(of_kind(&ledger, "job_finished").len(), 2, "{ledger:#?}");
+    let iterations = of_kind(&ledger, "iteration");
+    let seconds = |key: &str| {
+        iterations
+            .iter()
+            .filter_map(|one| one[key].as_f64())
+            .sum::<f64>()
+    };
+    assert!(seconds("device_s") > 0.0 && seconds("lease_wait_s") > 0.0);
+    assert!(!workers.iter().any(|&pid| is_left(pid)), "workers are left");
 }
 
 #[test]
