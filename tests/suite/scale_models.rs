@@ -40,7 +40,10 @@ fn stands_for_the_large_model(place: &Place, results: &Value) {
     let tokens = tokens.filter_map(|record| record["tokens"].as_u64());
     assert_eq!(tokens.sum::<u64>(), 6 * 4 * 256);
     let report = place.bace(&["report", "out"]).code(0).stdout;
-    assert!(report.contains("All jobs trained scale models"), "{report}");
+    assert!(
+        report.contains("Job scaled trained a scale model"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -6,10 +6,11 @@
 use bace_engine::{Scenario, ScenarioError};
 use proptest::prelude::*;
 
-const WHOLE: [&str; 3] = [
+const WHOLE: [&str; 4] = [
     include_str!("../../scenarios/three-regions.toml"),
     include_str!("../../scenarios/rough-links.toml"),
     include_str!("../../../tests/scenarios/two-regions.toml"),
+    include_str!("../../../tests/scenarios/scale-model.toml"),
 ];
 
 fn parse(text: &str) -> Result<Scenario, ScenarioError> {

@@ -99,13 +99,17 @@ fn scale_models(summary: &Summary) -> Option<String> {
     let header = &summary.header;
     let who = match header.scale_models.as_slice() {
         [] => return None,
-        all if all.len() == header.jobs.len() => "All jobs".to_owned(),
-        [one] => format!("Job {one}"),
-        some => format!("{} of {} jobs", some.len(), header.jobs.len()),
+        [one] => format!("Job {one} trained a scale model"),
+        all if all.len() == header.jobs.len() => "All jobs trained scale models".to_owned(),
+        some => format!(
+            "{} of {} jobs trained scale models",
+            some.len(),
+            header.jobs.len()
+        ),
     };
     Some(format!(
-        "{who} trained scale models: losses and weights are theirs; times, bytes on links, tokens, \
-         energy and money stand for the models that the scenario names."
+        "{who}: loss and weights are those of what was trained; times, bytes on links, tokens, energy \
+         and money stand for the models that the scenario names."
     ))
 }
 

@@ -116,6 +116,45 @@ fn statistics_of_four_jobs() {
 }
 
 #[test]
+fn links_count_what_they_carried_and_not_what_was_sent_for_it() {
+    let transfer = |from: &str, to: &str, carried: Value| {
+        let mut record = json!({
+            "kind": "transfer", "at_s": 9.0, "job": "a", "attempt": 0, "from_stage": 0, "to_stage": 1, "from": from,
+            "to": to, "messages": 2, "bytes": 10, "late_arrivals": 0, "worst_late_s": 0.0,
+        });
+        if !carried.is_null() {
+            record["carried_bytes"] = carried;
+        }
+        record
+    };
+    let link = |from: &str, to: &str| json!({"from": from, "to": to, "bandwidth_bps": 8e3});
+    let changes = json!({
+        "jobs": ["a", "b"], "clock": "wall", "compute": "paced", "network": "shaped", "iteration_model": null,
+        "links": [link("x", "y"), link("y", "x")], "scale_models": ["a"],
+    });
+    let lines = [
+        submitted("a", 0.0),
+        placed("a", 0.0, 0, &["x", "y"]),
+        transfer("x", "y", json!(5_000)),
+        transfer("y", "x", Value::Null),
+        energy("a", 0, 0, "x", 1.0),
+        energy("a", 0, 1, "y", 1.0),
+        finished("a", 10.0),
+        ended(10.0, &[]),
+    ];
+    let summary = Summary::from_records(&header_with(changes), &records(lines));
+    assert_eq!(summary.jobs[0].link_bytes.known(), Some(&5_010));
+    let [there, back] = summary.links.as_slice() else {
+        panic!("two links, {} summaries", summary.links.len());
+    };
+    // Of 10 kB that each could have carried.
+    assert_eq!(there.utilisation.known(), Some(&0.5));
+    assert_eq!(back.utilisation.known(), Some(&0.001));
+    let report = render(&summary);
+    assert!(report.contains("Job a trained a scale model"), "{report}");
+}
+
+#[test]
 fn a_restarted_job_sums_its_attempts_and_waits_once() {
     let mut lines = vec![
         submitted("a", 0.0),
