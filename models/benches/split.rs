@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use bace_models::{GpuType, Workload};
+use bace_models::{GpuType, Work, Workload};
 use criterion::Criterion;
 
 fn main() {
@@ -13,8 +13,10 @@ fn main() {
         .measurement_time(Duration::from_secs(1));
     let workload = Workload {
         layers: 200,
-        layer_operations: 7.0e12,
-        head_operations: 8.6e12,
+        work: Work::Operations {
+            layer: 7.0e12,
+            head: 8.6e12,
+        },
     };
     let types: Vec<GpuType> = (0..100)
         .map(|stage: u32| GpuType {

@@ -21,7 +21,7 @@ const KEPT_BYTES_PER_ELEMENT: u64 = 2;
 const LOGIT_BYTES: u64 = 8;
 
 /// The shape of one micro-batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MicroBatchShape {
     /// Sequences of the micro-batch.
     pub sequences: u32,

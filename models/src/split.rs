@@ -1,26 +1,40 @@
 //! Layers cut into pipeline stages.
 //!
-//! All layers cost the same, so a cut is a count of layers for each stage. The embedding (free of charge) stays on
-//! stage 0 and the head on the last stage. The cut makes the largest stage time smallest; among
+//! All layers cost the same, so a cut is a count of layers for each stage. The embedding (free of charge by the formula) stays
+//! on stage 0 and the head on the last stage. The cut makes the largest stage time smallest; among
 //! all such cuts it is the lexicographically largest vector, so that earlier stages take more.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use crate::{FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec, StageSeconds};
+use crate::{
+    FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec, Parts, StagePlace, StageSeconds,
+};
 
 /// Stage times this close (relative) count as equal.
 const SLACK: f64 = 1e-12;
 
-/// What a split needs to know of a model: its layers, and the forward's operations of a layer and of the head.
+/// What a split needs to know of a model: its layers, and what they and the ends of the model cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Workload {
     /// Layers of the model, L.
     pub layers: u32,
-    /// Forward operations of one layer on one micro-batch.
-    pub layer_operations: f64,
-    /// Forward operations of the head on one micro-batch.
-    pub head_operations: f64,
+    /// What they cost.
+    pub work: Work,
+}
+
+/// What stages cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Work {
+    /// Operations, which take a time that follows from the GPU's type.
+    Operations {
+        /// Forward operations of one layer on one micro-batch.
+        layer: f64,
+        /// Forward operations of the head on one micro-batch.
+        head: f64,
+    },
+    /// Seconds, as measured on the one device that all stages run on, whatever GPU types they stand for.
+    Measured(Parts<f64>),
 }
 
 /// A cut of a model into stages.
@@ -35,48 +49,75 @@ pub struct Split {
 }
 
 impl Workload {
-    /// The workload of one micro-batch of `shape` on `model`.
+    /// The workload of one micro-batch of `shape` on `model`, by the formula.
     pub fn of(model: &ModelSpec, shape: &MicroBatchShape) -> Self {
         Self {
             layers: model.layers,
-            layer_operations: shape.layer_operations(model),
-            head_operations: shape.head_operations(model),
+            work: Work::Operations {
+                layer: shape.layer_operations(model),
+                head: shape.head_operations(model),
+            },
         }
     }
 
-    /// Forward and backward operations of a stage of `layers` layers.
-    pub fn stage_operations(&self, layers: u32, holds_head: bool) -> f64 {
-        let head = if holds_head {
-            self.head_operations
-        } else {
-            0.0
-        };
-        FORWARD_AND_BACKWARD * (f64::from(layers) * self.layer_operations + head)
+    /// Work that a GPU of type `gpu` does in a second: operations, or seconds where these were measured.
+    pub fn speed(&self, gpu: &GpuType) -> f64 {
+        match self.work {
+            Work::Operations { .. } => gpu.flops * gpu.mfu,
+            Work::Measured(_) => 1.0,
+        }
     }
 
-    /// Forward and backward operations of the largest stage when `stages` equal GPUs share the model.
+    /// Forward and backward work of a stage on one micro-batch.
+    pub fn stage_work(&self, layers: u32, place: StagePlace) -> f64 {
+        match self.work {
+            Work::Operations { layer, head } => {
+                let head = if place.holds_head() { head } else { 0.0 };
+                FORWARD_AND_BACKWARD * (f64::from(layers) * layer + head)
+            }
+            Work::Measured(parts) => parts.stage_seconds(layers, place).micro_batch_s,
+        }
+    }
+
+    /// What a stage takes on a GPU of type `gpu`.
+    pub fn stage_seconds(&self, gpu: &GpuType, layers: u32, place: StagePlace) -> StageSeconds {
+        match self.work {
+            Work::Operations { .. } => {
+                StageSeconds::by_formula(self.stage_work(layers, place) / self.speed(gpu))
+            }
+            Work::Measured(parts) => parts.stage_seconds(layers, place),
+        }
+    }
+
+    /// Forward and backward work of the largest stage when `stages` equal GPUs share the model.
     ///
     /// `None` if there are more stages than layers, or none.
-    pub fn largest_stage_operations(&self, stages: u32) -> Option<f64> {
+    pub fn largest_stage_work(&self, stages: u32) -> Option<f64> {
         if stages == 0 || stages > self.layers {
             return None;
         }
         if stages == 1 {
-            return Some(self.stage_operations(self.layers, true));
+            return Some(self.stage_work(self.layers, StagePlace::Only));
+        }
+        if let Work::Measured(_) = self.work {
+            return Some(self.grown_bottleneck(&vec![1.0; stages as usize]));
         }
         // The last stage's time grows with its layers and the others' shrinks: the best is at the crossing.
-        let others =
-            |last: u32| self.stage_operations((self.layers - last).div_ceil(stages - 1), false);
+        let others = |last: u32| {
+            let layers = (self.layers - last).div_ceil(stages - 1);
+            self.stage_work(layers, StagePlace::Middle)
+        };
+        let at_end = |last: u32| self.stage_work(last, StagePlace::Last);
         let (mut low, mut high) = (1, self.layers - (stages - 1));
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.stage_operations(middle, true) >= others(middle) {
+            if at_end(middle) >= others(middle) {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        let with = |last: u32| self.stage_operations(last, true).max(others(last));
+        let with = |last: u32| at_end(last).max(others(last));
         let best = with(low);
         Some(if low > 1 {
             best.min(with(low - 1))
@@ -93,14 +134,15 @@ impl Workload {
         if stages == 0 || stages > self.layers {
             return None;
         }
-        let largest_s = self.smallest_bottleneck(gpus);
+        let speeds: Vec<f64> = gpus.iter().map(|gpu| self.speed(gpu)).collect();
+        let largest_s = self.smallest_bottleneck(&speeds);
         let limit_s = largest_s * (1.0 + SLACK);
         let mut left = self.layers;
         let layers: Vec<u32> = (0..gpus.len())
             .map(|stage| {
                 let behind = stages - 1 - stage as u32;
                 let room = left - behind;
-                let taken = self.most_layers(gpus, stage, limit_s, room);
+                let taken = self.most_layers(&speeds, stage, limit_s, room);
                 left -= taken;
                 taken
             })
@@ -113,7 +155,8 @@ impl Workload {
             .iter()
             .enumerate()
             .map(|(stage, &layers)| {
-                StageSeconds::by_formula(self.stage_seconds(gpus, stage, layers))
+                let place = StagePlace::of(stage, gpus.len());
+                self.stage_seconds(gpus[stage], layers, place)
             })
             .collect();
         let times = stage_seconds.iter().map(|stage| stage.micro_batch_s);
@@ -125,27 +168,31 @@ impl Workload {
         })
     }
 
-    fn stage_seconds(&self, gpus: &[&GpuType], stage: usize, layers: u32) -> f64 {
-        gpus[stage].seconds_for(self.stage_operations(layers, stage + 1 == gpus.len()))
+    fn seconds_at(&self, speeds: &[f64], stage: usize, layers: u32) -> f64 {
+        self.stage_work(layers, StagePlace::of(stage, speeds.len())) / speeds[stage]
+    }
+
+    fn smallest_bottleneck(&self, speeds: &[f64]) -> f64 {
+        if speeds.iter().all(|&speed| speed == speeds[0]) {
+            let work = self.largest_stage_work(speeds.len() as u32);
+            return work.expect("between 1 stage and one a layer") / speeds[0];
+        }
+        self.grown_bottleneck(speeds)
     }
 
     /// The smallest largest stage time: from one layer each, the stage that is fastest with one layer more takes it.
-    fn smallest_bottleneck(&self, gpus: &[&GpuType]) -> f64 {
-        if gpus.iter().all(|gpu| speed(gpu) == speed(gpus[0])) {
-            let operations = self.largest_stage_operations(gpus.len() as u32);
-            return gpus[0].seconds_for(operations.expect("between 1 stage and one a layer"));
-        }
+    fn grown_bottleneck(&self, speeds: &[f64]) -> f64 {
         let mut largest = 0.0_f64;
-        let mut queue: BinaryHeap<Reverse<Growth>> = BinaryHeap::with_capacity(gpus.len());
-        for stage in 0..gpus.len() {
-            largest = largest.max(self.stage_seconds(gpus, stage, 1));
+        let mut queue: BinaryHeap<Reverse<Growth>> = BinaryHeap::with_capacity(speeds.len());
+        for stage in 0..speeds.len() {
+            largest = largest.max(self.seconds_at(speeds, stage, 1));
             queue.push(Reverse(Growth {
-                seconds: self.stage_seconds(gpus, stage, 2),
+                seconds: self.seconds_at(speeds, stage, 2),
                 stage,
                 layers: 2,
             }));
         }
-        for _ in gpus.len() as u32..self.layers {
+        for _ in speeds.len() as u32..self.layers {
             let Some(mut top) = queue.peek_mut() else {
                 break;
             };
@@ -156,7 +203,7 @@ impl Workload {
             } = top.0;
             largest = largest.max(seconds);
             top.0 = Growth {
-                seconds: self.stage_seconds(gpus, stage, layers + 1),
+                seconds: self.seconds_at(speeds, stage, layers + 1),
                 stage,
                 layers: layers + 1,
             };
@@ -165,11 +212,11 @@ impl Workload {
     }
 
     /// The most layers, from 1 to `room`, that `stage` computes within `limit_s`.
-    fn most_layers(&self, gpus: &[&GpuType], stage: usize, limit_s: f64, room: u32) -> u32 {
+    fn most_layers(&self, speeds: &[f64], stage: usize, limit_s: f64, room: u32) -> u32 {
         let (mut low, mut high) = (1, room);
         while low < high {
             let middle = high - (high - low) / 2;
-            if self.stage_seconds(gpus, stage, middle) <= limit_s {
+            if self.seconds_at(speeds, stage, middle) <= limit_s {
                 low = middle;
             } else {
                 high = middle - 1;
@@ -209,15 +256,12 @@ impl Ord for Growth {
     }
 }
 
-fn speed(gpu: &GpuType) -> f64 {
-    gpu.flops * gpu.mfu
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Part;
 
     fn gpu(flops: f64) -> GpuType {
         GpuType {
@@ -226,6 +270,13 @@ mod tests {
             memory_bytes: 1,
             busy_w: 1.0,
             idle_w: 0.0,
+        }
+    }
+
+    fn operations(layers: u32, layer: f64, head: f64) -> Workload {
+        Workload {
+            layers,
+            work: Work::Operations { layer, head },
         }
     }
 
@@ -254,8 +305,9 @@ mod tests {
             cut.iter()
                 .enumerate()
                 .map(|(stage, &layers)| {
-                    let operations = workload.stage_operations(layers, stage + 1 == cut.len());
-                    gpu(speeds[stage]).seconds_for(operations)
+                    let place = StagePlace::of(stage, cut.len());
+                    let seconds = workload.stage_seconds(&gpu(speeds[stage]), layers, place);
+                    seconds.micro_batch_s
                 })
                 .fold(0.0, f64::max)
         };
@@ -272,11 +324,7 @@ mod tests {
 
     #[test]
     fn earlier_stages_take_more_and_a_heavy_head_pushes_layers_forward() {
-        let workload = |head_operations| Workload {
-            layers: 10,
-            layer_operations: 1.0,
-            head_operations,
-        };
+        let workload = |head| operations(10, 1.0, head);
         assert_eq!(cut(workload(0.0), &[2.0; 4]).layers, [3, 3, 3, 1]);
         assert_eq!(cut(workload(2.0), &[2.0; 4]).layers, [3, 3, 3, 1]);
         assert_eq!(cut(workload(9.0), &[2.0; 4]).layers, [7, 1, 1, 1]);
@@ -285,15 +333,11 @@ mod tests {
 
     #[test]
     fn one_stage_and_one_stage_a_layer() {
-        let workload = Workload {
-            layers: 3,
-            layer_operations: 2.0,
-            head_operations: 1.0,
-        };
+        let workload = operations(3, 2.0, 1.0);
         assert_eq!(cut(workload, &[1.0]).layers, [3]);
         assert_eq!(cut(workload, &[1.0]).largest_s, 3.0 * 7.0 / 0.5);
         assert_eq!(cut(workload, &[1.0; 3]).layers, [1, 1, 1]);
-        assert_eq!(workload.largest_stage_operations(4), None);
+        assert_eq!(workload.largest_stage_work(4), None);
         assert_eq!(workload.split(&[]), None);
     }
 
@@ -306,7 +350,7 @@ mod tests {
                 prop_oneof![(1_u32..5).prop_map(f64::from), 0.5_f64..4.0], 1..6),
         ) {
             let stages = speeds.len().min(layers as usize);
-            let workload = Workload { layers, layer_operations: 1.0, head_operations: head };
+            let workload = operations(layers, 1.0, head);
             let (expected, bottleneck) = brute_force(workload, &speeds[..stages]);
             let split = cut(workload, &speeds[..stages]);
             prop_assert_eq!(&split.layers, &expected);
@@ -320,10 +364,45 @@ mod tests {
             head in prop_oneof![Just(0.0), 0.1_f64..9.0],
         ) {
             let stages = stages.min(layers);
-            let workload = Workload { layers, layer_operations: 1.0, head_operations: head };
+            let workload = operations(layers, 1.0, head);
             let (_, bottleneck) = brute_force(workload, &vec![1.0; stages as usize]);
-            let operations = workload.largest_stage_operations(stages).unwrap();
-            prop_assert_eq!(gpu(1.0).seconds_for(operations), bottleneck);
+            let work = workload.largest_stage_work(stages).unwrap();
+            prop_assert_eq!(gpu(1.0).seconds_for(work), bottleneck);
+        }
+
+        #[test]
+        fn measured_splits_are_the_brute_force_ones(
+            layers in 1_u32..12,
+            stages in 1_usize..6,
+            ends in prop::array::uniform4(0.0_f64..8.0),
+            copy_s in 0.0_f64..3.0,
+        ) {
+            let stages = stages.min(layers as usize);
+            let part = |seconds: f64| Part { forward_s: seconds / 4.0, backward_s: seconds * 0.75, step_s: 9.0 };
+            let workload = Workload {
+                layers,
+                work: Work::Measured(Parts {
+                    layer: part(1.0),
+                    embedding: part(ends[0]),
+                    head: part(ends[1]),
+                    stage: part(ends[2] / 8.0),
+                    copy_in_s: copy_s,
+                    copy_out_s: copy_s / 2.0,
+                }),
+            };
+            // Whatever types the GPUs are of.
+            let speeds: Vec<f64> = (0..stages).map(|stage| 1.0 + ends[3] * stage as f64).collect();
+            let (expected, bottleneck) = brute_force(workload, &speeds);
+            let split = cut(workload, &speeds);
+            prop_assert_eq!(&split.layers, &expected);
+            prop_assert!(split.largest_s <= bottleneck * (1.0 + SLACK));
+            let largest = workload.largest_stage_work(stages as u32).unwrap();
+            prop_assert!((largest - bottleneck).abs() <= SLACK * bottleneck);
+            let steps = split.layers.iter().zip(&split.stage_seconds).enumerate();
+            for (stage, (&layers, takes)) in steps {
+                let ends = u32::from(stage == 0) + u32::from(stage + 1 == stages);
+                prop_assert_eq!(takes.step_s, 9.0 * f64::from(layers + 1 + ends));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bace_api::{Attempt, InputRecord, JobId, PlacedRegion, Placement, Record};
+use bace_models::DeviceProfile;
 use bace_netem::{BitRate, Delay, LinkId, RegionId};
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::policy::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy,
 use crate::running::Running;
 use crate::{
     Cluster, Command, Estimates, Input, JobKindId, PlacementReason, Refusal, Scenario, Shortfall,
+    Unprofiled,
 };
 
 /// Progress this close below a whole iteration counts as that iteration.
@@ -101,6 +103,15 @@ impl Engine {
     pub fn with_detail(mut self, detail: Detail) -> Self {
         self.detail = detail;
         self
+    }
+
+    /// Takes the times of compute from what was measured on a device, for all GPUs alike, in place of the formula.
+    ///
+    /// # Errors
+    /// If `profile` lacks what a job needs.
+    pub fn with_profile(mut self, profile: &DeviceProfile) -> Result<Self, Unprofiled> {
+        self.estimates = Estimates::measured(&self.scenario, profile)?;
+        Ok(self)
     }
 
     /// The scenario.

@@ -2,12 +2,16 @@
 //!
 //! Choices where the page is silent:
 //! - types and speeds are those of all regions, with or without GPUs;
+//! - where the jobs' times were measured on one device, all GPUs are that device, whatever types they stand for;
 //! - the delay of a boundary between two regions is that of the link its activations take, counted twice.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bace_api::{Job, JobId, RegionGpus};
-use bace_models::{GpuType, MicroBatchShape, ModelSpec, Split, Workload};
+use bace_models::{
+    DeviceProfile, GpuType, MicroBatchShape, ModelSpec, ProfileKey, Split, Work, Workload,
+};
 use bace_netem::{LinkId, RegionId};
 
 use crate::{Cluster, Refusal, Scenario};
@@ -27,8 +31,8 @@ pub struct JobKind {
     boundary_bits: f64,
     /// K_min.
     fewest_gpus: u64,
-    /// Operations of the largest of K equal stages, at K − 1.
-    largest_operations: Vec<f64>,
+    /// Work of the largest of K equal stages, at K − 1.
+    largest_work: Vec<f64>,
 }
 
 /// What does not change while a scenario runs.
@@ -36,7 +40,7 @@ pub struct JobKind {
 pub struct Estimates {
     kinds: Vec<JobKind>,
     kind_of: Vec<JobKindId>,
-    /// Operations a second, by region.
+    /// Work a second, by region: operations, or seconds where these were measured.
     speeds: Vec<f64>,
     slowest_speed: f64,
     smallest_fabric_bps: f64,
@@ -44,13 +48,68 @@ pub struct Estimates {
     smallest_memory: u64,
 }
 
+/// What a profile lacks for a scenario's jobs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("predict from the profile: it has no entry for {}", .gaps.iter().map(ProfileGap::to_string).collect::<Vec<_>>().join("; nor for "))]
+pub struct Unprofiled {
+    /// At least one, in the order of the jobs.
+    pub gaps: Vec<ProfileGap>,
+}
+
+/// A model and a micro-batch that a profile knows nothing of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileGap {
+    /// What is missing.
+    pub key: ProfileKey,
+    /// The model's name in the scenario.
+    pub model: String,
+    /// Jobs that need it.
+    pub jobs: Vec<String>,
+}
+
+impl fmt::Display for ProfileGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Jobs that a message names.
+        const NAMED: usize = 3;
+
+        let (model, shape) = (&self.key.model, &self.key.shape);
+        let jobs: Vec<String> = self
+            .jobs
+            .iter()
+            .take(NAMED)
+            .map(|job| format!("`{job}`"))
+            .collect();
+        let more = match self.jobs.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        write!(
+            f,
+            "model `{}` (hidden {}, heads {}/{}, head size {}, feed-forward {}{}, vocabulary {}) with micro-batches of {} x {} tokens \
+             and {} bytes an element at boundaries, needed by {}{more}",
+            self.model,
+            model.hidden,
+            model.heads,
+            model.kv_heads,
+            model.head_size,
+            model.feed_forward,
+            if model.gated { " gated" } else { "" },
+            model.vocabulary,
+            shape.sequences,
+            shape.sequence,
+            shape.bytes_per_element,
+            jobs.join(", ")
+        )
+    }
+}
+
 impl JobKind {
-    /// Seconds of the largest of `stages` equal stages at `speed` operations a second: t(K).
+    /// Seconds of the largest of `stages` equal stages at `speed`, as [`Estimates::speed`] gives it: t(K).
     ///
     /// # Panics
     /// If `stages` is 0 or beyond what [`JobKind::most_stages`] says.
     pub fn largest_stage_s(&self, stages: u32, speed: f64) -> f64 {
-        self.largest_operations[stages as usize - 1] / speed
+        self.largest_work[stages as usize - 1] / speed
     }
 
     /// Bits over one stage boundary, one direction, one micro-batch.
@@ -65,18 +124,50 @@ impl JobKind {
 
     /// min(L, all GPUs of the scenario).
     pub fn most_stages(&self) -> u32 {
-        self.largest_operations.len() as u32
+        self.largest_work.len() as u32
     }
 }
 
 impl Estimates {
-    /// The estimates of `scenario`.
+    /// The estimates of `scenario` by the formula.
     pub fn of(scenario: &Scenario) -> Self {
-        let speeds: Vec<f64> = scenario
-            .regions
-            .iter()
-            .map(|region| region.gpu.flops * region.gpu.mfu)
-            .collect();
+        let regions = scenario.regions.iter();
+        let speeds = regions.map(|region| region.gpu.flops * region.gpu.mfu);
+        Self::with(scenario, speeds.collect(), |job| {
+            Workload::of(&job.model, &job.shape)
+        })
+    }
+
+    /// The estimates of `scenario` where every GPU is the device that `profile` was measured on.
+    ///
+    /// # Errors
+    /// If the profile lacks what a job needs.
+    pub fn measured(scenario: &Scenario, profile: &DeviceProfile) -> Result<Self, Unprofiled> {
+        let parts = |job: &Job| profile.parts(&job.model, &job.shape);
+        let lacking = scenario.jobs.iter().filter(|job| parts(job).is_none());
+        let mut gaps: Vec<ProfileGap> = Vec::new();
+        for job in lacking {
+            let key = ProfileKey::of(&job.model, &job.shape);
+            match gaps.iter_mut().find(|gap| gap.key == key) {
+                Some(gap) => gap.jobs.push(job.name.clone()),
+                None => gaps.push(ProfileGap {
+                    key,
+                    model: job.model_name.clone(),
+                    jobs: vec![job.name.clone()],
+                }),
+            }
+        }
+        if !gaps.is_empty() {
+            return Err(Unprofiled { gaps });
+        }
+        let speeds = vec![1.0; scenario.regions.len()];
+        Ok(Self::with(scenario, speeds, |job| Workload {
+            layers: job.model.layers,
+            work: Work::Measured(*parts(job).expect("no job lacks an entry")),
+        }))
+    }
+
+    fn with(scenario: &Scenario, speeds: Vec<f64>, workload: impl Fn(&Job) -> Workload) -> Self {
         let all_gpus = scenario
             .regions
             .iter()
@@ -104,7 +195,7 @@ impl Estimates {
             let id = *known
                 .entry(numbers(&job.model, &job.shape))
                 .or_insert_with(|| {
-                    estimates.kinds.push(estimates.new_kind(job));
+                    estimates.kinds.push(estimates.new_kind(job, workload(job)));
                     JobKindId(estimates.kinds.len() as u32 - 1)
                 });
             estimates.kind_of.push(id);
@@ -122,12 +213,12 @@ impl Estimates {
         &self.kinds[id.0 as usize]
     }
 
-    /// Operations a second of a GPU of `region`.
+    /// Work a second of a GPU of `region`: operations, or 1 where times were measured.
     pub fn speed(&self, region: RegionId) -> f64 {
         self.speeds[region.index()]
     }
 
-    /// Operations a second of the slowest type in the scenario.
+    /// Work a second of the slowest type in the scenario.
     pub fn slowest_speed(&self) -> f64 {
         self.slowest_speed
     }
@@ -186,17 +277,16 @@ impl Estimates {
         split(scenario, kind, path).largest_s
     }
 
-    fn new_kind(&self, job: &Job) -> JobKind {
-        let workload = Workload::of(&job.model, &job.shape);
+    fn new_kind(&self, job: &Job, workload: Workload) -> JobKind {
         let most = u64::from(job.model.layers).min(self.all_gpus) as u32;
-        let largest_operations = (1..=most)
-            .map_while(|stages| workload.largest_stage_operations(stages))
+        let largest_work = (1..=most)
+            .map_while(|stages| workload.largest_stage_work(stages))
             .collect();
         JobKind {
             workload,
             boundary_bits: job.boundary_bytes() as f64 * 8.0,
             fewest_gpus: job.model.fewest_gpus(self.smallest_memory),
-            largest_operations,
+            largest_work,
         }
     }
 }

@@ -51,7 +51,7 @@ pub use cluster::Cluster;
 pub use command::{Command, DEAD_LINK, Rates, Start};
 pub use engine::{Detail, Engine};
 pub use error::EngineError;
-pub use estimate::{Estimates, JobKind, JobKindId};
+pub use estimate::{Estimates, JobKind, JobKindId, ProfileGap, Unprofiled};
 pub use input::{Input, Names, Told};
 pub use policy::{Policy, PolicyInfo, policies, policy_by_name};
 pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};

@@ -1,6 +1,10 @@
 //! What becomes of a job between its start and its end, on the world of [`crate::testing`].
 
 use bace_api::{Attempt, EnergyUse, JobId, Record, StageIndex};
+use bace_models::{
+    DeviceKind, DeviceProfile, LayerShape, MicroBatchShape, Part, Parts, ProfileEntry, ProfileKey,
+    ProfiledDevice, StagePlace, StageSeconds,
+};
 use bace_netem::{BitRate, Delay, LinkId, RegionId};
 
 use crate::golden::golden;
@@ -376,4 +380,97 @@ fn decisions_and_their_reasons() {
         }
         golden(&format!("decisions/{}.jsonl", policy.name), &lines);
     }
+}
+
+/// A profile of the model `seven` with micro-batches of `sequence` tokens.
+fn profile(sequence: u32) -> DeviceProfile {
+    let part = |forward_s, backward_s, step_s| Part {
+        forward_s,
+        backward_s,
+        step_s,
+    };
+    let model = LayerShape {
+        hidden: 64,
+        heads: 1,
+        kv_heads: 1,
+        head_size: 64,
+        feed_forward: 64,
+        gated: false,
+        vocabulary: 1,
+    };
+    DeviceProfile {
+        device: ProfiledDevice {
+            kind: DeviceKind::Cpu,
+            name: "a processor".to_owned(),
+            threads: Some(1),
+            driver: None,
+            libtorch: "2.13.0".to_owned(),
+            precision: "fp32".to_owned(),
+        },
+        entries: vec![ProfileEntry {
+            key: ProfileKey {
+                model,
+                shape: MicroBatchShape {
+                    sequences: 1,
+                    sequence,
+                    bytes_per_element: 2,
+                },
+            },
+            parts: Parts {
+                layer: part(1.0, 3.0, 0.5),
+                embedding: part(0.25, 0.5, 2.0),
+                head: part(4.0, 5.0, 2.5),
+                stage: part(0.125, 0.125, 0.0),
+                copy_in_s: 0.01,
+                copy_out_s: 0.02,
+            },
+        }],
+    }
+}
+
+#[test]
+fn with_a_profile_every_gpu_is_the_device_it_was_measured_on() {
+    let world = World::new()
+        .region("a", 1, "half", 0.1)
+        .region("b", 2, "unit", 0.1)
+        .link("a", "b", 1e6)
+        .job("j", 0.0, 1);
+    let profile = profile(1);
+    let policy = policy_by_name("bace-pipe").unwrap();
+    let mut engine = Engine::new(world.scenario(), policy)
+        .with_profile(&profile)
+        .unwrap();
+    engine.handle(0.0, Input::Submitted(JobId(0)));
+    engine.settle(0.0);
+    let start = &start_commands(&mut engine)[0];
+    // Layers of 4 s and a head of 9 s: 3, 3 and 1 layers take 13.03, 12.31 and 13.28 s, and no other cut takes less.
+    assert_eq!(start.placement.layers, [3, 3, 1]);
+    let parts = profile.entries[0].parts;
+    let expected: Vec<StageSeconds> = [
+        (3, StagePlace::First),
+        (3, StagePlace::Middle),
+        (1, StagePlace::Last),
+    ]
+    .map(|(layers, place)| parts.stage_seconds(layers, place))
+    .to_vec();
+    assert_eq!(start.stage_seconds, expected);
+    let slot_s = expected[2].micro_batch_s;
+    assert!((slot_s - 13.28).abs() < 1e-12);
+    // M + K − 1 slots and the delay there and back; the formula has no step.
+    assert!((start.iteration_s - (6.0 * slot_s + 1.0)).abs() < 1e-9);
+}
+
+#[test]
+fn what_a_profile_lacks_is_named_with_the_jobs_that_need_it() {
+    let mut world = World::new().region("a", 1, "unit", 0.1);
+    for name in ["j", "k", "l", "m"] {
+        world = world.job(name, 0.0, 1);
+    }
+    let policy = policy_by_name("bace-pipe").unwrap();
+    let refused = Engine::new(world.scenario(), policy).with_profile(&profile(2));
+    assert_eq!(
+        refused.err().unwrap().to_string(),
+        "predict from the profile: it has no entry for model `seven` (hidden 64, heads 1/1, head size 64, feed-forward 64, vocabulary 1) \
+         with micro-batches of 1 x 1 tokens and 2 bytes an element at boundaries, needed by `j`, `k`, `l` and 1 more"
+    );
 }
