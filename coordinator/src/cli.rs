@@ -9,6 +9,8 @@ use bace_sim::IterationModel;
 use bace_stage::JoinArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::profile::{Asked, FOLDER};
+
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
 ///
 /// A scenario file says which regions exist, what their electricity costs, how they are linked and which jobs
@@ -61,12 +63,96 @@ pub enum Command {
     /// Measure this machine's emulation.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Measure what models take on this machine's device, so that native runs of them can be predicted.
+    ///
+    /// Forward, backward and optimizer step of a layer, the embedding, the head and the copies at a stage's boundary, and the
+    /// peak of memory. Needs bace-worker with libtorch. What was measured before of other models stays in the file.
+    Profile(ProfileArgs),
     /// Stand for one emulated GPU that computes nothing: what `bace run --compute modelled` starts for each.
     Worker(JoinArgs),
     /// Look at what this machine has and measure what size of scenario it can carry; takes about ten seconds.
     ///
     /// Exit status: 0 a run on the CPU works here, and the scenario fits if one is named; 1 it does not.
     Doctor(DoctorArgs),
+}
+
+/// What `simulate` and `plan` predict.
+#[derive(Debug, Clone, Args)]
+pub struct PredictArgs {
+    /// Whose times of compute are predicted: `modelled` those of the scenario's GPU types, as on the rungs modelled and paced;
+    /// `native` those of this machine's device, whatever GPU types it stands for, from what `bace profile` measured.
+    #[arg(long, value_enum, default_value = "modelled")]
+    pub compute: PredictedCompute,
+    /// The device of a native run: `cpu`, `cuda` or `cuda:0,2`, all of them alike.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// In which numbers it computes. Default: fp32 on the CPU, bf16 on a GPU.
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionChoice>,
+    /// The profile of the device of a native run. Default: the one under `profiles` that this machine's device has.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+}
+
+impl PredictArgs {
+    /// What is asked for of `scenario`.
+    pub fn asked<'a>(&'a self, scenario: &'a ScenarioArgs) -> Asked<'a> {
+        Asked {
+            is_native: self.compute == PredictedCompute::Native,
+            device: &self.device,
+            precision: self.precision,
+            profile: self.profile.as_deref(),
+            scenario: &scenario.scenario,
+            seed: scenario.seed,
+        }
+    }
+}
+
+/// Whose times of compute are predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PredictedCompute {
+    Modelled,
+    Native,
+}
+
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// A scenario whose jobs' models and micro-batches are measured: a file, or the name of a built-in one.
+    #[arg(required_unless_present = "model")]
+    pub scenario: Option<String>,
+    /// Only these models; without a scenario, built-in ones.
+    #[arg(long, value_name = "NAME")]
+    pub model: Vec<String>,
+    /// Seed of the scenario's draws, instead of its own.
+    #[arg(long, requires = "scenario")]
+    pub seed: Option<u64>,
+    /// What to measure: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// In which numbers to compute. Default: fp32 on the CPU, bf16 on a GPU.
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionChoice>,
+    /// Micro-batch sizes, in sequences. Default: those of the scenario's jobs; 1 without a scenario.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Vec<u32>,
+    /// Tokens of a sequence. Default: those of the scenario's jobs; 128 without a scenario.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sequence: Option<u32>,
+    /// Bytes of an element where it crosses a stage boundary, 2 or 4. Default: those of the scenario's jobs; 2 without a scenario.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(2..=4))]
+    pub bytes_per_element: Option<u32>,
+    /// Rounds of measuring, after the warm-up; the median counts.
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(5..=10_000))]
+    pub repeats: u32,
+    /// How uncertain a layer's time may be, and how much it may drift while it is measured, as a share; beyond it nothing is kept.
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE", value_parser = positive)]
+    pub most_error: f64,
+    /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Folder of the profiles.
+    #[arg(long, value_name = "DIR", default_value = FOLDER)]
+    pub out: PathBuf,
 }
 
 /// What `run`, `simulate` and `plan` share.
@@ -102,6 +188,10 @@ pub struct RunArgs {
     /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
+    /// What the scheduler of a native run takes times of compute from. Default: the profile under `profiles` that the
+    /// device has, if there is one, else the GPU types.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// Emulated seconds that pass in a second of this machine, from 0.001 to 100000: below 1 a slow machine emulates what is
     /// faster than it, above 1 hours are compressed. Compute, links, arrivals, changes and prices all follow (`bace doctor
     /// SCENARIO` says what this machine can). Default: what the scenario's `[compute]` says, else 1.
@@ -147,6 +237,8 @@ pub struct RunArgs {
 pub struct SimulateArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
+    #[command(flatten)]
+    pub predict: PredictArgs,
     /// How an iteration's time comes about: `analytic` by formula, `event` by walking the pipeline.
     #[arg(long, value_enum, default_value = "event")]
     pub iteration_model: IterationModelChoice,
@@ -180,6 +272,8 @@ pub struct ReplayArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
+    #[command(flatten)]
+    pub predict: PredictArgs,
     /// Only placements up to this emulated second.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub at: Option<f64>,
@@ -217,12 +311,16 @@ pub struct CompareArgs {
     /// Also train for real, one run after another, and show measured beside simulated.
     #[arg(long)]
     pub real: bool,
-    /// What workers of real runs compute on: `cpu`, `cuda` or `cuda:0,2`.
-    #[arg(long, default_value = "cpu", requires = "real")]
+    /// What workers of real runs compute on, or would where they are only predicted: `cpu`, `cuda` or `cuda:0,2`.
+    #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Who takes the time of compute in real runs.
-    #[arg(long, requires = "real")]
+    /// Who takes the time of compute in real runs. `native` also predicts with what `bace profile` measured on the device;
+    /// without --real it is the only choice that changes anything.
+    #[arg(long)]
     pub compute: Option<ComputeChoice>,
+    /// The profile of the device, with --compute native. Default: the one under `profiles` that the device has.
+    #[arg(long, value_name = "FILE", requires = "compute")]
+    pub profile: Option<PathBuf>,
     /// Emulated seconds that pass in a second of this machine in real runs, from 0.001 to 100000.
     #[arg(long, value_name = "SCALE", value_parser = time_scale, requires = "real")]
     pub time_scale: Option<TimeScale>,
@@ -443,6 +541,13 @@ fn device_memory(text: &str) -> Result<f64, String> {
     let gigabytes = text.parse::<f64>().ok();
     let gigabytes = gigabytes.filter(|gigabytes| (0.1..=10_000.0).contains(gigabytes));
     gigabytes.ok_or_else(|| "it has to be a number from 0.1 to 10000".to_owned())
+}
+
+/// A share above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok();
+    let share = share.filter(|share| share.is_finite() && *share > 0.0);
+    share.ok_or_else(|| "it has to be a number above 0".to_owned())
 }
 
 /// An instant of emulated time.

@@ -5,15 +5,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse, Record};
 use bace_engine::{Detail, Engine, Knob, Scenario, agenda, policies, policy_by_name};
 use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
 use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
 use rayon::prelude::*;
 
-use crate::cli::{CompareArgs, IterationModelChoice};
+use crate::cli::{CompareArgs, ComputeChoice, IterationModelChoice};
 use crate::output::{self, say};
+use crate::profile::{Asked, ChosenProfile};
 use crate::real_runs::{RealRuns, run_all};
+use crate::run::identify;
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -60,9 +62,20 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         let opened = opened.with_context(|| format!("write {}", path.display()));
         opened.or_wrong_input()?;
     }
+    let asked = asked(args);
+    let profile = match (args.real, asked.is_native, asked.profile) {
+        // As in the real runs beside: with a profile where there is one.
+        (true, true, None) => ChosenProfile::of_all(&identify(asked.device, asked.precision)?)?,
+        _ => ChosenProfile::asked_for(&asked)?,
+    };
     // What no seed changes is simulated once.
     let simulated = if varies { seeds.clone() } else { first..=first };
-    let mut cases = simulate_all(&loaded, args, (&points, &chosen, simulated));
+    let mut cases = simulate_all(
+        &loaded,
+        args,
+        profile.as_ref(),
+        (&points, &chosen, simulated),
+    )?;
     if args.real {
         cases.extend(run_all(&RealRuns {
             args,
@@ -189,8 +202,9 @@ fn points(base: &Scenario, sweeps: &[(Knob, Vec<f64>)]) -> anyhow::Result<Vec<Po
 fn simulate_all(
     loaded: &Loaded,
     args: &CompareArgs,
+    profile: Option<&ChosenProfile>,
     (points, chosen, seeds): (&[Point], &[&'static str], RangeInclusive<u64>),
-) -> Vec<Case> {
+) -> anyhow::Result<Vec<Case>> {
     let mut tasks = Vec::new();
     for point in points {
         for &policy in chosen {
@@ -199,25 +213,40 @@ fn simulate_all(
     }
     let simulate = |&(point, policy, seed): &(&Point, &'static str, u64)| {
         let scenario = Arc::new(point.scenario.clone().with_seed(seed));
-        let summary = simulate(loaded, scenario, policy, args.iteration_model);
-        Case {
+        let decides = policy_by_name(policy).expect("the name has been looked up before");
+        let engine = asked(args).give(profile, Engine::new(scenario, decides))?;
+        let named = profile.map(ChosenProfile::named);
+        let summary = simulate(loaded, engine, (policy, named), args.iteration_model);
+        Ok(Case {
             point: point.label.clone(),
             policy: policy.to_owned(),
             seed,
             measured: false,
             outcome: Outcome::of(&summary),
-        }
+        })
     };
     tasks.par_iter().map(simulate).collect()
+}
+
+fn asked(args: &CompareArgs) -> Asked<'_> {
+    Asked {
+        is_native: args.compute == Some(ComputeChoice::Native),
+        device: &args.device,
+        precision: None,
+        profile: args.profile.as_deref(),
+        scenario: &args.scenario,
+        seed: args.seed,
+    }
 }
 
 /// One simulation, with no more detail than a summary needs.
 fn simulate(
     loaded: &Loaded,
-    scenario: Arc<Scenario>,
-    policy: &str,
+    engine: Engine,
+    (policy, profile): (&str, Option<ProfileUse>),
     model: IterationModelChoice,
 ) -> Summary {
+    let scenario = engine.scenario().clone();
     let varied = Loaded {
         text: loaded.text.clone(),
         scenario: scenario.clone(),
@@ -230,6 +259,7 @@ fn simulate(
         network: NetworkRung::Modelled,
         receipts: None,
         iteration_model: Some(model.word().to_owned()),
+        profile,
     }));
     // An engine that tells outcomes alone does not repeat what it is told.
     for scheduled in agenda(&scenario) {
@@ -238,8 +268,7 @@ fn simulate(
             input: scheduled.input.to_record(&scenario),
         });
     }
-    let decides = policy_by_name(policy).expect("the name has been looked up before");
-    let engine = Engine::new(scenario.clone(), decides).with_detail(Detail::Outcomes);
+    let engine = engine.with_detail(Detail::Outcomes);
     let sink = |record| fold.add(&record);
     match model {
         IterationModelChoice::Analytic => simulate_engine(engine, IterationModel::Analytic, sink),
@@ -293,7 +322,9 @@ mod tests {
             (IterationModelChoice::Analytic, IterationModel::Analytic),
             (IterationModelChoice::Event, IterationModel::Event),
         ] {
-            let brief = simulate(&loaded, loaded.scenario.clone(), "bace-pipe", choice);
+            let policy = policy_by_name("bace-pipe").unwrap();
+            let engine = Engine::new(loaded.scenario.clone(), policy);
+            let brief = simulate(&loaded, engine, ("bace-pipe", None), choice);
             let mut fold = Fold::new(&brief.header);
             let policy = policy_by_name("bace-pipe").unwrap();
             bace_sim::simulate(&loaded.scenario, policy, model, |record| fold.add(&record));

@@ -12,6 +12,7 @@ mod machine;
 mod netem;
 mod output;
 mod plan;
+mod profile;
 mod real_runs;
 mod replay;
 mod report;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Netem(command) => netem::netem(&command),
+        Command::Profile(args) => profile::profile(&args),
         Command::Worker(args) => return worker(&args),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),

@@ -11,6 +11,7 @@ use bace_sim::{Analytic, Executor, Instant, Reports, drive};
 
 use crate::cli::PlanArgs;
 use crate::output::say;
+use crate::profile::ChosenProfile;
 use crate::scenarios;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -31,18 +32,22 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
         )));
     }
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
+    let asked = args.predict.asked(&args.scenario);
+    let profile = ChosenProfile::asked_for(&asked)?;
+    let engine = Engine::new(scenario.clone(), policy);
+    let engine = asked.give(profile.as_ref(), engine)?;
     let mut watched = Watched {
         inner: Analytic::new(scenario.clone()),
         starts: Vec::new(),
     };
     let mut records = Vec::new();
-    drive(
-        Engine::new(scenario.clone(), policy),
-        &mut watched,
-        |record| records.push(record),
-    );
+    drive(engine, &mut watched, |record| records.push(record));
+    let times = match &profile {
+        Some(profile) => format!(", times of compute from {}", profile.path.display()),
+        None => String::new(),
+    };
     say!(
-        "{} under {}, iterations by formula\n",
+        "{} under {}, iterations by formula{times}\n",
         scenario.name,
         args.scenario.policy
     );

@@ -103,6 +103,7 @@ impl RealRuns<'_> {
             precision: None,
             device_memory_gb: None,
             compute: args.compute,
+            profile: args.profile.clone(),
             time_scale: args.time_scale,
             network: args.network,
             receipts: args.receipts,

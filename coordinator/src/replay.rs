@@ -2,14 +2,17 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
-use bace_api::Record;
-use bace_engine::{Replay, Replayed, policy_by_name};
-use bace_ledger::{Reader, SCENARIO_FILE};
+use bace_api::{ClockKind, ProfileUse, Record};
+use bace_engine::{Engine, Policy, Replay, Replayed, policy_by_name};
+use bace_ledger::{PROFILE_FILE, Reader, SCENARIO_FILE};
+use bace_netem::TimeScale;
 
 use crate::cli::ReplayArgs;
 use crate::output::say;
+use crate::profile::ChosenProfile;
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -20,7 +23,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     let loaded = scenario(args, &reader)?;
     let policy = policy_by_name(&header.policy).or_wrong_input()?;
     same_cluster(&reader, &loaded)?;
-    let mut replay = Replay::new(loaded.scenario, policy);
+    let mut replay = Replay::new(engine(&reader, loaded, policy)?);
     let mut ended = false;
     while let Some(record) = reader.next_record().or_wrong_input()? {
         let line = reader.line();
@@ -39,6 +42,39 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
         .with_context(|| format!("replay {} to its end", reader.path().display()))?;
     tell(&reader, ended, replayed);
     Ok(true)
+}
+
+/// The run's engine before its first input, with the profile that it predicted from.
+fn engine(
+    reader: &Reader,
+    mut loaded: Loaded,
+    policy: Box<dyn Policy + Send>,
+) -> anyhow::Result<Engine> {
+    let header = reader.header();
+    let Some(ProfileUse::Used { hash, .. }) = header.profile.as_deref() else {
+        return Ok(Engine::new(loaded.scenario, policy));
+    };
+    let path = reader.path().with_file_name(PROFILE_FILE);
+    let profile = ChosenProfile::read(&path)?;
+    if profile.hash() != *hash {
+        return Err(WrongInput::error(format!(
+            "replay {}: {} is not the profile of this run, its blake3 is {} and the header says {hash}",
+            reader.path().display(),
+            path.display(),
+            profile.hash()
+        )));
+    }
+    // Measured times are those of the machine, and the run may have had another scale than its file.
+    if header.clock == ClockKind::Wall {
+        let scale = TimeScale::new(header.time_scale.unwrap_or(1.0));
+        let scale = scale.with_context(|| {
+            format!("read {}: its `time_scale` is none", reader.path().display())
+        })?;
+        Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
+    }
+    Engine::new(loaded.scenario, policy)
+        .with_profile(&profile.profile)
+        .or_wrong_input()
 }
 
 /// The run's scenario with the run's seed; a ledger says by its hash which one it was.
@@ -85,6 +121,7 @@ fn same_cluster(reader: &Reader, loaded: &Loaded) -> anyhow::Result<()> {
         network: header.network,
         receipts: header.receipts,
         iteration_model: None,
+        profile: None,
     });
     let same = |what: &str, says: &dyn Debug, is: &dyn Debug| {
         let (says, is) = (format!("{says:?}"), format!("{is:?}"));

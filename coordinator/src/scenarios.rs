@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bace_api::{ClockKind, ComputeRung, Header, HeaderLink, NetworkRung, Receipts};
+use bace_api::{ClockKind, ComputeRung, Header, HeaderLink, NetworkRung, ProfileUse, Receipts};
 use bace_engine::Scenario;
 
 use crate::wrong_input::{OrWrongInput, WrongInput};
@@ -48,6 +48,8 @@ pub struct RunKind {
     pub receipts: Option<Receipts>,
     /// Iteration model of a simulation.
     pub iteration_model: Option<String>,
+    /// What all GPUs' times of compute were measured as, where they were.
+    pub profile: Option<ProfileUse>,
 }
 
 impl Loaded {
@@ -94,6 +96,7 @@ impl Loaded {
                     bandwidth_bps: spec.rate.bps(),
                 })
                 .collect(),
+            profile: kind.profile.map(Box::new),
             jobs: scenario.jobs.iter().map(|job| job.name.clone()).collect(),
             scale_models: scenario
                 .jobs

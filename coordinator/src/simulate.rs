@@ -1,10 +1,12 @@
 //! `bace simulate`: a scenario under a virtual clock.
 
 use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
-use bace_engine::policy_by_name;
+use bace_engine::{Engine, policy_by_name};
 use bace_ledger::{Fold, RunFolder};
+use bace_sim::simulate_engine;
 
-use crate::cli::{IterationModelChoice, SimulateArgs};
+use crate::cli::SimulateArgs;
+use crate::profile::ChosenProfile;
 use crate::report::print_summary;
 use crate::scenarios::{self, RunKind};
 use crate::wrong_input::OrWrongInput;
@@ -13,27 +15,38 @@ use crate::wrong_input::OrWrongInput;
 pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let header = loaded.header(kind(&args.scenario.policy, args.iteration_model));
+    let asked = args.predict.asked(&args.scenario);
+    let profile = ChosenProfile::asked_for(&asked)?;
+    let engine = Engine::new(loaded.scenario.clone(), policy);
+    let engine = asked.give(profile.as_ref(), engine)?;
+    let header = loaded.header(RunKind {
+        policy: args.scenario.policy.clone(),
+        started: None,
+        clock: ClockKind::Virtual,
+        compute: ComputeRung::Modelled,
+        network: NetworkRung::Modelled,
+        receipts: None,
+        iteration_model: Some(args.iteration_model.word().to_owned()),
+        profile: profile.as_ref().map(ChosenProfile::named),
+    });
     let mut folder = match &args.out {
         Some(dir) => Some(RunFolder::create(dir, &loaded.text).or_wrong_input()?),
         None => None,
     };
+    if let (Some((folder, _)), Some(profile)) = (&folder, &profile) {
+        folder.keep_profile(&profile.text)?;
+    }
     let mut fold = Fold::new(&header);
     let mut written = match &mut folder {
         Some((_, ledger)) => ledger.append(&Record::Header(header)),
         None => Ok(()),
     };
-    bace_sim::simulate(
-        &loaded.scenario,
-        policy,
-        args.iteration_model.into(),
-        |record| {
-            fold.add(&record);
-            if let (Some((_, ledger)), Ok(())) = (&mut folder, &written) {
-                written = ledger.append(&record);
-            }
-        },
-    );
+    simulate_engine(engine, args.iteration_model.into(), |record| {
+        fold.add(&record);
+        if let (Some((_, ledger)), Ok(())) = (&mut folder, &written) {
+            written = ledger.append(&record);
+        }
+    });
     written?;
     let mut summary = fold.finish();
     if let Some((folder, ledger)) = &folder {
@@ -42,16 +55,4 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
     }
     print_summary(&summary, args.json);
     Ok(summary.succeeded())
-}
-
-fn kind(policy: &str, model: IterationModelChoice) -> RunKind {
-    RunKind {
-        policy: policy.to_owned(),
-        started: None,
-        clock: ClockKind::Virtual,
-        compute: ComputeRung::Modelled,
-        network: NetworkRung::Modelled,
-        receipts: None,
-        iteration_model: Some(model.word().to_owned()),
-    }
 }

@@ -125,15 +125,15 @@ impl Fit {
             .stage_seconds(WHOLE_LAYERS, StagePlace::Only);
         let beyond = |of: &dyn Fn(&Part<f64>) -> f64, sum_s: f64| {
             let measured: Vec<f64> = rounds.iter().map(|round| of(&round.whole)).collect();
-            let median_s = quantile(&measured, 0.5);
+            let median_s = median(&measured);
             (median_s - sum_s) / median_s
         };
         let (early, late) = layers.split_at(layers.len() / 2);
-        let median_s = quantile(&layers, 0.5);
+        let median_s = median(&layers);
         Some(Self {
             parts,
             error_share: error_of_median(&layers) / median_s.abs(),
-            drift_share: (quantile(late, 0.5) - quantile(early, 0.5)) / median_s.abs(),
+            drift_share: (median(late) - median(early)) / median_s.abs(),
             residual_share: beyond(
                 &|whole| whole.forward_s + whole.backward_s,
                 whole.micro_batch_s,
@@ -142,6 +142,14 @@ impl Fit {
             rounds: u32::try_from(rounds.len()).unwrap_or(u32::MAX),
         })
     }
+}
+
+/// The value that half of `values` are below.
+///
+/// # Panics
+/// Without values.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
 }
 
 fn each(value: impl Fn(&dyn Fn(&Part<f64>) -> f64) -> f64) -> Part<f64> {
@@ -155,7 +163,7 @@ fn each(value: impl Fn(&dyn Fn(&Part<f64>) -> f64) -> f64) -> Part<f64> {
 fn percentiles(values: &[f64]) -> Percentiles {
     Percentiles {
         p5: quantile(values, 0.05),
-        median: quantile(values, 0.5),
+        median: median(values),
         p95: quantile(values, 0.95),
     }
 }

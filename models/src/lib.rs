@@ -16,7 +16,9 @@ mod split;
 mod stage;
 
 pub use cost::{FORWARD_AND_BACKWARD, MicroBatchShape, STATE_BYTES_PER_PARAMETER, StageMemory};
-pub use fit::{FEW_LAYERS, FEWEST_ROUNDS, Fit, MANY_LAYERS, Percentiles, Round, WHOLE_LAYERS};
+pub use fit::{
+    FEW_LAYERS, FEWEST_ROUNDS, Fit, MANY_LAYERS, Percentiles, Round, WHOLE_LAYERS, median,
+};
 pub use gpu::GpuType;
 pub use power::JOULES_PER_KWH;
 pub use profile::{

@@ -9,6 +9,7 @@ use std::path::Path;
 const VERSION: &str = "2.13.0";
 
 fn main() {
+    println!("cargo::rustc-env=BACE_LIBTORCH_VERSION={VERSION}");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     let Ok(folder) = std::env::var("LIBTORCH") else {
         println!("cargo::error=LIBTORCH is not set; build from within the repository");

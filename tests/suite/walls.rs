@@ -36,7 +36,13 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     (
         "worker",
         "worker",
-        &["bace-api", "bace-models", "bace-stage", "bace-torch"],
+        &[
+            "bace-api",
+            "bace-cuda",
+            "bace-models",
+            "bace-stage",
+            "bace-torch",
+        ],
     ),
     (
         "bace-stage",

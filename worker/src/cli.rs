@@ -49,6 +49,8 @@ impl ComputeArgs {
 pub enum Command {
     /// Check device and training text without joining a run; prints what was found as JSON.
     Check(CheckArgs),
+    /// Measure what is asked for on standard input, as JSON, and answer likewise; `bace profile` starts this.
+    Profile,
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,11 @@
 //! What belongs here: its command line, and libtorch behind `bace_stage::Computer`. What does not: all that a worker does
 //! whatever computes (`bace-stage`), tensors' arithmetic (`bace-torch`).
 
+mod board;
 mod check;
 mod cli;
+mod identity;
+mod profile;
 mod text;
 mod torch;
 
@@ -17,6 +20,12 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command};
 use crate::torch::Torch;
 
+/// Prints an answer for the coordinator.
+fn answer(found: impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("BACE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -26,7 +35,8 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .init();
     let done = match cli.command {
-        Some(Command::Check(args)) => check::check(&args).map(|found| println!("{found}")),
+        Some(Command::Check(args)) => check::check(&args).and_then(answer),
+        Some(Command::Profile) => profile::profile(std::io::stdin()).and_then(answer),
         None => {
             let args = cli
                 .join

@@ -12,6 +12,9 @@ use bytes::Bytes;
 
 use crate::text::Text;
 
+/// One thread inside an operation: results do not depend on the machine's cores, and workers do not fight over them.
+pub const THREADS: u32 = 1;
+
 /// libtorch on one device.
 pub struct Torch {
     device: Device,
@@ -59,8 +62,7 @@ impl Computer for Torch {
 
 /// Sets libtorch up for one emulated GPU; what it computes on.
 pub fn set_up(device: Device, precision: Precision) -> WorkerDevice {
-    // One thread: results do not depend on the machine's cores, and workers do not fight over them.
-    bace_torch::use_threads(1);
+    bace_torch::use_threads(THREADS);
     // A device that cannot be used is told of when training on it is tried.
     let words = device.describe().unwrap_or_else(|_| device.to_string());
     WorkerDevice {

@@ -10,6 +10,7 @@ mod job;
 mod message;
 mod meter;
 mod placement;
+mod profiling;
 mod record;
 mod told;
 mod walk;
@@ -29,10 +30,14 @@ pub use meter::{
     PhysicalEnergyRecord,
 };
 pub use placement::{Boundary, Placement, RegionGpus};
+pub use profiling::{
+    BoardState, DeviceCheck, DeviceSpeed, MemoryReply, MemoryTask, ProfileReply, ProfileRequest,
+    ProfileTask, TimesReply,
+};
 pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
-    IterationRecord, KernelShaping, NetworkRung, PlacedRegion, ReceiptPhase, ReceiptRecord,
-    Receipts, Record, ShapedBy, Verdict,
+    IterationRecord, KernelShaping, NetworkRung, PlacedRegion, ProfileUse, ReceiptPhase,
+    ReceiptRecord, Receipts, Record, ShapedBy, Verdict,
 };
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

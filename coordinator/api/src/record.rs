@@ -113,11 +113,35 @@ pub struct Header {
     /// Share of a job's paced actions that may be overruns before the run counts as not valid; absent where nothing was judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrun_share: Option<f64>,
+    /// What was measured on the device that all GPUs of the run are, or that there is nothing; absent where compute takes the
+    /// GPU types' times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<ProfileUse>>,
     /// Names of all jobs, in scenario order.
     pub jobs: Vec<String>,
     /// Names of jobs that train a scale model in place of their own; absent in simulations, and where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scale_models: Vec<String>,
+}
+
+/// Where the scheduler's times of compute come from where all GPUs are this machine's device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileUse {
+    /// From what was measured there.
+    Used {
+        /// The profile's file.
+        path: String,
+        /// blake3 of the file's bytes, hexadecimal.
+        hash: String,
+        /// The device's name.
+        device: String,
+    },
+    /// From the GPU types' formula, for lack of a profile.
+    Absent {
+        /// Why there is none, and what makes one; words that follow a colon.
+        reason: String,
+    },
 }
 
 /// Whether a run measures its links.

@@ -161,9 +161,14 @@ impl Estimates {
             return Err(Unprofiled { gaps });
         }
         let speeds = vec![1.0; scenario.regions.len()];
-        Ok(Self::with(scenario, speeds, |job| Workload {
-            layers: job.model.layers,
-            work: Work::Measured(*parts(job).expect("no job lacks an entry")),
+        // The device's seconds are the machine's.
+        let scale = scenario.compute.time_scale;
+        Ok(Self::with(scenario, speeds, |job| {
+            let parts = parts(job).expect("no job lacks an entry");
+            Workload {
+                layers: job.model.layers,
+                work: Work::Measured(parts.map(|wall_s| scale.emulated_seconds(wall_s))),
+            }
         }))
     }
 

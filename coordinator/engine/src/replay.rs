@@ -1,11 +1,10 @@
 //! A ledger fed back: the same inputs have to bring about the same records.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bace_api::{InputRecord, Record};
 
-use crate::{Engine, EngineError, Names, Policy, Scenario, Told};
+use crate::{Engine, EngineError, Names, Told};
 
 /// Feeds the inputs of a ledger to an engine and compares what it decides with what the ledger says it decided.
 ///
@@ -61,11 +60,12 @@ pub struct Difference {
 }
 
 impl Replay {
-    /// A replay of a run of `scenario`, seed included, under `policy`.
-    pub fn new(scenario: Arc<Scenario>, policy: Box<dyn Policy + Send>) -> Self {
+    /// A replay of the run that `engine` was made for: with its scenario, seed included, its policy and its profile. It has
+    /// seen nothing yet.
+    pub fn new(engine: Engine) -> Self {
         Self {
-            names: Names::of(&scenario),
-            engine: Engine::new(scenario, policy),
+            names: Names::of(engine.scenario()),
+            engine,
             decided: VecDeque::new(),
             last_s: 0.0,
             ended: false,
@@ -238,9 +238,11 @@ fn line(record: Option<&Record>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::testing::World;
-    use crate::{Input, policy_by_name};
+    use crate::{Input, Scenario, policy_by_name};
     use bace_api::{JobId, StageIndex};
 
     fn world() -> Arc<Scenario> {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     fn replay() -> Replay {
-        Replay::new(world(), policy_by_name("bace-pipe").unwrap())
+        Replay::new(Engine::new(world(), policy_by_name("bace-pipe").unwrap()))
     }
 
     /// What a driver would have written.
@@ -343,7 +345,7 @@ mod tests {
 
     fn replayed(scenario: &Arc<Scenario>, records: &[Record]) -> Result<Replayed, ReplayError> {
         let policy = policy_by_name("bace-pipe").unwrap();
-        let mut replay = Replay::new(scenario.clone(), policy);
+        let mut replay = Replay::new(Engine::new(scenario.clone(), policy));
         for record in records {
             replay.take(record)?;
         }

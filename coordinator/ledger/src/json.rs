@@ -67,6 +67,9 @@ impl Summary {
             "omitted_records": self.omissions.unknown_kinds,
             "torn_line": self.omissions.torn_line,
         }));
+        if let Some(profile) = &header.profile {
+            object.keys.insert("profile".to_owned(), json!(profile));
+        }
         object
             .figure("mean_jct_s", &totals.mean_jct_s)
             .figure("median_jct_s", &totals.median_jct_s)

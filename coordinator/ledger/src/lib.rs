@@ -32,7 +32,7 @@ pub use emulation::{EmulationSummary, Loopback};
 pub use error::LedgerError;
 pub use figure::Figure;
 pub use fold::{Fold, summarise};
-pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, SCENARIO_FILE, SUMMARY_FILE};
+pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, PROFILE_FILE, SCENARIO_FILE, SUMMARY_FILE};
 pub use overruns::{JobOverruns, OverrunSummary};
 pub use path::path_text;
 pub use physical::{MeterSummary, PhysicalSummary};

@@ -6,6 +6,9 @@ pub const LEDGER_FILE: &str = "ledger.jsonl";
 /// The name in a run folder of the scenario as it was read.
 pub const SCENARIO_FILE: &str = "scenario.toml";
 
+/// The name in a run folder of the profile that compute was predicted from, as it was read.
+pub const PROFILE_FILE: &str = "profile.toml";
+
 /// The summary's name in a run folder.
 pub const SUMMARY_FILE: &str = "summary.json";
 

@@ -2,6 +2,8 @@
 
 use bace_api::Header;
 
+use bace_api::ProfileUse;
+
 use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::meter_table;
 use crate::receipt_table::remarks;
@@ -26,6 +28,7 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
         "links were not true",
     );
     notes.extend(remarks(summary));
+    notes.extend(profile(summary));
     limited(
         &mut notes,
         summary.jobs.iter().filter_map(status),
@@ -84,6 +87,16 @@ fn limited(notes: &mut Vec<String>, sentences: impl Iterator<Item = String>, wha
     }
     if more > 0 {
         notes.push(format!("{more} more {what}; summary.json names them."));
+    }
+}
+
+fn profile(summary: &Summary) -> Option<String> {
+    match summary.header.profile.as_deref() {
+        Some(ProfileUse::Absent { reason }) => Some(format!(
+            "The scheduler took the times of compute from the scenario's GPU types, not from this machine's device: {}",
+            sentence(reason)
+        )),
+        _ => None,
     }
 }
 

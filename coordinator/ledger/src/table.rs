@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bace_api::{ClockKind, ComputeRung, Header, KernelShaping, NetworkRung, ShapedBy};
+use bace_api::{ClockKind, ComputeRung, Header, KernelShaping, NetworkRung, ProfileUse, ShapedBy};
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
@@ -323,6 +323,11 @@ fn trace(summary: &Summary) -> String {
     ];
     if let Some(shaping) = &summary.shaping {
         lines.insert(2, ("links", shaped(shaping)));
+    }
+    if let Some(ProfileUse::Used { path, hash, device }) = header.profile.as_deref() {
+        let text =
+            format!("{path}, of {device}: {hash} (blake3); all GPUs take its times of compute");
+        lines.insert(1, ("profile", text));
     }
     if let Some(started) = &header.started {
         lines.push(("started", started.clone()));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bace_api::Record;
 
-use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES, SCENARIO_FILE, SUMMARY_FILE, Summary};
+use crate::{
+    LEDGER_FILE, LedgerError, MAX_LINE_BYTES, PROFILE_FILE, SCENARIO_FILE, SUMMARY_FILE, Summary,
+};
 
 /// How much of a batch is held back before it is written; one system call for some hundred records.
 const BATCH_BYTES: usize = 64 << 10;
@@ -110,7 +112,8 @@ impl LedgerWriter {
     }
 }
 
-/// The folder a run leaves behind: `scenario.toml` as read, `ledger.jsonl`, `summary.json`.
+/// The folder a run leaves behind: `scenario.toml` as read, `ledger.jsonl`, `summary.json`, and `profile.toml`
+/// where one was used.
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
@@ -123,7 +126,7 @@ impl RunFolder {
     /// If the folder already holds a run's files (they stay as they are), or cannot be written.
     pub fn create(dir: &Path, scenario: &str) -> Result<(Self, LedgerWriter), LedgerError> {
         fs::create_dir_all(dir).map_err(|error| LedgerError::io("create", dir, error))?;
-        for file in [LEDGER_FILE, SCENARIO_FILE, SUMMARY_FILE] {
+        for file in [LEDGER_FILE, SCENARIO_FILE, PROFILE_FILE, SUMMARY_FILE] {
             // A link that leads nowhere is something, too.
             if dir.join(file).symlink_metadata().is_ok() {
                 return Err(LedgerError::Occupied {
@@ -146,6 +149,17 @@ impl RunFolder {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Keeps the text of the profile that compute is predicted from: a replay needs it.
+    ///
+    /// # Errors
+    /// If there is one already, or it cannot be written.
+    pub fn keep_profile(&self, text: &str) -> Result<(), LedgerError> {
+        let path = self.dir.join(PROFILE_FILE);
+        create_file(&self.dir, PROFILE_FILE)?
+            .write_all(text.as_bytes())
+            .map_err(|error| LedgerError::io("write", &path, error))
     }
 
     /// Writes `summary.json`, whole or not at all.

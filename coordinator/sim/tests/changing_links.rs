@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bace_api::Record;
-use bace_engine::{Replay, Scenario, policy_by_name};
+use bace_engine::{Engine, Replay, Scenario, policy_by_name};
 use bace_sim::{IterationModel, simulate};
 
 /// Two regions of two GPUs. The job needs three: 341.3 bit/s between the regions, and 512 bit/s for its best, four.
@@ -64,7 +64,7 @@ fn records_of(scenario: &Arc<Scenario>) -> Vec<Record> {
     simulate(scenario, policy(), IterationModel::Event, |record| {
         records.push(record)
     });
-    let mut replay = Replay::new(scenario.clone(), policy());
+    let mut replay = Replay::new(Engine::new(scenario.clone(), policy()));
     for record in &records {
         replay.take(record).unwrap();
     }

@@ -1,5 +1,7 @@
 //! What trains: the worker's program with its libtorch.
 
+use anyhow::Context;
+
 use super::finding::Finding;
 use crate::run::ask_worker_for_speed;
 
@@ -37,13 +39,12 @@ pub fn look() -> (Option<WorkerWorth>, Finding) {
 
 fn measure() -> anyhow::Result<WorkerWorth> {
     let found = ask_worker_for_speed()?;
-    let number = |key: &str| {
-        let value = found[key].as_f64().filter(|&value| value > 0.0);
-        value.ok_or_else(|| anyhow::anyhow!("read `{key}` in what bace-worker said: {found}"))
-    };
+    let speed = found.speed;
+    let speed = speed.filter(|speed| speed.operations_per_s > 0.0 && speed.memory_bytes > 0);
+    let speed = speed.context("read speed and memory in what bace-worker said")?;
     Ok(WorkerWorth {
-        operations_per_s: number("operations_per_s")?,
-        memory_bytes: number("memory_bytes")? as u64,
-        has_cuda: found["has_cuda"] == true,
+        operations_per_s: speed.operations_per_s,
+        memory_bytes: speed.memory_bytes,
+        has_cuda: found.has_cuda,
     })
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
-use bace_engine::policy_by_name;
+use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse, Record};
+use bace_engine::{Engine, policy_by_name};
 use bace_ledger::{RunFolder, Summary};
 
 use crate::cli::{DeviceChoice, RunArgs};
+use crate::profile::{Asked, ChosenProfile, absent};
 use crate::report::print_summary;
 use crate::scenarios::{self, Loaded, RunKind};
-use crate::wrong_input::OrWrongInput;
+use crate::wrong_input::{OrWrongInput, WrongInput};
 
-use super::devices::{self, WorkerDevice};
+use super::devices::{self, CheckedDevice};
 use super::driver::{Driver, DriverPlan};
 use super::fleet::{Door, Fleet, FleetPlan};
 use super::interrupts::Interrupts;
@@ -61,6 +62,8 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         devices::devices(&args, asked, &loaded.scenario)?
     };
     let compute = asked.unwrap_or_else(|| default_rung(&args.device, &devices, &loaded));
+    let prediction = Prediction::of(&args, compute, &devices)?;
+    let engine = prediction.give(&args, Engine::new(loaded.scenario.clone(), policy))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,7 +93,11 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         network,
         receipts: Some(args.receipts.into()),
         iteration_model: None,
+        profile: prediction.named(&args, &devices),
     });
+    if let Some(profile) = &prediction.profile {
+        folder.keep_profile(&profile.text)?;
+    }
     let mut recorder = Recorder::new(ledger, &header);
     recorder.add(Record::Header(header))?;
     if let Some(kernel) = &kernel {
@@ -100,7 +107,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
         scenario: loaded.scenario.clone(),
         dir,
         await_workers: args.await_workers,
-        devices,
+        devices: devices.into_iter().map(|checked| checked.device).collect(),
         compute,
         network,
         kernel,
@@ -125,8 +132,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
             }
         };
         let plan = DriverPlan {
-            scenario: loaded.scenario,
-            policy,
+            engine,
             fleet,
             compute,
             receipts,
@@ -145,8 +151,58 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     Ok(summary)
 }
 
+/// What the scheduler of a run predicts compute from.
+struct Prediction {
+    is_native: bool,
+    /// Of the run's devices; absent where there is none, or nothing runs natively.
+    profile: Option<ChosenProfile>,
+}
+
+impl Prediction {
+    fn of(args: &RunArgs, compute: ComputeRung, devices: &[CheckedDevice]) -> anyhow::Result<Self> {
+        let is_native = compute == ComputeRung::Native;
+        let profile = match &args.profile {
+            Some(path) if !is_native => {
+                return Err(WrongInput::error(format!(
+                    "use the profile {}: compute is {}, which takes the GPU types' times; a profile goes with --compute native",
+                    path.display(),
+                    compute.name()
+                )));
+            }
+            Some(path) => {
+                let profile = ChosenProfile::read(path)?;
+                profile.refuse_other_devices(devices)?;
+                Some(profile)
+            }
+            None if is_native => ChosenProfile::of_all(devices)?,
+            None => None,
+        };
+        Ok(Self { is_native, profile })
+    }
+
+    fn give(&self, args: &RunArgs, engine: Engine) -> anyhow::Result<Engine> {
+        let asked = Asked {
+            is_native: self.is_native,
+            device: &args.device,
+            precision: args.precision,
+            profile: args.profile.as_deref(),
+            scenario: &args.scenario.scenario,
+            seed: args.scenario.seed,
+        };
+        asked.give(self.profile.as_ref(), engine)
+    }
+
+    fn named(&self, args: &RunArgs, devices: &[CheckedDevice]) -> Option<ProfileUse> {
+        let absent = || ProfileUse::Absent {
+            reason: absent(devices, &args.scenario.scenario, args.scenario.seed),
+        };
+        let used = self.profile.as_ref().map(ChosenProfile::named);
+        self.is_native.then(|| used.unwrap_or_else(absent))
+    }
+}
+
 /// On the CPU, for scale models, and wherever workers share a device, an action takes the emulated GPU's time.
-fn default_rung(device: &DeviceChoice, devices: &[WorkerDevice], loaded: &Loaded) -> ComputeRung {
+fn default_rung(device: &DeviceChoice, devices: &[CheckedDevice], loaded: &Loaded) -> ComputeRung {
     let workers = preflight::workers(&loaded.scenario);
     let jobs = &loaded.scenario.jobs;
     let is_scaled = jobs.iter().any(|job| job.scale_model.is_some());

@@ -1,13 +1,17 @@
 //! What workers compute on: which devices there are, and what part of one's memory each worker may take.
 
+use std::path::Path;
+
 use bace_api::ComputeRung;
 use bace_cuda::{DeviceInfo, Driver};
 use bace_engine::Scenario;
+use bace_models::ProfiledDevice;
 
 use crate::cli::{DeviceChoice, PrecisionChoice, RunArgs};
 use crate::wrong_input::WrongInput;
 
-use super::preflight::{check, workers};
+use super::ask::check;
+use super::preflight::workers;
 
 /// What CUDA itself takes of a GPU for each process that uses it, outside of what libtorch hands out, bytes. Rounded up
 /// from what drivers take for the kernels of libtorch.
@@ -62,12 +66,54 @@ fn allocator_options(own: Option<String>, fraction: Option<f64>) -> Option<Strin
     }
 }
 
+/// A device that was tried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedDevice {
+    /// What a worker computes on.
+    pub device: WorkerDevice,
+    /// What it is.
+    pub identity: ProfiledDevice,
+}
+
+/// The devices of `choice`, each tried out.
+pub fn identify(
+    choice: &DeviceChoice,
+    precision: Option<PrecisionChoice>,
+) -> anyhow::Result<Vec<CheckedDevice>> {
+    let names = match choice {
+        DeviceChoice::Cpu => vec!["cpu".to_owned()],
+        DeviceChoice::Cuda(indices) => gpus(indices)?
+            .iter()
+            .map(|gpu| format!("cuda:{}", gpu.index))
+            .collect(),
+    };
+    let devices = names.into_iter().map(|name| WorkerDevice {
+        name,
+        precision,
+        memory_fraction: None,
+    });
+    checked(devices, 1, None)
+}
+
+/// Tries `devices` out; sequences of `sequence` tokens have to be cut from the text.
+fn checked(
+    devices: impl IntoIterator<Item = WorkerDevice>,
+    sequence: u32,
+    data: Option<&Path>,
+) -> anyhow::Result<Vec<CheckedDevice>> {
+    let checked = devices.into_iter().map(|device| {
+        let identity = check(&device, sequence, data)?.identity;
+        Ok(CheckedDevice { device, identity })
+    });
+    checked.collect()
+}
+
 /// The devices that workers take turns to use; none where nothing is computed.
 pub fn devices(
     args: &RunArgs,
     asked: Option<ComputeRung>,
     scenario: &Scenario,
-) -> anyhow::Result<Vec<WorkerDevice>> {
+) -> anyhow::Result<Vec<CheckedDevice>> {
     if asked == Some(ComputeRung::Modelled) {
         return Ok(Vec::new());
     }
@@ -76,7 +122,7 @@ pub fn devices(
         precision: args.precision,
         memory_fraction,
     };
-    let devices = match &args.device {
+    let devices: Vec<WorkerDevice> = match &args.device {
         DeviceChoice::Cpu if args.device_memory_gb.is_some() => {
             return Err(WrongInput::error(
                 "cap the memory of workers on the CPU with --device-memory-gb: it is for GPUs; use --device cuda, or leave it out",
@@ -95,10 +141,9 @@ pub fn devices(
                 .collect::<anyhow::Result<_>>()?
         }
     };
-    for device in &devices {
-        check(device, args, scenario)?;
-    }
-    Ok(devices)
+    let sequences = scenario.jobs.iter().map(|job| job.trained().shape.sequence);
+    let longest = sequences.max().unwrap_or(1);
+    checked(devices, longest, args.data.as_deref())
 }
 
 /// The GPUs that were asked for, all where none is named, as the driver describes them.

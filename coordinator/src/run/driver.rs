@@ -10,7 +10,7 @@ use bace_api::{
     StageIndex, ToWorker, WorkerId, told,
 };
 use bace_engine::{
-    Command, DEAD_LINK, Engine, Input, Policy, Scenario, Scheduled, Start, agenda, pipeline,
+    Command, DEAD_LINK, Engine, Input, Scenario, Scheduled, Start, agenda, pipeline,
 };
 use bace_netem::{ClockEstimate, RegionId, TimeScale};
 use bace_socket::now_ns;
@@ -29,10 +29,8 @@ const STUCK_GRACE: Duration = Duration::from_secs(5);
 
 /// What to drive.
 pub struct DriverPlan {
-    /// The scenario.
-    pub scenario: Arc<Scenario>,
-    /// Who decides.
-    pub policy: Box<dyn Policy + Send>,
+    /// Who decides; it has seen nothing yet.
+    pub engine: Engine,
     /// Workers that are ready.
     pub fleet: Fleet,
     /// Who takes the time of compute.
@@ -89,16 +87,16 @@ impl<'a> Driver<'a> {
         interrupts: &'a mut Interrupts,
     ) -> Self {
         let DriverPlan {
-            scenario,
-            policy,
+            engine,
             fleet,
             compute,
             receipts,
             metering,
         } = plan;
+        let scenario = Arc::clone(engine.scenario());
         Self {
             progress: Progress::new(&scenario),
-            engine: Engine::new(Arc::clone(&scenario), policy),
+            engine,
             agenda: agenda(&scenario).into(),
             duties: vec![Duty::Idle; fleet.workers.len()],
             receipts,

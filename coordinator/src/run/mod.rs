@@ -1,5 +1,6 @@
 //! `bace run`: a scenario trained for real.
 
+mod ask;
 mod command;
 mod devices;
 mod driver;
@@ -21,6 +22,8 @@ mod receipts;
 mod recorder;
 mod wire;
 
+pub use ask::{ask_worker_for_speed, profile as ask_worker_for_profile};
 pub use command::{run, summary};
+pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;
-pub use preflight::{MOST_WORKERS, ask_worker_for_speed};
+pub use preflight::MOST_WORKERS;

@@ -1,22 +1,14 @@
 //! What has to be right before anything is started: the worker's program, its libtorch, devices and text.
 
-use std::ffi::OsStr;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, bail};
 use bace_api::{ComputeRung, Job, NetworkRung};
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route, TimeScale};
 use bace_socket::{PacketLink, SenderConfig, SocketError};
-use serde_json::Value;
 
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::machine;
-use crate::run::devices::WorkerDevice;
 use crate::run::in_flight::refuse_more_than_memory_holds;
-use crate::run::program::WorkerProgram;
 use crate::wall;
 use crate::wrong_input::WrongInput;
 
@@ -178,63 +170,6 @@ fn refuse_beyond(
 pub fn workers(scenario: &Scenario) -> u64 {
     let gpus = scenario.regions.iter().map(|region| region.gpus);
     gpus.map(u64::from).sum()
-}
-
-/// Runs `bace-worker check`, which loads libtorch, the device and the text as a worker would.
-pub fn check(device: &WorkerDevice, args: &RunArgs, scenario: &Scenario) -> anyhow::Result<Value> {
-    let worker = WorkerProgram::with_libtorch()?.path;
-    let longest = scenario
-        .jobs
-        .iter()
-        .map(|job| job.trained().shape.sequence)
-        .max()
-        .unwrap_or(1)
-        .to_string();
-    let mut arguments = ["check", "--sequence", &longest].map(OsStr::new).to_vec();
-    arguments.extend(device.arguments().into_iter().map(OsStr::new));
-    if let Some(data) = &args.data {
-        arguments.extend([OsStr::new("--data"), data.as_os_str()]);
-    }
-    understood(&ask(&worker, &arguments)?)
-}
-
-/// Runs `bace-worker check --speed` on the CPU: what a worker says of its own speed and memory.
-pub fn ask_worker_for_speed() -> anyhow::Result<Value> {
-    // A model of that size is cut from the text by sequences of 64 tokens.
-    let arguments = ["check", "--device", "cpu", "--sequence", "64", "--speed"];
-    let found = ask(&WorkerProgram::with_libtorch()?.path, &arguments)?;
-    understood(&found)
-}
-
-fn understood(found: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(found)
-        .with_context(|| format!("understand bace-worker, which said {found}"))
-}
-
-/// Runs the worker's program to its end; what it printed.
-fn ask(worker: &Path, arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<String> {
-    let output = Command::new(worker)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env("BACE_LOG", "error")
-        .output()
-        .with_context(|| format!("start {}", worker.display()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim();
-    if said.contains("error while loading shared libraries") {
-        bail!("load libtorch: {said}; run scripts/libtorch and build again");
-    }
-    match said.strip_prefix("bace-worker: failed to ") {
-        Some(reason) => Err(WrongInput::error(reason)),
-        None => bail!(
-            "use {}: it ended with {} and said `{said}`",
-            worker.display(),
-            output.status
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub fn use_threads(threads: u32) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
+/// Version of the libtorch that this program is linked to.
+pub const LIBTORCH_VERSION: &str = env!("BACE_LIBTORCH_VERSION");
+
 /// Whether the libtorch that this program is linked to can use GPUs.
 pub fn has_cuda() -> bool {
     tch::utils::has_cudart()

@@ -1,0 +1,205 @@
+//! `bace profile`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use bace_api::{ProfileReply, ProfileRequest, ProfileTask, TimesReply};
+use bace_models::{Fit, Part, Percentiles, ProfiledDevice};
+
+use super::file::{Entry, Origin, ProfileFile, file_name};
+use super::memory;
+use super::wanted::{Wanted, wanted};
+use crate::cli::ProfileArgs;
+use crate::output::say;
+use crate::run::ask_worker_for_profile;
+use crate::wrong_input::WrongInput;
+
+const MICROSECONDS: f64 = 1e6;
+const PERCENT: f64 = 100.0;
+
+/// Measures what is asked for, one entry after the other; each is kept as soon as it is measured.
+pub fn profile(args: &ProfileArgs) -> anyhow::Result<bool> {
+    for wanted in wanted(args)? {
+        let request = ProfileRequest {
+            device: args.device.clone(),
+            precision: args.precision.map(|precision| precision.word().to_owned()),
+            text: args.data.clone(),
+            model: wanted.key.model,
+            shape: wanted.key.shape,
+            task: ProfileTask::Times {
+                rounds: args.repeats,
+            },
+        };
+        say!("{wanted}");
+        let times = match ask_worker_for_profile(&request)? {
+            ProfileReply::Times(times) => *times,
+            ProfileReply::Memory(_) => bail!("ask bace-worker for times: it told memory"),
+        };
+        tell_times(&times);
+        judge(&times.fit, args.most_error)?;
+        let entry = entry(&wanted, &times, &request)?;
+        for line in memory::lines(&wanted.key, &entry.memory) {
+            say!("  {line}");
+        }
+        if let Some(reason) = &entry.memory_absent {
+            say!("  peaks of memory are not known: {reason}");
+        }
+        keep(&args.out, &times.device, entry)?;
+    }
+    Ok(true)
+}
+
+fn entry(wanted: &Wanted, times: &TimesReply, request: &ProfileRequest) -> anyhow::Result<Entry> {
+    let origin = Origin {
+        models: wanted.models.clone(),
+        measured: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        machine: crate::machine::describe(),
+    };
+    let mut entry = Entry::of(&wanted.key, times, origin);
+    match memory::measure(request)? {
+        Ok(peaks) => entry.memory = peaks,
+        Err(reason) => entry.memory_absent = Some(reason),
+    }
+    Ok(entry)
+}
+
+/// Refuses times that are not known well enough to predict anything from.
+fn judge(fit: &Fit, most_error: f64) -> anyhow::Result<()> {
+    let advice = "let nothing else run beside, take more --repeats, larger micro-batches (what takes microseconds drowns in noise), \
+                  or allow more with --most-error";
+    if fit.error_share > most_error || fit.error_share.is_nan() {
+        bail!(
+            "keep these times: a layer's are uncertain by {:.1} %, more than {:.1} %; {advice}",
+            fit.error_share * PERCENT,
+            most_error * PERCENT
+        );
+    }
+    if fit.drift_share.abs() > most_error || fit.drift_share.is_nan() {
+        bail!(
+            "keep these times: a layer's changed by {:+.1} % while they were measured, more than {:.1} %; {advice}",
+            fit.drift_share * PERCENT,
+            most_error * PERCENT
+        );
+    }
+    let parts = fit.parts.map(|times| times.median);
+    parts
+        .check()
+        .with_context(|| format!("keep these times: they are lost in noise; {advice}"))
+}
+
+/// Puts an entry into its device's file, whole or not at all.
+fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let path = folder.join(file_name(device));
+    let written = || format!("write {}", path.display());
+    let mut file = match std::fs::read_to_string(&path) {
+        Ok(text) => ProfileFile::parse(&text).map_err(|problem| {
+            WrongInput::error(format!("read the profile {}: {problem}", path.display()))
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            ProfileFile::of(device.clone())
+        }
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    if file.device != *device {
+        return Err(WrongInput::error(format!(
+            "add to the profile {}: it is that of another device, {}; move it away",
+            path.display(),
+            file.device.name
+        )));
+    }
+    file.merge(entry);
+    let partial = path.with_extension("toml.partial");
+    std::fs::write(&partial, file.text().with_context(written)?)
+        .and_then(|()| std::fs::rename(&partial, &path))
+        .with_context(written)?;
+    say!("  kept in {}\n", path.display());
+    Ok(())
+}
+
+fn tell_times(times: &TimesReply) {
+    let (fit, parts) = (&times.fit, &times.fit.parts);
+    say!(
+        "  {:<12} {:>30} {:>30} {:>30}",
+        "us (p5-p95)",
+        "forward",
+        "backward",
+        "step"
+    );
+    let tell = |name: &str, part: &Part<Percentiles>| {
+        let [forward, backward, step] = [part.forward_s, part.backward_s, part.step_s].map(spread);
+        say!("  {name:<12} {forward:>30} {backward:>30} {step:>30}");
+    };
+    tell("layer", &parts.layer);
+    tell("embedding", &parts.embedding);
+    tell("head", &parts.head);
+    tell("every stage", &parts.stage);
+    say!(
+        "  a boundary tensor from bytes {}, to bytes {}",
+        spread(parts.copy_in_s),
+        spread(parts.copy_out_s)
+    );
+    say!(
+        "  {} rounds after {} to warm up; a layer is known to {:.1} %, and changed by {:+.1} % meanwhile",
+        fit.rounds,
+        times.warm_up_rounds,
+        fit.error_share * PERCENT,
+        fit.drift_share * PERCENT
+    );
+    say!(
+        "  a whole model takes {:+.1} % of what its parts add up to beyond it, its step {:+.1} %",
+        fit.residual_share * PERCENT,
+        fit.step_residual_share * PERCENT
+    );
+}
+
+fn spread(seconds: Percentiles) -> String {
+    let [median, p5, p95] =
+        [seconds.median, seconds.p5, seconds.p95].map(|seconds| seconds * MICROSECONDS);
+    format!("{median:.1} ({p5:.1} - {p95:.1})")
+}
+
+#[cfg(test)]
+mod tests {
+    use bace_models::ProfileKey;
+
+    use super::*;
+    use crate::profile::file::tests::times;
+
+    #[test]
+    fn what_is_not_known_well_enough_is_refused_with_advice() {
+        let fit = times(0.001).fit;
+        judge(&fit, 0.05).unwrap();
+        let told = judge(&fit, 0.005).unwrap_err().to_string();
+        assert!(
+            told.contains("uncertain by 1.0 %, more than 0.5 %"),
+            "{told}"
+        );
+        assert!(told.contains("--repeats"), "{told}");
+        let drifting = Fit {
+            drift_share: -0.2,
+            ..fit
+        };
+        let told = judge(&drifting, 0.05).unwrap_err().to_string();
+        assert!(told.contains("changed by -20.0 %"), "{told}");
+        let lost = times(-1.0).fit;
+        let told = bace_api::told(judge(&lost, 0.05).unwrap_err().as_ref());
+        assert!(told.contains("lost in noise"), "{told}");
+    }
+
+    #[test]
+    fn entries_are_added_to_their_device_s_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = times(0.001).device;
+        for (model, sequences) in [("small", 2), ("small", 4), ("small", 2)] {
+            let entry = crate::profile::file::tests::entry(model, sequences, 0.001);
+            keep(folder.path(), &device, entry).unwrap();
+        }
+        let path = folder.path().join(file_name(&device));
+        let file = ProfileFile::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(file.entries.len(), 2);
+        let keys: Vec<ProfileKey> = file.entries.iter().map(Entry::key).collect();
+        assert_eq!(keys[0].shape.sequences, 2);
+    }
+}

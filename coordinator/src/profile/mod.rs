@@ -1,0 +1,10 @@
+//! Profiles: what models take on this machine's device, measured and kept, and predictions made from that.
+
+mod chosen;
+mod command;
+mod file;
+mod memory;
+mod wanted;
+
+pub use chosen::{Asked, ChosenProfile, FOLDER, absent};
+pub use command::profile;
