@@ -141,6 +141,8 @@ impl Series {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn night_and_day(daily: bool) -> Series {
@@ -169,6 +171,51 @@ mod tests {
             10.0 * day
         );
         assert_eq!(series.integral(86_390.0, 86_410.0), 10.0 * 3.0 + 10.0 * 2.0);
+    }
+
+    /// The integral by hand: every step of every day that the span meets, one by one.
+    fn by_hand(steps: &[Step], daily: bool, from_s: f64, to_s: f64) -> f64 {
+        let days = if daily { (to_s / DAY_S) as u32 } else { 0 };
+        let begins = (0..=days).flat_map(|day| {
+            let begin_s = f64::from(day) * DAY_S;
+            steps
+                .iter()
+                .map(move |step| (begin_s + step.from_s, step.value))
+        });
+        let begins: Vec<(f64, f64)> = begins.collect();
+        let ends = begins.iter().skip(1).map(|(at_s, _)| *at_s);
+        let parts = begins.iter().zip(ends.chain([f64::INFINITY]));
+        let parts = parts.map(|((begin_s, value), end_s)| {
+            value * (end_s.min(to_s) - begin_s.max(from_s)).max(0.0)
+        });
+        parts.sum()
+    }
+
+    proptest! {
+        #[test]
+        fn integrals_are_exact_whatever_steps_and_midnights_they_span(
+            gaps in prop::collection::vec((1_u32..20_000, 0_u32..1_000), 0..8),
+            first in 0_u32..1_000,
+            daily in any::<bool>(),
+            from in 0_u32..400_000,
+            length in 0_u32..1_000_000,
+            cut in 0.0_f64..1.0,
+        ) {
+            let mut steps = vec![Step { from_s: 0.0, value: first.into() }];
+            for (gap, value) in gaps {
+                let from_s = steps[steps.len() - 1].from_s + f64::from(gap);
+                if from_s < DAY_S {
+                    steps.push(Step { from_s, value: value.into() });
+                }
+            }
+            let series = Series::steps(steps.clone(), daily).unwrap();
+            let (from_s, to_s) = (f64::from(from), f64::from(from + length));
+            // Whole seconds times whole values: both are exact, to the last bit.
+            let whole = series.integral(from_s, to_s);
+            prop_assert_eq!(whole, by_hand(&steps, daily, from_s, to_s));
+            let middle_s = (from_s + cut * f64::from(length)).floor();
+            prop_assert_eq!(series.integral(from_s, middle_s) + series.integral(middle_s, to_s), whole);
+        }
     }
 
     #[test]
