@@ -435,6 +435,11 @@ pub enum BenchCommand {
     /// The two ends are two processes, and each round measures all carriers one after the other; about a minute by
     /// default. Exit status 1 if a goal is missed.
     Transport(BenchTransportArgs),
+    /// Measure what reading this machine's energy meters takes.
+    ///
+    /// Reads every meter there is ten times a second, as a run does. Exit status 1 if that takes more than 0.5 % of a core, or
+    /// there is no meter.
+    Meter(BenchMeterArgs),
     /// Take part in another process's measurement.
     #[command(hide = true)]
     Peer,
@@ -492,6 +497,16 @@ impl LinkPartChoice {
         Self::Hogs,
         Self::Packet,
     ];
+}
+
+#[derive(Debug, Args)]
+pub struct BenchMeterArgs {
+    /// How long to read the meters.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         Command::Worker(args) => return worker(&args),
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
+        Command::Bench(BenchCommand::Meter(args)) => bench::meter(&args),
         Command::Bench(BenchCommand::Peer) => bench::peer(),
     };
     match outcome {

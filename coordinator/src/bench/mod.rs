@@ -3,11 +3,13 @@
 mod figures;
 mod link;
 mod link_goals;
+mod meter;
 mod peer;
 pub mod progress;
 mod transport;
 
 pub use figures::table;
 pub use link::link;
+pub use meter::meter;
 pub use peer::peer;
 pub use transport::transport;

@@ -124,7 +124,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
             return Err(error);
         }
         let metering = Metering::start(&args, compute, &loaded.scenario, &fleet, &mut recorder);
-        let metering = match metering {
+        let metering = match metering.await {
             Ok(metering) => metering,
             Err(error) => {
                 fleet.shut_down().await;

@@ -50,8 +50,8 @@ pub struct Metering {
 }
 
 impl Metering {
-    /// Starts the meters that there are, and writes down which there are, which not, and why.
-    pub fn start(
+    /// Starts the meters that there are, waiting for drivers that wake their boards, and writes down which there are, which not, and why.
+    pub async fn start(
         args: &RunArgs,
         compute: ComputeRung,
         scenario: &Scenario,
@@ -97,7 +97,10 @@ impl Metering {
             sampler,
             sources,
             absent,
-        } = Sampler::start(plan).context("start the thread that reads the meters")?;
+        } = spawn_blocking(move || Sampler::start(plan))
+            .await
+            .context("open the meters")?
+            .context("start the thread that reads the meters")?;
         for source in &sources {
             recorder.add(meter_record(source, Some(attributed_by)))?;
         }

@@ -1,5 +1,7 @@
 //! Sources that are not there.
 
+use crate::ReadError;
+
 /// A source of energy readings that is not there, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
@@ -24,7 +26,17 @@ impl Absent {
         }
     }
 
-    /// One that is left out for a reason.
+    /// A meter that was there and could not be read when it was opened.
+    pub(crate) fn unreadable(meter: &str, error: &ReadError) -> Self {
+        let reason = format!("it cannot be read: {error}");
+        Self::new(
+            meter,
+            reason,
+            "see whether nvidia-smi, or cat on its file, can read it",
+        )
+    }
+
+    /// One that is left out on purpose: nothing has to be done.
     pub fn by_design(source: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             source: source.into(),

@@ -10,6 +10,7 @@ use crate::{Absent, BoardId, Meter};
 
 /// The whole library, as a source that may be absent.
 const NVML: &str = "NVML";
+const LIST: &str = "nvidia-smi -L lists the boards and their UUIDs";
 
 /// The loaded library, initialised; boards borrow it.
 #[derive(Debug)]
@@ -37,14 +38,14 @@ impl Library {
         let wanted = match wanted {
             Some(wanted) => wanted,
             None => match self.nvml.device_count() {
-                Ok(0) => return vec![Err(Absent::by_design(NVML, "the driver shows no board"))],
+                Ok(0) => return vec![Err(Absent::new(NVML, "the driver shows no board", LIST))],
                 Ok(count) => {
                     all = (0..count).map(BoardId::Index).collect::<Vec<_>>();
                     &all
                 }
                 Err(error) => {
                     let reason = format!("boards cannot be counted: {}", told(&error));
-                    return vec![Err(Absent::by_design(NVML, reason))];
+                    return vec![Err(Absent::new(NVML, reason, LIST))];
                 }
             },
         };
@@ -113,9 +114,7 @@ fn advice(error: &NvmlError) -> &'static str {
         NvmlError::NoPermission => {
             "run as a user that may use the board, or give the container its device nodes"
         }
-        NvmlError::NotFound | NvmlError::InvalidArg => {
-            "nvidia-smi -L lists the boards and their UUIDs"
-        }
+        NvmlError::NotFound | NvmlError::InvalidArg => LIST,
         NvmlError::GpuLost => "reset the board, or restart the machine; dmesg tells why",
         _ => "nvidia-smi -q tells what the board supports",
     }

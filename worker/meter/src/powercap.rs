@@ -11,6 +11,7 @@ use crate::{Absent, Place};
 
 /// Sources of this kind as they may be absent.
 const RAPL: &str = "RAPL";
+const ELSEWHERE: &str = "the kernel shows the zone and not its counter; measure energy elsewhere";
 /// Zones of processors, Intel's and AMD's alike. `intel-rapl-mmio:` shows the same packages a second time.
 const ZONES: &str = "intel-rapl:";
 /// Longest text of a counter: 20 digits and a line break.
@@ -213,15 +214,16 @@ fn unreadable(source: &str, path: &Path, error: &std::io::Error) -> Absent {
     Absent::new(
         source,
         format!("{} cannot be read: {error}", path.display()),
-        "the kernel shows the zone and not its counter; measure energy elsewhere",
+        ELSEWHERE,
     )
 }
 
 fn no_number(source: &str, path: &Path, text: &str) -> Absent {
     let held: String = text.trim().chars().take(COUNTER_BYTES).collect();
-    Absent::by_design(
+    Absent::new(
         source,
         format!("{} holds `{held}`, no number", path.display()),
+        ELSEWHERE,
     )
 }
 

@@ -206,11 +206,7 @@ fn sample_until<D: Clone + Ord>(
         .filter_map(|mut meter| match meter.read(now_ns()) {
             Ok(shown_uj) => Some((meter, shown_uj)),
             Err(error) => {
-                let name = meter.source().name.clone();
-                absent.push(Absent::by_design(
-                    name,
-                    format!("it cannot be read: {error}"),
-                ));
+                absent.push(Absent::unreadable(&meter.source().name, &error));
                 None
             }
         })
