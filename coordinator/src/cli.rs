@@ -74,6 +74,10 @@ pub enum Command {
     ///
     /// Exit status: 0 a run on the CPU works here, and the scenario fits if one is named; 1 it does not.
     Doctor(DoctorArgs),
+    /// Compare GPUs with the CPU, train on them, and write a report with a verdict for each check.
+    ///
+    /// Exit status: 0 no check failed; 1 one did, or there is no GPU.
+    GpuCheck(GpuCheckArgs),
 }
 
 /// What `simulate` and `plan` predict.
@@ -380,6 +384,25 @@ pub struct DoctorArgs {
     /// Print the findings as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GpuCheckArgs {
+    /// What to check: `cuda` (all devices) or `cuda:0,2` (these); `cpu` shows what is done without a GPU.
+    #[arg(long, default_value = "cuda")]
+    pub device: DeviceChoice,
+    /// The scenario to train, natively and paced: a file, or the name of a built-in one.
+    #[arg(long, default_value = "three-regions")]
+    pub scenario: String,
+    /// Text to train on. Default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Script that measures throughput beside torch.distributed.pipelining; left out without it.
+    #[arg(long, value_name = "SCRIPT")]
+    pub bench_torch: Option<PathBuf>,
+    /// Folder for gpu-check.txt, gpu-check.json and the runs, whose folders there are replaced.
+    #[arg(long, value_name = "DIR", default_value = "gpu-check")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod doctor;
 mod generate;
+mod gpu_check;
 mod machine;
 mod netem;
 mod output;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::GpuCheck(args) => gpu_check::gpu_check(&args),
         Command::Netem(command) => netem::netem(&command),
         Command::Profile(args) => profile::profile(&args),
         Command::Worker(args) => return worker(&args),

@@ -84,3 +84,55 @@ fn the_doctor_lists_gpus_and_says_why_there_are_none() {
         }
     }
 }
+
+#[test]
+fn the_gpu_check_says_in_one_line_that_there_is_no_gpu() {
+    let place = Place::new("");
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeCuda::build(folder.path(), Kind::Whole);
+    let mut command = place.command(&["gpu-check"]);
+    fake.give(&mut command, 0);
+    let ended = start(command).end().code(1);
+    ended.complains(&["the NVIDIA driver is there and shows none"]);
+    assert!(!place.path("gpu-check").exists());
+}
+
+/// All that it does on a GPU, on the CPU.
+#[test]
+fn the_gpu_check_is_complete() {
+    let place = Place::new(&scenario("two-regions"));
+    let ended = place.bace(&[
+        "gpu-check",
+        "--device",
+        "cpu",
+        "--scenario",
+        "s.toml",
+        "--data",
+        "text",
+    ]);
+    let ended = ended.code(0);
+    let report = std::fs::read_to_string(place.path("gpu-check/gpu-check.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["passed"], true);
+    let verdict = |name: &str| {
+        let checks = report["checks"].as_array().expect("a list");
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.unwrap_or_else(|| panic!("no `{name}` in {report:#}"))["verdict"].clone()
+    };
+    for name in [
+        "cpu: found",
+        "cpu: fp32 as on the CPU",
+        "cpu: fp32 pipeline as one process",
+        "cpu: bf16 pipeline as one process",
+        "cpu: tensors to the device and back",
+        "cpu: short memory is told",
+        "native run",
+        "paced run, several workers on one device",
+    ] {
+        assert_eq!(verdict(name), "passed", "{name}");
+        assert!(ended.stdout.contains(name), "{}", ended.stdout);
+    }
+    let throughput = "throughput beside torch.distributed.pipelining";
+    assert_eq!(verdict(throughput), "left out");
+    assert!(place.path("gpu-check/native-run/ledger.jsonl").exists());
+}

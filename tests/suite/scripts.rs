@@ -79,6 +79,11 @@ impl Machine {
 
     /// What is said before a script ends with status 1: one line.
     fn said(&self, script: &str, arguments: &[&str]) -> String {
+        self.ended(script, arguments, 1)
+    }
+
+    /// What is said before a script ends with `status`: one line.
+    fn ended(&self, script: &str, arguments: &[&str], status: i32) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../scripts")
             .join(script);
@@ -92,7 +97,7 @@ impl Machine {
             .output()
             .expect("bash starts");
         let stderr = String::from_utf8(output.stderr).expect("text");
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         stderr
     }
@@ -163,4 +168,22 @@ fn networks_are_put_up_and_taken_down_by_the_program_that_was_built() {
     assert_eq!(built.said("netem-up", &[]), "netem up -- three-regions\n");
     let complaint = built.said("netem-up", &["a", "b"]);
     assert_eq!(complaint, "netem-up: takes one scenario at most\n");
+}
+
+#[test]
+fn a_machine_without_a_gpu_is_told_before_anything_is_downloaded() {
+    if Path::new("/proc/driver/nvidia/version").exists() {
+        eprintln!("not tested: this machine has an NVIDIA driver");
+        return;
+    }
+    let complaint = Machine::complete().complaint("gpu-check");
+    assert!(complaint.contains("no NVIDIA GPU here"), "{complaint}");
+}
+
+#[test]
+fn the_cuda_link_is_left_out_where_disk_is_short() {
+    let full = Machine::complete().with("df", "printf 'h\\n/dev/x 100 90 1000000 1%% /\\n'");
+    let said = full.ended("check-cuda-link", &[], 0);
+    assert!(said.contains("left out: it needs 30 GB"), "{said}");
+    assert!(said.contains("1 GB are free"), "{said}");
 }

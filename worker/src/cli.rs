@@ -49,6 +49,9 @@ impl ComputeArgs {
 pub enum Command {
     /// Check device and training text without joining a run; prints what was found as JSON.
     Check(CheckArgs),
+    /// Compare a device with the CPU, a pipeline on it with one process, and tensors with themselves after their way to the
+    /// device and back, and find out what it says where memory is short; prints JSON, takes some seconds.
+    Parity(ParityArgs),
     /// Measure what is asked for on standard input, as JSON, and answer likewise; `bace profile` starts this.
     Profile,
 }
@@ -66,6 +69,16 @@ pub struct CheckArgs {
     /// Also measure how fast the device trains a small model and how much memory this process takes.
     #[arg(long)]
     pub speed: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ParityArgs {
+    /// What to compare: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+    /// Text to train on; default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod board;
 mod check;
 mod cli;
 mod identity;
+mod parity;
 mod profile;
 mod text;
 mod torch;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Some(Command::Check(args)) => check::check(&args).and_then(answer),
+        Some(Command::Parity(args)) => parity::parity(&args).and_then(answer),
         Some(Command::Profile) => profile::profile(std::io::stdin()).and_then(answer),
         None => {
             let args = cli

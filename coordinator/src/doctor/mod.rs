@@ -11,3 +11,4 @@ mod sensors;
 mod training;
 
 pub use command::doctor;
+pub use gpus::Gpus;

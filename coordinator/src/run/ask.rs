@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use bace_api::{DeviceCheck, ProfileReply, ProfileRequest};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::devices::WorkerDevice;
 use super::program::WorkerProgram;
@@ -34,6 +35,15 @@ pub fn ask_worker_for_speed() -> anyhow::Result<DeviceCheck> {
     // A model of that size is cut from the text by sequences of 64 tokens.
     let arguments = ["check", "--device", "cpu", "--sequence", "64", "--speed"];
     ask(&arguments.map(OsStr::new), &[])
+}
+
+/// Runs `bace-worker parity`: how a device compares with the CPU.
+pub fn parity(device: &str, data: Option<&Path>) -> anyhow::Result<Value> {
+    let mut arguments = ["parity", "--device", device].map(OsStr::new).to_vec();
+    if let Some(data) = data {
+        arguments.extend([OsStr::new("--data"), data.as_os_str()]);
+    }
+    ask(&arguments, &[])
 }
 
 /// Runs `bace-worker profile`.

@@ -22,7 +22,9 @@ mod receipts;
 mod recorder;
 mod wire;
 
-pub use ask::{ask_worker_for_speed, profile as ask_worker_for_profile};
+pub use ask::{
+    ask_worker_for_speed, parity as ask_worker_for_parity, profile as ask_worker_for_profile,
+};
 pub use command::{run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;

@@ -29,6 +29,22 @@ pub fn use_threads(threads: u32) {
 /// Version of the libtorch that this program is linked to.
 pub const LIBTORCH_VERSION: &str = env!("BACE_LIBTORCH_VERSION");
 
+/// What libtorch says where `device` has no memory left, found out by asking for more than any has.
+///
+/// # Errors
+/// [`Error::WithoutCuda`], [`Error::Cuda`], [`Error::NotInLibtorch`].
+pub fn exhaust(device: Device) -> Result<String, Error> {
+    /// Bytes that no device has, and that addresses can still tell.
+    const TOO_MANY: i64 = 1 << 50;
+    let place = device.resolve()?;
+    // Never written to: where the system promises any memory, it stays a promise.
+    match tch::Tensor::f_empty([TOO_MANY], (tch::Kind::Uint8, place)) {
+        Ok(_) => Ok("there is no end of its memory".to_owned()),
+        // Its own stack stands behind the first line.
+        Err(error) => Ok(error.to_string().lines().take(1).collect()),
+    }
+}
+
 /// Whether the libtorch that this program is linked to can use GPUs.
 pub fn has_cuda() -> bool {
     tch::utils::has_cudart()

@@ -29,7 +29,7 @@ mod transformer;
 mod weights;
 
 pub use boundary::{BoundaryShape, Element, from_bytes, to_bytes, write_bytes};
-pub use device::{Device, LIBTORCH_VERSION, has_cuda, use_threads};
+pub use device::{Device, LIBTORCH_VERSION, exhaust, has_cuda, use_threads};
 pub use digest::{Part, PartDigest};
 pub use error::Error;
 pub use optimizer::OptimizerSettings;

@@ -21,5 +21,6 @@ mod trainer;
 
 pub use compute::{ComputeError, Computer, Forwarded, Modelled, StageCompute};
 pub use join::{JoinArgs, join, tell_failure};
+pub use memory::lack_of_memory;
 pub use session::Begin;
 pub use tables::HostTables;

@@ -11,10 +11,7 @@ const BYTES_PER_GB: f64 = 1e9;
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutOfMemory {
     need: Need,
-    /// What libtorch asked the device for last, in its words.
-    tried: String,
-    /// What the device has and allows, in libtorch's words; empty where it does not tell.
-    have: Vec<String>,
+    said: Said,
 }
 
 /// What a stage needs, bytes.
@@ -30,10 +27,14 @@ impl OutOfMemory {
         let said = Said::of(message)?;
         Some(Self {
             need: Need::of(prepare),
-            tried: said.tried,
-            have: said.have,
+            said,
         })
     }
+}
+
+/// What libtorch's `message` says of short memory, if it is about that.
+pub fn lack_of_memory(message: &str) -> Option<String> {
+    Said::of(message).map(|said| said.to_string())
 }
 
 impl Need {
@@ -67,9 +68,11 @@ fn most_in_flight(program: &[Action]) -> u32 {
 }
 
 /// What of libtorch's message tells something.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Said {
+    /// What libtorch asked the device for last, in its words.
     tried: String,
+    /// What the device has and allows, in libtorch's words; empty where it does not tell.
     have: Vec<String>,
 }
 
@@ -109,23 +112,29 @@ fn until_sentence_ends(text: &str) -> String {
     text[..end].trim_end_matches(['.', '"', ')']).to_owned()
 }
 
+impl fmt::Display for Said {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "libtorch could not get {}", self.tried)?;
+        match self.have.is_empty() {
+            true => write!(out, " and does not say what there is"),
+            false => write!(out, ": {}", self.have.join("; ")),
+        }
+    }
+}
+
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Need { memory, in_flight } = self.need;
         let gb = |bytes: u64| bytes as f64 / BYTES_PER_GB;
         write!(
             out,
-            "find memory: by the scheduler's formula the stage needs {:.3} GB ({:.3} GB of weights, gradients and moments, {:.3} GB of activations of {in_flight} micro-batches in flight, {:.3} GB for the loss); libtorch could not get {}",
+            "find memory: by the scheduler's formula the stage needs {:.3} GB ({:.3} GB of weights, gradients and moments, {:.3} GB of activations of {in_flight} micro-batches in flight, {:.3} GB for the loss); {}",
             gb(memory.peak_bytes(in_flight)),
             gb(memory.state_bytes),
             gb(memory.activation_bytes.saturating_mul(in_flight.into())),
             gb(memory.working_bytes),
-            self.tried,
+            self.said,
         )?;
-        match self.have.is_empty() {
-            true => write!(out, " and does not say what there is")?,
-            false => write!(out, ": {}", self.have.join("; "))?,
-        }
         write!(
             out,
             "; use fewer workers on a device (or a larger --device-memory-gb), a smaller `micro_batch`, or more GPUs for the job"
@@ -175,10 +184,12 @@ mod tests {
                 },
                 in_flight: 4,
             },
-            tried: "20.00 MiB".to_owned(),
-            have: vec![
-                "GPU 0 has a total capacity of 16.00 GiB of which 1.00 MiB is free".to_owned(),
-            ],
+            said: Said {
+                tried: "20.00 MiB".to_owned(),
+                have: vec![
+                    "GPU 0 has a total capacity of 16.00 GiB of which 1.00 MiB is free".to_owned(),
+                ],
+            },
         };
         assert_eq!(
             out.to_string(),

@@ -1,0 +1,204 @@
+//! From the command line to the report.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use bace_cuda::Driver;
+use serde_json::{Value, json};
+
+use crate::bench::table;
+use crate::cli::{DeviceChoice, GpuCheckArgs};
+use crate::doctor::Gpus;
+use crate::output::say;
+use crate::run::ask_worker_for_parity;
+
+use super::judge;
+use super::verdict::{Check, Verdict};
+
+/// Checks devices and runs on them, and writes the report; whether nothing failed.
+pub fn gpu_check(args: &GpuCheckArgs) -> anyhow::Result<bool> {
+    let devices = devices(&args.device)?;
+    fs::create_dir_all(&args.out).with_context(|| format!("create {}", args.out.display()))?;
+    let mut checks = Vec::new();
+    for device in &devices {
+        eprintln!("gpu-check: comparing {device} with the CPU");
+        checks.extend(compared(device, args));
+    }
+    let is_gpu = args.device != DeviceChoice::Cpu;
+    let all = devices_word(&args.device);
+    let native = run("native run", "native", &all, args);
+    checks.push(native.0);
+    let (paced, summary) = run(
+        "paced run, several workers on one device",
+        "paced",
+        &devices[0],
+        args,
+    );
+    checks.push(paced);
+    checks.extend(judge::energy(&summary["physical"], is_gpu));
+    checks.push(throughput(&all, args));
+    report(args, &devices, &checks)
+}
+
+/// The devices, or at once the reason for which there are none.
+fn devices(asked: &DeviceChoice) -> anyhow::Result<Vec<String>> {
+    let DeviceChoice::Cuda(indices) = asked else {
+        return Ok(vec!["cpu".to_owned()]);
+    };
+    let driver = Driver::load()?;
+    let all = driver.devices()?;
+    for &index in indices {
+        driver.device(index)?;
+    }
+    let indices = match indices.as_slice() {
+        [] => all.iter().map(|device| device.index).collect(),
+        some => some.to_vec(),
+    };
+    Ok(indices
+        .iter()
+        .map(|index| format!("cuda:{index}"))
+        .collect())
+}
+
+/// As `bace run --device` takes them.
+fn devices_word(asked: &DeviceChoice) -> String {
+    match asked {
+        DeviceChoice::Cpu => "cpu".to_owned(),
+        DeviceChoice::Cuda(indices) if indices.is_empty() => "cuda".to_owned(),
+        DeviceChoice::Cuda(indices) => {
+            let indices: Vec<_> = indices.iter().map(u32::to_string).collect();
+            format!("cuda:{}", indices.join(","))
+        }
+    }
+}
+
+fn compared(device: &str, args: &GpuCheckArgs) -> Vec<Check> {
+    match ask_worker_for_parity(device, args.data.as_deref()) {
+        Ok(found) => {
+            let words = found["device"].as_str().unwrap_or(device).to_owned();
+            let mut checks = vec![Check::is(format!("{device}: found"), true, words)];
+            checks.extend(judge::compared(device, &found));
+            checks
+        }
+        Err(error) => {
+            let reason = format!("failed to {}", bace_api::told(error.as_ref()));
+            vec![Check::is(format!("{device}: compared"), false, reason)]
+        }
+    }
+}
+
+/// Trains the scenario; what came of it, and its summary.
+fn run(name: &str, rung: &str, device: &str, args: &GpuCheckArgs) -> (Check, Value) {
+    eprintln!("gpu-check: {name} of {} on {device}", args.scenario);
+    match summary(rung, device, args) {
+        Ok(summary) => (judge::run(name, &summary), summary),
+        Err(error) => {
+            let reason = format!("failed to {}", bace_api::told(error.as_ref()));
+            (Check::is(name, false, reason), Value::Null)
+        }
+    }
+}
+
+fn summary(rung: &str, device: &str, args: &GpuCheckArgs) -> anyhow::Result<Value> {
+    let own = std::env::current_exe().context("find this program")?;
+    let out = args.out.join(format!("{rung}-run"));
+    if out.exists() {
+        fs::remove_dir_all(&out).with_context(|| format!("remove {}", out.display()))?;
+    }
+    let mut command = Command::new(own);
+    command
+        .args(["run", &args.scenario, "--json", "--receipts", "off"])
+        .args(["--device", device, "--compute", rung, "--out"])
+        .arg(&out);
+    if let Some(data) = &args.data {
+        command.arg("--data").arg(data);
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .context("start a run")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("run {}: {}", args.scenario, said.trim()))
+}
+
+/// Tokens a second beside torch.distributed.pipelining, as its script prints and judges them.
+fn throughput(device: &str, args: &GpuCheckArgs) -> Check {
+    const NAME: &str = "throughput beside torch.distributed.pipelining";
+    let Some(script) = &args.bench_torch else {
+        return Check::left_out(NAME, "--bench-torch names no script that sets it up");
+    };
+    eprintln!("gpu-check: {NAME}");
+    match bench(script, device) {
+        Ok((works, said)) => Check::is(NAME, works, said),
+        Err(error) => Check::is(
+            NAME,
+            false,
+            format!("failed to {}", bace_api::told(error.as_ref())),
+        ),
+    }
+}
+
+fn bench(script: &Path, device: &str) -> anyhow::Result<(bool, String)> {
+    let output = |arguments: &[&str]| {
+        let output = Command::new(script)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        output.with_context(|| format!("start {}", script.display()))
+    };
+    let help = output(&["--help"])?;
+    let knows_devices = String::from_utf8_lossy(&help.stdout).contains("--device");
+    if device != "cpu" && !knows_devices {
+        bail!(
+            "measure it on {device}: {} takes no --device",
+            script.display()
+        );
+    }
+    let measured = match knows_devices {
+        true => output(&["--device", device])?,
+        false => output(&[])?,
+    };
+    let said = String::from_utf8_lossy(&measured.stdout).trim().to_owned();
+    Ok((measured.status.success(), said))
+}
+
+/// Writes the report and prints it; whether nothing failed.
+fn report(args: &GpuCheckArgs, devices: &[String], checks: &[Check]) -> anyhow::Result<bool> {
+    let failed = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Failed)
+        .count();
+    let json = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "machine": crate::machine::describe(),
+        "cuda": Gpus::look().json(),
+        "devices": devices,
+        "scenario": args.scenario,
+        "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
+        "passed": failed == 0,
+    });
+    let mut table = table(&["what", "", "found"], 3);
+    for check in checks {
+        table.add_row([&check.name, check.verdict.word(), &check.found]);
+    }
+    let text = format!(
+        "bace {} on {}\n{}\n\n{table}\n{failed} of {} checks failed\n",
+        env!("CARGO_PKG_VERSION"),
+        crate::machine::describe(),
+        devices.join(", "),
+        checks.len()
+    );
+    for (name, text) in [
+        ("gpu-check.txt", &text),
+        ("gpu-check.json", &format!("{json:#}\n")),
+    ] {
+        let path = args.out.join(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    say!("{}", text.trim_end());
+    say!("report    {}", args.out.join("gpu-check.txt").display());
+    Ok(failed == 0)
+}
