@@ -1,5 +1,6 @@
 //! What this machine can carry, and whether a scenario fits.
 
+use bace_api::ComputeRung;
 use bace_engine::Scenario;
 use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::RegionId;
@@ -16,7 +17,9 @@ use crate::run::MOST_WORKERS;
 const MEMORY_SHARE: f64 = 0.8;
 /// The share of the cores' speed that emulated GPUs may add up to. A paced action has to end before the emulated GPU would
 /// end it, beside the network threads, the copies of tensors and other workers that compute at the same moment.
-const COMPUTE_SHARE: f64 = 0.5;
+pub const COMPUTE_SHARE: f64 = 0.5;
+/// The share of the cores' time that messages may take beside their bytes: what comes in bursts has to wait for nothing.
+const MESSAGES_SHARE: f64 = 0.25;
 /// A stage has at most two neighbours, so that an emulated GPU fills at most two outgoing links at once.
 const LINKS_OF_A_GPU: usize = 2;
 const BYTES_PER_GB: f64 = 1e9;
@@ -34,6 +37,8 @@ pub struct Capacity {
     pub worker_bytes: Option<u64>,
     /// What the emulated GPUs' speeds (peak x MFU) may add up to on the paced rung, 10^9 operations a second.
     pub compute_gops: Option<f64>,
+    /// Messages that the cores can handle beside their bytes, a second.
+    pub messages_per_s: Option<f64>,
 }
 
 /// One of a scenario's demands beside what there is.
@@ -47,6 +52,8 @@ pub struct Demand {
     pub available: Option<f64>,
     /// Of both.
     pub unit: &'static str,
+    /// Whether only a run has it that computes.
+    pub of_training: bool,
     /// What to change where it does not fit.
     pub advice: &'static str,
 }
@@ -68,6 +75,10 @@ impl Capacity {
             memory_bytes,
             worker_bytes: worker.map(|worker| worker.memory_bytes),
             compute_gops: compute,
+            messages_per_s: measured
+                .message_cost_s
+                .zip(cores)
+                .map(|(cost_s, cores)| MESSAGES_SHARE * cores.get() as f64 / cost_s),
         }
     }
 
@@ -87,6 +98,12 @@ impl Capacity {
                 MEMORY_SHARE * 1e2
             ));
         }
+        if let Some(messages) = self.messages_per_s {
+            lines.push(format!(
+                "tensors between stages may add up to {messages:.0} a second: then they take {:.0} % of the cores' time beside their bytes",
+                MESSAGES_SHARE * 1e2
+            ));
+        }
         if let Some(gops) = self.compute_gops {
             lines.push(format!(
                 "emulated GPUs may add up to {gops:.1} Gop/s (peak x MFU, paced): {:.0} % of what the cores train at; the rest is for networking and for workers that compute at the same moment; --compute modelled has no such bound",
@@ -104,20 +121,18 @@ impl Capacity {
             "memory_for_workers_bytes": self.memory_bytes,
             "worker_bytes": self.worker_bytes,
             "compute_gops": self.compute_gops,
+            "messages_per_s": self.messages_per_s,
         })
     }
 
-    /// What `scenario` demands, the demand that is nearest to its bound, or furthest beyond it, first.
+    /// What `scenario` demands at its own time_scale, the demand that is nearest to its bound, or furthest beyond it, first.
     pub fn demands(&self, scenario: &Scenario) -> Vec<Demand> {
         let gpus: u64 = scenario
             .regions
             .iter()
             .map(|region| u64::from(region.gpus))
             .sum();
-        let speeds = scenario
-            .regions
-            .iter()
-            .map(|region| f64::from(region.gpus) * region.gpu.flops * region.gpu.mfu);
+        let scale = scenario.compute.time_scale.get();
         let worker_bytes = self.worker_bytes.unwrap_or_default() * gpus;
         let state_bytes = training_state_bytes(scenario, gpus);
         let mut demands = vec![
@@ -126,6 +141,7 @@ impl Capacity {
                 needed: gpus as f64,
                 available: Some(MOST_WORKERS as f64),
                 unit: "",
+                of_training: false,
                 advice: "lower `gpus`, or simulate it",
             },
             Demand {
@@ -136,23 +152,30 @@ impl Capacity {
                     .filter(|_| self.worker_bytes.is_some())
                     .map(|bytes| bytes / BYTES_PER_GB),
                 unit: "GB",
+                of_training: true,
                 advice: "lower `gpus`, use smaller models, or simulate it",
             },
             Demand {
                 what: "links that can be in use at once",
-                needed: links_in_use_bps(scenario) / 1e9,
+                needed: scale * links_in_use_bps(scenario) / 1e9,
                 available: self.links_gbps,
                 unit: "Gbit/s",
-                advice: "lower `bandwidth_mbps`, or spread the regions over several hosts",
+                of_training: false,
+                advice: "use a lower time_scale, lower `bandwidth_mbps`, or spread the regions over several hosts",
             },
             Demand {
                 what: "emulated GPUs' speeds, paced",
-                needed: speeds.sum::<f64>() / 1e9,
+                needed: scale * operations_per_s(scenario) / 1e9,
                 available: self.compute_gops,
                 unit: "Gop/s",
-                advice: "lower `peak_tflops` or `gpus`, or run with --compute modelled",
+                of_training: true,
+                advice: "use a lower time_scale, lower `peak_tflops` or `gpus`, or run with --compute modelled",
             },
         ];
+        if scenario.compute.rung == Some(ComputeRung::Modelled) {
+            // Neither libtorch nor training state, and nothing computes.
+            demands.retain(|demand| !demand.of_training);
+        }
         // What is not known comes last.
         let order = |demand: &Demand| demand.share().unwrap_or(-1.0);
         demands.sort_by(|a, b| order(b).total_cmp(&order(a)));
@@ -181,6 +204,14 @@ impl Demand {
             "fits": self.fits(),
         })
     }
+}
+
+/// What the emulated GPUs' speeds add up to, operations an emulated second.
+pub fn operations_per_s(scenario: &Scenario) -> f64 {
+    let regions = scenario.regions.iter();
+    regions
+        .map(|region| f64::from(region.gpus) * region.gpu.flops * region.gpu.mfu)
+        .sum()
 }
 
 /// Weights, gradients and optimizer state of the jobs that could train at the same time, the largest ones.
@@ -233,6 +264,7 @@ mod tests {
         memory_bytes: Some(8e9),
         worker_bytes: Some(400_000_000),
         compute_gops: Some(30.0),
+        messages_per_s: Some(5_000.0),
     };
 
     fn demands(capacity: Capacity, changes: &[(&str, &str)]) -> Vec<Demand> {

@@ -7,6 +7,7 @@ use super::capacity::{Capacity, Demand};
 use super::finding::Finding;
 use super::gpus::Gpus;
 use super::measured::Measured;
+use super::time_scale::{self, Choice};
 use super::{kernel, machine, sensors, training};
 use crate::bench::{progress, table};
 use crate::cli::DoctorArgs;
@@ -39,6 +40,9 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<bool> {
     let demands = loaded
         .as_ref()
         .map(|loaded| capacity.demands(&loaded.scenario));
+    let choices = loaded
+        .as_ref()
+        .map(|loaded| time_scale::choose(&loaded.scenario, &capacity));
     let runs = !findings.iter().any(Finding::stops_a_run);
     let fits = demands.as_deref().map(fit);
     let name = loaded.as_ref().map(|loaded| loaded.scenario.name.as_str());
@@ -48,6 +52,8 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<bool> {
                 "name": name,
                 "fits": fits,
                 "demands": demands.iter().map(Demand::json).collect::<Vec<_>>(),
+                "time_scale": loaded.as_ref().map(|loaded| loaded.scenario.compute.time_scale),
+                "time_scales": choices.iter().flatten().map(Choice::json).collect::<Vec<_>>(),
             })
         });
         let all = json!({
@@ -74,6 +80,12 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<bool> {
     if let (Some(name), Some(demands)) = (name, &demands) {
         say!("");
         print_demands(name, demands);
+        say!(
+            "\nEmulated time of {name} may pass here at most this fast, jobs placed by bace-pipe:"
+        );
+        for choice in choices.iter().flatten() {
+            say!("- {}", choice.line());
+        }
     }
     Ok(runs && fits != Some(false))
 }

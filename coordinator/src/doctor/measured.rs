@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bace_netem::BitRate;
 use bace_socket::bench::{
-    Lateness, LoopbackCeiling, TimerKind, loopback_ceiling, tcp_ceiling, timer_lateness,
+    Lateness, LoopbackCeiling, TimerKind, loopback_ceiling, message_cost_s, tcp_ceiling,
+    timer_lateness,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use super::finding::Finding;
 
 /// How long each rate is measured.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Messages whose cost is measured; 3 ms each.
+const MESSAGES: u32 = 300;
 /// Waits of each kind of timer; 2.7 ms each on average.
 const WAITS: u32 = 300;
 /// A link's timer that is later than this in one case of a hundred breaks the goal of 0.5 ms, us.
@@ -24,6 +27,8 @@ pub struct Measured {
     pub tcp: Option<BitRate>,
     /// QUIC, the way tensors go.
     pub quic: Option<LoopbackCeiling>,
+    /// Processor time of a message beside its bytes, both ends together, s.
+    pub message_cost_s: Option<f64>,
     /// What links wait with.
     pub timerfd: Option<Lateness>,
     /// What QUIC paces with.
@@ -52,6 +57,18 @@ impl Measured {
             )
             .needed(),
         );
+        each("messages over loopback");
+        findings.push(kept(
+            "messages",
+            message_cost_s(MESSAGES),
+            &mut measured.message_cost_s,
+            |cost_s| {
+                format!(
+                    "each takes {:.0} us of a core beside its bytes",
+                    cost_s * 1e6
+                )
+            },
+        ));
         each("timers");
         findings.push(timer_finding(&mut measured.timerfd).needed());
         findings.push(kept(
@@ -68,6 +85,7 @@ impl Measured {
         json!({
             "loopback_tcp_gbps": self.tcp.map(gbps),
             "loopback_quic_gbps": self.quic.map(|ceiling| gbps(ceiling.quic)),
+            "message_cost_s": self.message_cost_s,
             "timerfd": self.timerfd,
             "tokio": self.tokio,
         })

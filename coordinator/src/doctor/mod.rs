@@ -8,6 +8,7 @@ mod kernel;
 mod machine;
 mod measured;
 mod sensors;
+mod time_scale;
 mod training;
 
 pub use command::doctor;

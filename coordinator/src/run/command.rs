@@ -6,13 +6,14 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse, Record};
-use bace_engine::{Engine, policy_by_name};
+use bace_engine::{Engine, Scenario, policy_by_name};
 use bace_ledger::{RunFolder, Summary};
+use bace_netem::TimeScale;
 
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::profile::{Asked, ChosenProfile, absent};
 use crate::report::print_summary;
-use crate::scenarios::{self, Loaded, RunKind};
+use crate::scenarios::{self, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
 use super::devices::{self, CheckedDevice};
@@ -46,8 +47,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     }
     let loaded = loaded;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let asked = args.compute.map(ComputeRung::from);
-    let asked = asked.or(loaded.scenario.compute.rung);
+    let asked = asked_rung(&args, &loaded.scenario);
     preflight::refuse_what_cannot_run(&args, asked, &loaded.scenario)?;
     let network = args
         .network
@@ -61,7 +61,13 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     } else {
         devices::devices(&args, asked, &loaded.scenario)?
     };
-    let compute = asked.unwrap_or_else(|| default_rung(&args.device, &devices, &loaded));
+    let compute = asked.unwrap_or_else(|| {
+        let mut jobs = loaded.scenario.jobs.iter();
+        let trains_scale_models = jobs.any(|job| job.scale_model.is_some());
+        let workers = preflight::workers(&loaded.scenario);
+        default_rung(&args.device, devices.len(), workers, trains_scale_models)
+    });
+    refuse_scaled_native(compute, loaded.scenario.compute.time_scale)?;
     let prediction = Prediction::of(&args, compute, &devices)?;
     let engine = prediction.give(&args, Engine::new(loaded.scenario.clone(), policy))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -201,17 +207,36 @@ impl Prediction {
     }
 }
 
+/// Who is to take the time of compute: as the command line says, else the scenario; absent where the devices decide.
+fn asked_rung(args: &RunArgs, scenario: &Scenario) -> Option<ComputeRung> {
+    let asked = args.compute.map(ComputeRung::from);
+    asked.or(scenario.compute.rung)
+}
+
 /// On the CPU, for scale models, and wherever workers share a device, an action takes the emulated GPU's time.
-fn default_rung(device: &DeviceChoice, devices: &[CheckedDevice], loaded: &Loaded) -> ComputeRung {
-    let workers = preflight::workers(&loaded.scenario);
-    let jobs = &loaded.scenario.jobs;
-    let is_scaled = jobs.iter().any(|job| job.scale_model.is_some());
+fn default_rung(
+    device: &DeviceChoice,
+    devices: usize,
+    workers: u64,
+    trains_scale_models: bool,
+) -> ComputeRung {
     match device {
-        DeviceChoice::Cuda(_) if workers <= devices.len() as u64 && !is_scaled => {
+        DeviceChoice::Cuda(_) if workers <= devices as u64 && !trains_scale_models => {
             ComputeRung::Native
         }
         _ => ComputeRung::Paced,
     }
+}
+
+/// Native compute takes this machine's time, which no scale changes.
+fn refuse_scaled_native(compute: ComputeRung, scale: TimeScale) -> anyhow::Result<()> {
+    if compute != ComputeRung::Native || scale == TimeScale::ONE {
+        return Ok(());
+    }
+    Err(WrongInput::error(format!(
+        "run native compute at time_scale {scale}: it takes this machine's time and not the emulated GPU's, so that links and \
+         compute would no longer fit each other; use --compute paced or modelled, or --time-scale 1"
+    )))
 }
 
 /// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
@@ -232,4 +257,81 @@ fn fresh_folder(scenario: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| {
             format!("find a fresh folder under {RUNS}: remove some, or name one with --out")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// The rung of `bace run three-regions` with these arguments and this line in the scenario, if anybody asks for one.
+    fn asked(arguments: &[&str], compute: &str) -> Option<ComputeRung> {
+        let all = [&["bace", "run", "three-regions"], arguments].concat();
+        let Command::Run(args) = Cli::try_parse_from(all).expect("arguments").command else {
+            panic!("`run` is a run");
+        };
+        let text = scenarios::built_in("three-regions").expect("it is built in");
+        let text = format!("{text}\n[compute]\n{compute}\n");
+        let scenario = Scenario::parse(&text, "s.toml", &|_| unreachable!("no file is named"));
+        asked_rung(&args, &scenario.expect("a scenario"))
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_scenario_and_the_devices_come_last() {
+        assert_eq!(asked(&[], ""), None);
+        let scenario = "rung = \"modelled\"";
+        assert_eq!(asked(&[], scenario), Some(ComputeRung::Modelled));
+        for (word, rung) in [
+            ("modelled", ComputeRung::Modelled),
+            ("paced", ComputeRung::Paced),
+            ("native", ComputeRung::Native),
+        ] {
+            assert_eq!(asked(&["--compute", word], scenario), Some(rung));
+            assert_eq!(asked(&["--compute", word], ""), Some(rung));
+        }
+    }
+
+    #[test]
+    fn a_gpu_for_each_worker_computes_natively_and_everything_else_is_paced() {
+        let (all, some) = (
+            DeviceChoice::Cuda(Vec::new()),
+            DeviceChoice::Cuda(vec![0, 2]),
+        );
+        for (device, devices, workers, rung) in [
+            (&DeviceChoice::Cpu, 1, 1, ComputeRung::Paced),
+            (&DeviceChoice::Cpu, 1, 6, ComputeRung::Paced),
+            (&all, 1, 1, ComputeRung::Native),
+            (&all, 8, 6, ComputeRung::Native),
+            (&all, 1, 2, ComputeRung::Paced),
+            (&some, 2, 2, ComputeRung::Native),
+            (&some, 2, 3, ComputeRung::Paced),
+        ] {
+            assert_eq!(
+                default_rung(device, devices, workers, false),
+                rung,
+                "{device:?} {workers}"
+            );
+        }
+    }
+
+    #[test]
+    fn scale_models_are_paced_wherever_they_train() {
+        let all = DeviceChoice::Cuda(Vec::new());
+        assert_eq!(default_rung(&all, 8, 6, true), ComputeRung::Paced);
+    }
+
+    #[test]
+    fn native_compute_takes_no_scale() {
+        let twice = TimeScale::new(2.0).expect("a scale");
+        assert!(refuse_scaled_native(ComputeRung::Native, TimeScale::ONE).is_ok());
+        assert!(refuse_scaled_native(ComputeRung::Paced, twice).is_ok());
+        let told = refuse_scaled_native(ComputeRung::Native, twice).unwrap_err();
+        assert!(told.is::<WrongInput>());
+        assert!(
+            told.to_string()
+                .starts_with("run native compute at time_scale 2: ")
+        );
+    }
 }

@@ -28,4 +28,4 @@ pub use ask::{
 pub use command::{run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;
-pub use preflight::MOST_WORKERS;
+pub use preflight::{MOST_WORKERS, can_be_carried, workers};

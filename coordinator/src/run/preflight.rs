@@ -139,6 +139,14 @@ fn refuse_links_whose_datagrams_cannot_be_held(scenario: &Scenario) -> anyhow::R
     Ok(())
 }
 
+/// Whether senders and this machine's memory hold what the links of `scenario` carry at `scale`.
+pub fn can_be_carried(scenario: &Scenario, scale: TimeScale) -> bool {
+    let mut scaled = scenario.clone();
+    scaled.compute.time_scale = scale;
+    refuse_links_that_cannot_be_carried(&scaled).is_ok()
+        && refuse_more_than_memory_holds(&scaled, machine::memory_bytes()).is_ok()
+}
+
 /// The links on which a job's tensors could travel, as they are given and as they change.
 fn links_at_any_time(scenario: &Scenario) -> impl Iterator<Item = (LinkId, LinkSpec)> {
     scenario.link_states().filter(|(link, _)| {

@@ -76,7 +76,9 @@ pub(crate) fn put_chunk_frame(to: &mut BytesMut, chunk_bytes: u32, deliver_at_ns
 #[derive(Debug)]
 pub(crate) struct Decoded {
     pub header: Bytes,
+    /// Empty where payloads are not kept.
     pub payload: PooledBuffer,
+    pub payload_bytes: usize,
     pub ready_ns: u64,
     /// The latest delivery of its chunks.
     pub deliver_at_ns: u64,
@@ -85,13 +87,14 @@ pub(crate) struct Decoded {
 /// Reads one message from pieces of a stream, however they are cut.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    pool: BufferPool,
+    /// Absent where payloads are read and dropped.
+    pool: Option<BufferPool>,
     max_payload_bytes: u64,
     stage: Stage,
     /// Bytes gathered of a part that is needed as a whole.
     gathered: Vec<u8>,
     message: Decoded,
-    /// Bytes of the payload that are in place.
+    /// Bytes of the payload that have come.
     filled: usize,
 }
 
@@ -107,11 +110,12 @@ enum Stage {
 
 impl Decoder {
     /// A decoder that takes its payload's buffer from `pool` once the announced size is known to
-    /// be at most `max_payload_bytes`.
-    pub fn new(pool: BufferPool, max_payload_bytes: u64) -> Self {
+    /// be at most `max_payload_bytes`; without a pool it drops the payload.
+    pub fn new(pool: Option<BufferPool>, max_payload_bytes: u64) -> Self {
         let message = Decoded {
             header: Bytes::new(),
-            payload: pool.take(0),
+            payload: PooledBuffer::empty(),
+            payload_bytes: 0,
             ready_ns: 0,
             deliver_at_ns: 0,
         };
@@ -143,7 +147,10 @@ impl Decoder {
                         return Ok(());
                     }
                     self.message.header = std::mem::take(&mut self.gathered).into();
-                    self.message.payload = self.pool.take(payload_bytes);
+                    self.message.payload_bytes = payload_bytes;
+                    if let Some(pool) = &self.pool {
+                        self.message.payload = pool.take(payload_bytes);
+                    }
                     self.stage = Stage::ChunkFrame;
                 }
                 Stage::ChunkFrame => {
@@ -158,7 +165,9 @@ impl Decoder {
                     }
                     let (taken, rest) = input.split_at(left.min(input.len()));
                     let end = self.filled + taken.len();
-                    self.message.payload[self.filled..end].copy_from_slice(taken);
+                    if self.pool.is_some() {
+                        self.message.payload[self.filled..end].copy_from_slice(taken);
+                    }
                     self.filled = end;
                     input = rest;
                     self.stage = self.in_chunk(left - taken.len());
@@ -199,7 +208,7 @@ impl Decoder {
     fn take_chunk_frame(&mut self, mut frame: &[u8]) -> Result<(), FrameError> {
         let chunk = frame.get_u32_le();
         let deliver_at_ns = frame.get_u64_le();
-        let left = self.message.payload.len() - self.filled;
+        let left = self.message.payload_bytes - self.filled;
         if chunk as usize > left {
             let left = left as u64;
             return Err(FrameError::ChunkTooLong { chunk, left });
@@ -216,7 +225,7 @@ impl Decoder {
     fn in_chunk(&self, left: usize) -> Stage {
         if left > 0 {
             Stage::Chunk { left }
-        } else if self.filled < self.message.payload.len() {
+        } else if self.filled < self.message.payload_bytes {
             Stage::ChunkFrame
         } else {
             Stage::Whole
@@ -250,11 +259,36 @@ mod tests {
     use super::*;
 
     fn decode(pieces: &[&[u8]], limit: u64) -> Result<Decoded, FrameError> {
-        let mut decoder = Decoder::new(BufferPool::new(0), limit);
+        decode_into(Some(BufferPool::new(0)), pieces, limit)
+    }
+
+    fn decode_into(
+        pool: Option<BufferPool>,
+        pieces: &[&[u8]],
+        limit: u64,
+    ) -> Result<Decoded, FrameError> {
+        let mut decoder = Decoder::new(pool, limit);
         for piece in pieces {
             decoder.push(piece)?;
         }
         decoder.finish()
+    }
+
+    #[test]
+    fn without_a_pool_a_payload_is_counted_and_dropped() {
+        let stream = encode(b"hd", b"abcdefg", 3);
+        let (first, second) = stream.split_at(40);
+        let message = decode_into(None, &[first, second], 100).unwrap();
+        assert_eq!(message.header, b"hd"[..]);
+        assert_eq!((message.payload.len(), message.payload_bytes), (0, 7));
+        assert_eq!((message.ready_ns, message.deliver_at_ns), (5, 12));
+        // It is as strict as one that keeps them.
+        assert_eq!(
+            decode_into(None, &[first], 100).unwrap_err(),
+            FrameError::Truncated
+        );
+        assert!(decode_into(None, &[&stream, b"x"], 100).is_err());
+        assert!(decode_into(None, &[&stream], 6).is_err());
     }
 
     /// A message of `chunk_bytes` chunks, chunk i delivered at 10 + i.

@@ -31,7 +31,8 @@ pub struct PooledBuffer {
     /// Initialised throughout, at least `len` long.
     storage: Vec<u8>,
     len: usize,
-    pool: Arc<Shared>,
+    /// Absent for one without bytes, which no pool has lent.
+    pool: Option<Arc<Shared>>,
 }
 
 impl BufferPool {
@@ -57,7 +58,7 @@ impl BufferPool {
         PooledBuffer {
             storage,
             len,
-            pool: Arc::clone(&self.shared),
+            pool: Some(Arc::clone(&self.shared)),
         }
     }
 
@@ -101,6 +102,15 @@ impl Shared {
 }
 
 impl PooledBuffer {
+    /// One without bytes.
+    pub fn empty() -> Self {
+        Self {
+            storage: Vec::new(),
+            len: 0,
+            pool: None,
+        }
+    }
+
     /// The same bytes, shared and immutable, without a copy; the last clone gives the buffer back.
     pub fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
@@ -129,7 +139,9 @@ impl AsRef<[u8]> for PooledBuffer {
 
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        self.pool.put_back(std::mem::take(&mut self.storage));
+        if let Some(pool) = &self.pool {
+            pool.put_back(std::mem::take(&mut self.storage));
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ReceivedMessage {
     pub peer: Arc<str>,
     /// The header as the sender encoded it.
     pub header: Bytes,
-    /// The payload; its buffer returns to the pool with the last clone.
+    /// The payload; its buffer returns to the pool with the last clone. Empty where payloads are not kept.
     pub payload: Bytes,
     /// When what happened.
     pub timing: Timing,
@@ -68,6 +68,9 @@ pub enum Received {
 pub struct ReceiverConfig {
     /// Longer payloads are refused before anything is allocated for them.
     pub max_message_bytes: u64,
+    /// Whether payloads are handed up. Where nobody looks at them, reading and dropping them saves their memory and the
+    /// copy into it; they cross the link all the same, are counted, and are as late as they are.
+    pub keeps_payloads: bool,
     /// The link's cell, to count arrivals where all processes see them.
     pub cell: Option<LinkCell>,
     /// The cell of a link whose rate something else gives and whose delay nobody: what no clock has timed is handed up
@@ -81,6 +84,7 @@ impl Default for ReceiverConfig {
     fn default() -> Self {
         Self {
             max_message_bytes: 1 << 30,
+            keeps_payloads: true,
             cell: None,
             hold: None,
             peer_clock: None,
@@ -172,7 +176,7 @@ impl Counters {
     fn count(&self, message: &Arrived) {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes
-            .fetch_add(message.decoded.payload.len() as u64, Ordering::Relaxed);
+            .fetch_add(message.decoded.payload_bytes as u64, Ordering::Relaxed);
         let late_ns = message.late_ns();
         self.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
         if late_ns > LATE_TOLERANCE_NS {
@@ -270,7 +274,8 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     }
 
     fn start_reading(&mut self, stream: RecvStream) {
-        let decoder = Decoder::new(self.pool.clone(), self.config.max_message_bytes);
+        let pool = self.config.keeps_payloads.then(|| self.pool.clone());
+        let decoder = Decoder::new(pool, self.config.max_message_bytes);
         let connection = self.connection.clone();
         let (hold, peer_clock) = (self.config.hold.clone(), self.config.peer_clock.clone());
         let place = self.hold.next_place();
@@ -288,7 +293,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
                 self.counters.count(&message);
                 if let Some(cell) = &self.config.cell {
                     let late_ns = Some(message.late_ns()).filter(|&late| late > LATE_TOLERANCE_NS);
-                    cell.count_arrival(message.decoded.payload.len() as u64, late_ns);
+                    cell.count_arrival(message.decoded.payload_bytes as u64, late_ns);
                 }
                 self.hold.fill(place, message.due_ns, message);
                 Ok(())

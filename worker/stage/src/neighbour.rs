@@ -50,6 +50,8 @@ pub struct LinkAccess {
     pub congestion: Congestion,
     /// Whether receivers hold what arrives for the link's delay.
     pub receivers_hold: bool,
+    /// Whether anybody looks at what tensors hold: not where nothing is computed.
+    pub keeps_payloads: bool,
     /// Clocks of those between regions.
     pub clocks: CellTable,
 }
@@ -115,6 +117,7 @@ impl LinkAccess {
         let (out, inbox) = mpsc::channel(messages);
         let config = ReceiverConfig {
             max_message_bytes: message_bytes,
+            keeps_payloads: self.keeps_payloads,
             cell: self.arrivals(towards.neighbour)?,
             hold: self.hold(towards.neighbour)?,
             peer_clock: towards.clock.clone(),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bace_api::{
-    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, DeviceLease, FromWorker, HEADER_LIMIT, HostMemory,
-    JobId, LinkChange, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare, Purpose,
-    StageIndex, ToWorker, WorkerDevice, WorkerId, decode, encode, told,
+    Attempt, CONTROL_LIMIT, COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, HEADER_LIMIT,
+    HostMemory, JobId, LinkChange, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare,
+    Purpose, StageIndex, ToWorker, WorkerDevice, WorkerId, decode, encode, told,
 };
 use bace_lease::{LeaseTable, Seat, SeatDevice};
 use bace_netem::{FlowKey, LinkState};
@@ -177,6 +177,7 @@ async fn take_part(
             network,
             congestion,
             receivers_hold,
+            keeps_payloads: compute != ComputeRung::Modelled,
             clocks: tables.clocks,
         },
         orders: channels.orders,

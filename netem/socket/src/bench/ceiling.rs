@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use bace_netem::{BitRate, Delay, LinkSpec};
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 
 use super::messages::any_port;
 use super::{RECEIVER_NAME, SENDER_NAME};
 use crate::SocketError;
+use crate::cell::LinkCell;
 use crate::credentials::RunAuthority;
 use crate::pool::BufferPool;
-use crate::quic::Endpoint;
+use crate::quic::{Connection, Endpoint};
 use crate::receive::{Received, ReceiverConfig, ReceiverTask};
 use crate::runtime::NetThread;
 use crate::send::{LinkSender, OutgoingMessage, SenderConfig, Shaper};
@@ -32,6 +34,13 @@ const TCP_MESSAGE_BYTES: usize = 16 << 20;
 const WARM_UP: Duration = Duration::from_millis(200);
 /// Messages queued or handed up and not yet taken.
 const QUEUE_MESSAGES: usize = 16;
+/// The link over which messages are costed: any that makes both ends wait for their timers.
+const COSTED_BPS: f64 = 1e9;
+const COSTED_DELAY_NS: u64 = 1_000_000;
+/// Between two of them: long enough for every thread to sleep.
+const COSTED_GAP: Duration = Duration::from_millis(1);
+/// Messages before those that count.
+const COSTED_WARM_UP: u32 = 20;
 
 /// What this host's loopback carries at present, one way, through the path that tensors take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,51 +65,17 @@ impl LoopbackCeiling {
 /// # Panics
 /// Within a tokio runtime: it blocks.
 pub fn loopback_ceiling(window: Duration) -> Result<LoopbackCeiling, SocketError> {
-    let authority = RunAuthority::new()?;
-    let receiving = authority.issue(RECEIVER_NAME)?;
-    let sending = authority.issue(SENDER_NAME)?;
-    let threads = [
-        NetThread::start("ceiling-send")?,
-        NetThread::start("ceiling-recv")?,
-    ];
-    let server = threads[1]
-        .run(async move { Endpoint::bind(any_port(), &receiving, Profile::data()) })??;
-    let address = server.local_addr()?;
-    let (out, mut received) = mpsc::channel::<Received>(QUEUE_MESSAGES);
-    let (started, receiver) = std::sync::mpsc::channel();
-    threads[1].handle().spawn(async move {
-        let task = async {
-            let pending = server.accept().await.ok_or(SocketError::TaskEnded)?;
-            let connection = pending.establish().await?;
-            let config = ReceiverConfig::default();
-            let task = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;
-            Ok::<_, SocketError>((connection, task))
-        };
-        // Nobody listens any more once the measurement has failed.
-        let _ = started.send(task.await);
-        // The endpoint lives as long as its thread.
-        std::future::pending::<()>().await;
-    });
-    let sender = threads[0].run(async move {
-        let endpoint = Endpoint::bind(any_port(), &sending, Profile::data())?;
-        let connection = endpoint.connect(address, RECEIVER_NAME).await?;
-        let nowhere = LinkSpec::new(BitRate::ZERO, Delay::ZERO);
-        let config = SenderConfig {
-            queue_messages: QUEUE_MESSAGES,
-            ..SenderConfig::default()
-        };
-        LinkSender::spawn(&connection, Shaper::Below, &nowhere, config)
-    })??;
-    let (_connection, task) = receiver.recv().map_err(|_| SocketError::TaskEnded)??;
+    let Pair {
+        threads,
+        sender,
+        mut received,
+        task,
+        ..
+    } = Pair::connect(None)?;
     let feeder = thread::spawn(move || {
         let payload = Bytes::from(vec![0x5a; QUIC_MESSAGE_BYTES]);
-        let message = || OutgoingMessage {
-            header: Bytes::new(),
-            payload: payload.clone(),
-            ready_ns: now_ns(),
-        };
         // Ends with the sender's thread.
-        while sender.0.blocking_send(message()).is_ok() {}
+        while sender.blocking_send(message(&payload)).is_ok() {}
     });
     let drain = thread::spawn(move || while received.blocking_recv().is_some() {});
     let carried = sample(window, || task.stats().bytes);
@@ -109,6 +84,116 @@ pub fn loopback_ceiling(window: Duration) -> Result<LoopbackCeiling, SocketError
         thread.join().map_err(|_| SocketError::TaskEnded)?;
     }
     Ok(LoopbackCeiling { quic: carried? })
+}
+
+/// The processor time that a message takes beside its bytes, both ends together, s: of `messages` of one byte over a link,
+/// each on its own, so that every thread on the way sleeps and is woken. Whoever else uses the machine hardly counts.
+///
+/// # Errors
+/// When loopback does not work, or the system does not tell this process's time.
+///
+/// # Panics
+/// Within a tokio runtime: it blocks.
+pub fn message_cost_s(messages: u32) -> Result<f64, SocketError> {
+    let spec = LinkSpec::new(
+        BitRate::from_bps(COSTED_BPS).expect("a rate"),
+        Delay::from_nanos(COSTED_DELAY_NS),
+    );
+    let mut pair = Pair::connect(Some(spec))?;
+    let payload = Bytes::from_static(b"x");
+    let mut exchange = |count: u32| {
+        for _ in 0..count {
+            thread::sleep(COSTED_GAP);
+            pair.sender.blocking_send(message(&payload))?;
+            match pair.received.blocking_recv() {
+                Some(Received::Message(_)) => {}
+                Some(Received::Failed { error, .. } | Received::Ended { error, .. }) => {
+                    return Err(error);
+                }
+                None => return Err(SocketError::TaskEnded),
+            }
+        }
+        Ok(())
+    };
+    exchange(COSTED_WARM_UP)?;
+    let before = processor_s();
+    exchange(messages)?;
+    Ok((processor_s() - before) / f64::from(messages.max(1)))
+}
+
+/// Processor time of all threads of this process, s.
+fn processor_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn message(payload: &Bytes) -> OutgoingMessage {
+    OutgoingMessage {
+        header: Bytes::new(),
+        payload: payload.clone(),
+        ready_ns: now_ns(),
+    }
+}
+
+/// Two connected ends on network threads of this process.
+struct Pair {
+    threads: [NetThread; 2],
+    sender: LinkSender,
+    received: mpsc::Receiver<Received>,
+    task: ReceiverTask,
+    _connection: Connection,
+}
+
+impl Pair {
+    /// Ends with a link of `spec` between them; without one nothing shapes what is sent.
+    fn connect(spec: Option<LinkSpec>) -> Result<Self, SocketError> {
+        let authority = RunAuthority::new()?;
+        let receiving = authority.issue(RECEIVER_NAME)?;
+        let sending = authority.issue(SENDER_NAME)?;
+        let threads = [
+            NetThread::start("ceiling-send")?,
+            NetThread::start("ceiling-recv")?,
+        ];
+        let server = threads[1]
+            .run(async move { Endpoint::bind(any_port(), &receiving, Profile::data()) })??;
+        let address = server.local_addr()?;
+        let (out, received) = mpsc::channel::<Received>(QUEUE_MESSAGES);
+        let (started, receiver) = std::sync::mpsc::channel();
+        threads[1].handle().spawn(async move {
+            let task = async {
+                let pending = server.accept().await.ok_or(SocketError::TaskEnded)?;
+                let connection = pending.establish().await?;
+                let config = ReceiverConfig::default();
+                let task = ReceiverTask::spawn(&connection, &BufferPool::default(), config, out)?;
+                Ok::<_, SocketError>((connection, task))
+            };
+            // Nobody listens any more once the measurement has failed.
+            let _ = started.send(task.await);
+            // The endpoint lives as long as its thread.
+            std::future::pending::<()>().await;
+        });
+        let (sender, _) = threads[0].run(async move {
+            let endpoint = Endpoint::bind(any_port(), &sending, Profile::data())?;
+            let connection = endpoint.connect(address, RECEIVER_NAME).await?;
+            let shaper = spec.map_or(Shaper::Below, |spec| {
+                Shaper::Clock(LinkCell::private(&spec))
+            });
+            let link = spec.unwrap_or(LinkSpec::new(BitRate::ZERO, Delay::ZERO));
+            let config = SenderConfig {
+                queue_messages: QUEUE_MESSAGES,
+                ..SenderConfig::default()
+            };
+            LinkSender::spawn(&connection, shaper, &link, config)
+        })??;
+        let (connection, task) = receiver.recv().map_err(|_| SocketError::TaskEnded)??;
+        Ok(Self {
+            threads,
+            sender,
+            received,
+            task,
+            _connection: connection,
+        })
+    }
 }
 
 /// What one TCP connection carries over loopback, read into one buffer of 16 MiB: the yardstick for [`loopback_ceiling`].
@@ -168,5 +253,11 @@ mod tests {
         assert!(ceiling.quic.bps() > 1e6, "{ceiling:?}");
         assert!(ceiling.links() < ceiling.quic);
         assert!(tcp_ceiling(window).unwrap().bps() > 1e6);
+    }
+
+    #[test]
+    fn a_message_takes_some_of_the_processor_and_little() {
+        let cost_s = message_cost_s(20).unwrap();
+        assert!((1e-6..0.1).contains(&cost_s), "{cost_s}");
     }
 }

@@ -18,7 +18,7 @@ mod tcp;
 mod transport;
 
 pub use carrier::{Carrier, Plan};
-pub use ceiling::{LINKS_SHARE, LoopbackCeiling, loopback_ceiling, tcp_ceiling};
+pub use ceiling::{LINKS_SHARE, LoopbackCeiling, loopback_ceiling, message_cost_s, tcp_ceiling};
 pub use figure::{Bound, Figure, Verdict};
 pub use lateness::{Lateness, TimerKind, timer_lateness};
 pub use link::{LinkMeasurement, measure_link};
