@@ -46,17 +46,24 @@ pub fn with(text: &str, old: &str, new: &str) -> String {
     text.replacen(old, new, 1)
 }
 
-/// `scenario` with late messages allowed, unless it says how many itself: tests share busy machines, and few of them are
-/// about that.
+/// `scenario` with late messages and slow actions allowed, unless it says how many itself: tests share busy machines, and few
+/// of them are about that.
 fn patient(scenario: &str) -> String {
-    const NETWORK: &str = "[network]\n";
-    const ALLOWED: &str = "late_share = 1\n";
-    if scenario.trim().is_empty() || scenario.contains("late_share") {
+    if scenario.trim().is_empty() {
+        return scenario.to_owned();
+    }
+    let text = allowing(scenario, "[network]\n", "late_share");
+    allowing(&text, "[compute]\n", "overrun_share")
+}
+
+/// `scenario` with the share `key` of a table at 1, unless it gives one.
+fn allowing(scenario: &str, table: &str, key: &str) -> String {
+    if scenario.contains(key) {
         scenario.to_owned()
-    } else if scenario.contains(NETWORK) {
-        with(scenario, NETWORK, &format!("{NETWORK}{ALLOWED}"))
+    } else if scenario.contains(table) {
+        with(scenario, table, &format!("{table}{key} = 1\n"))
     } else {
-        format!("{scenario}\n{NETWORK}{ALLOWED}")
+        format!("{scenario}\n{table}{key} = 1\n")
     }
 }
 
