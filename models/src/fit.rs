@@ -1,8 +1,8 @@
 //! Times of whole stages taken apart into their parts.
 //!
 //! A round times several stages one right after the other, so that what drifts (clocks, neighbours, temperature) drifts for
-//! all of them alike. Every part is a difference within a round; what is reported is its median over the
-//! rounds, with the 5th and the 95th percentile. A whole model is timed besides and used for nothing but to say by how much
+//! all of them alike. The parts are differences of the stages' medians over all rounds, so that one-layer stages are what was measured;
+//! the 5th and the 95th percentile are those of the differences within rounds. A whole model is timed besides and used for nothing but to say by how much
 //! the sum of its parts misses it.
 
 use serde::{Deserialize, Serialize};
@@ -43,12 +43,12 @@ pub struct Round {
     pub copy_out_s: f64,
 }
 
-/// A quantity over all rounds, seconds.
+/// A quantity over all rounds, seconds: what follows from the stages' medians, and the spread within rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// 5 % of the rounds are below.
     pub p5: f64,
-    /// Half of them are below.
+    /// What follows from medians.
     pub median: f64,
     /// 95 % of them are below.
     pub p95: f64,
@@ -73,6 +73,25 @@ pub struct Fit {
 }
 
 impl Round {
+    /// The median of each quantity over `rounds`.
+    fn median_of(rounds: &[Self]) -> Self {
+        let over = |of: &dyn Fn(&Self) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
+        let stage = |of: fn(&Self) -> &Part<f64>| Part {
+            forward_s: over(&|round| of(round).forward_s),
+            backward_s: over(&|round| of(round).backward_s),
+            step_s: over(&|round| of(round).step_s),
+        };
+        Self {
+            few: stage(|round| &round.few),
+            many: stage(|round| &round.many),
+            first: stage(|round| &round.first),
+            last: stage(|round| &round.last),
+            whole: stage(|round| &round.whole),
+            copy_in_s: over(&|round| round.copy_in_s),
+            copy_out_s: over(&|round| round.copy_out_s),
+        }
+    }
+
     fn parts(&self) -> Parts<f64> {
         let layer =
             each(|of| (of(&self.many) - of(&self.few)) / f64::from(MANY_LAYERS - FEW_LAYERS));
@@ -105,7 +124,11 @@ impl Fit {
         }
         let found: Vec<Parts<f64>> = rounds.iter().map(Round::parts).collect();
         let over = |of: &dyn Fn(&Parts<f64>) -> f64| -> Vec<f64> { found.iter().map(of).collect() };
-        let spread = |of: &dyn Fn(&Parts<f64>) -> f64| percentiles(&over(of));
+        let central = Round::median_of(rounds).parts();
+        let spread = |of: &dyn Fn(&Parts<f64>) -> f64| Percentiles {
+            median: of(&central),
+            ..percentiles(&over(of))
+        };
         let part = |of: fn(&Parts<f64>) -> &Part<f64>| Part {
             forward_s: spread(&|parts| of(parts).forward_s),
             backward_s: spread(&|parts| of(parts).backward_s),

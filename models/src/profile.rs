@@ -300,12 +300,12 @@ mod tests {
         }
     }
 
-    pub(crate) fn parts() -> Parts<f64> {
+    fn parts() -> Parts<f64> {
         Parts {
             layer: part(2.0, 5.0, 3.0),
             embedding: part(0.5, 0.75, 10.0),
             head: part(4.0, 6.0, 11.0),
-            stage: part(0.25, 0.125, 1.0),
+            stage: part(0.5, 0.125, 1.0),
             copy_in_s: 0.01,
             copy_out_s: 0.02,
         }
@@ -324,10 +324,10 @@ mod tests {
                 "{found:?} {expected:?}"
             );
         };
-        close(stage(3, StagePlace::Middle), [6.28, 6.28 + 15.155, 10.0]);
-        close(stage(3, StagePlace::First), [6.77, 6.77 + 15.885, 20.0]);
-        close(stage(3, StagePlace::Last), [10.26, 10.26 + 21.145, 21.0]);
-        close(stage(3, StagePlace::Only), [10.75, 10.75 + 21.875, 31.0]);
+        close(stage(3, StagePlace::Middle), [6.53, 6.53 + 15.155, 10.0]);
+        close(stage(3, StagePlace::First), [7.02, 7.02 + 15.885, 20.0]);
+        close(stage(3, StagePlace::Last), [10.51, 10.51 + 21.145, 21.0]);
+        close(stage(3, StagePlace::Only), [11.0, 11.0 + 21.875, 31.0]);
     }
 
     #[test]

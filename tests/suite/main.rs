@@ -10,6 +10,7 @@ mod hosts;
 mod joining;
 mod kernel;
 mod parity;
+mod profiles;
 mod receipts;
 mod rough;
 mod runs;
