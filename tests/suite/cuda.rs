@@ -9,7 +9,7 @@ use crate::harness::{Ended, Place, scenario, start};
 /// `bace run` on `device`, where the driver is `kind` and `settings` change it; a run that never begins.
 fn refused(kind: Kind, device: &str, settings: impl FnOnce(&mut Command)) -> Ended {
     let place = Place::new(&scenario("two-regions"));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let fake = FakeCuda::build(folder.path(), kind);
     let mut command = place.command(&["run", "s.toml", "--out", "out", "--device", device]);
     settings(fake.give(&mut command, 1));
