@@ -9,6 +9,7 @@ mod harness;
 mod hosts;
 mod joining;
 mod kernel;
+mod metering;
 mod parity;
 mod profiles;
 mod receipts;
