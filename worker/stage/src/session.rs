@@ -356,7 +356,11 @@ impl Session {
     fn measure(&mut self, order: Measure, says: mpsc::Sender<FromWorker>) {
         let tools = Tools {
             data: Arc::clone(&self.data),
-            links: self.links.clone(),
+            // Every message of a measurement is checked.
+            links: LinkAccess {
+                keeps_payloads: true,
+                ..self.links.clone()
+            },
             says,
         };
         self.measurements.begin(order, tools, &mut self.early);
