@@ -36,8 +36,8 @@ pub use profiling::{
 };
 pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
-    IterationRecord, KernelShaping, NetworkRung, PlacedRegion, ProfileUse, ReceiptPhase,
-    ReceiptRecord, Receipts, Record, ShapedBy, Verdict,
+    IterationRecord, KernelShaping, MemoryPhase, NetworkRung, PlacedRegion, ProfileUse,
+    ReceiptPhase, ReceiptRecord, Receipts, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
 };
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

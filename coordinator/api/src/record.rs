@@ -307,6 +307,46 @@ pub struct EnergyUse {
     pub carbon_g: Option<f64>,
 }
 
+/// When a worker's memory was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryPhase {
+    /// Before the first job: all workers are ready.
+    Ready,
+    /// After the last job, which its worker has dropped.
+    Ended,
+}
+
+/// What a worker process held at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerMemory {
+    /// When.
+    pub at_s: f64,
+    /// Its name in the run.
+    pub worker: String,
+    /// Before the first job or after the last.
+    pub phase: MemoryPhase,
+    /// How much; absent where the system did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ResidentMemory>,
+    /// Why `memory` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Physical memory of a process, as Linux counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResidentMemory {
+    /// All its pages (`Rss`).
+    pub resident_bytes: u64,
+    /// Its pages, those that others have too by their share (`Pss`); over all processes these add up.
+    pub proportional_bytes: u64,
+    /// Pages that nobody else has. The rest of `resident_bytes` is shared: programs' and libraries' text, mostly.
+    pub private_bytes: u64,
+    /// The most that `resident_bytes` ever was (`VmHWM`).
+    pub peak_bytes: u64,
+}
+
 /// When a link was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -486,7 +526,12 @@ pub enum Record {
         /// Its host, 0 the coordinator's; absent where all workers are there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<u32>,
+        /// Seconds of the machine from the start of its process until it was ready for a job; absent where people started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ready_after_s: Option<f64>,
     },
+    /// What the process of a worker on the coordinator's host holds in memory.
+    WorkerMemory(WorkerMemory),
     /// How the monotonic clocks of two processes on different hosts compare.
     ClockOffset {
         /// When.

@@ -206,6 +206,7 @@ impl Fold {
             Record::Header(_)
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
+            | Record::WorkerMemory(_)
             | Record::Weights { .. }
             | Record::Meter(_)
             | Record::MeterAbsent(_)
@@ -664,6 +665,7 @@ fn time_of(record: &Record) -> f64 {
         | Record::JobFailed { at_s, .. }
         | Record::RunEnded { at_s, .. } => *at_s,
         Record::Receipt(receipt) => receipt.at_s,
+        Record::WorkerMemory(memory) => memory.at_s,
         Record::Iteration(iteration) => iteration.to_s,
         Record::Meter(meter) => meter.at_s,
         Record::MeterAbsent(absent) => absent.at_s,

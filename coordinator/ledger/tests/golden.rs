@@ -62,6 +62,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::Pipeline { .. } => "pipeline",
             Record::Network { .. } => "network",
             Record::WorkerJoined { .. } => "worker_joined",
+            Record::WorkerMemory(_) => "worker_memory",
             Record::ClockOffset { .. } => "clock_offset",
             Record::WorkerLost { .. } => "worker_lost",
             Record::Loopback { .. } => "loopback",

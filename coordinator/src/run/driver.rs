@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bace_api::{
-    Attempt, ComputeRung, FromWorker, IterationReport, JobId, ReceiptPhase, Record, StageFinished,
-    StageIndex, ToWorker, WorkerId, told,
+    Attempt, ComputeRung, FromWorker, IterationReport, JobId, MemoryPhase, ReceiptPhase, Record,
+    StageFinished, StageIndex, ToWorker, WorkerId, told,
 };
 use bace_engine::{
     Command, DEAD_LINK, Engine, Input, Scenario, Scheduled, Start, agenda, pipeline,
@@ -139,9 +139,12 @@ impl<'a> Driver<'a> {
             Ok(stopped) => stopped.map(str::to_owned),
             Err(error) => Some(format!("failed to {}", told(error.as_ref()))),
         };
-        let mut offsets_told = Ok(());
+        let mut closing_told = Ok(());
         for record in self.fleet.clock_offsets(at_s) {
-            offsets_told = offsets_told.and(self.recorder.add(record));
+            closing_told = closing_told.and(self.recorder.add(record));
+        }
+        for record in self.fleet.memory(at_s, MemoryPhase::Ended) {
+            closing_told = closing_told.and(self.recorder.add(record));
         }
         let ended = self.recorder.add(Record::RunEnded {
             at_s,
@@ -158,7 +161,7 @@ impl<'a> Driver<'a> {
         metered?;
         closed?;
         waiting_told?;
-        offsets_told?;
+        closing_told?;
         Ok(ended?)
     }
 

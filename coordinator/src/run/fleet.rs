@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bace_api::{
-    COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, LinkChange, NetworkRung, Record,
-    ToWorker, WorkerId,
+    COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, LinkChange, MemoryPhase, NetworkRung,
+    Record, ToWorker, WorkerId, WorkerMemory,
 };
 use bace_engine::Scenario;
 use bace_lease::LeaseTable;
@@ -29,6 +29,7 @@ use super::hosts::{HostIndex, Hosts};
 use super::interrupts::Interrupts;
 use super::join::{Joined, admit};
 use super::kernel::RunNetwork;
+use super::memory;
 use super::process::{self, WorkerProcess};
 use super::program::WorkerProgram;
 use super::recorder::Recorder;
@@ -141,6 +142,8 @@ pub struct Fleet {
     /// Closing it turns late workers away.
     endpoint: Arc<Endpoint>,
     supervisors: JoinSet<()>,
+    /// Those that this program has started.
+    processes: BTreeMap<WorkerId, process::StartedProcess>,
     kill: process::KillSwitch,
 }
 
@@ -214,6 +217,7 @@ impl Fleet {
             kernel: plan.kernel,
             endpoint,
             supervisors: JoinSet::new(),
+            processes: BTreeMap::new(),
             kill,
         };
         let receivers_hold = fleet.receivers_hold();
@@ -236,6 +240,7 @@ impl Fleet {
             signal = interrupts.next() => Err(anyhow!("start the workers: {signal}")),
         };
         fleet.supervisors = assembly.supervisors;
+        fleet.processes = assembly.processes;
         let begun = gathered.and_then(|gathered| fleet.begin(gathered, &plan.scenario, recorder));
         match begun {
             Ok(()) => Ok(fleet),
@@ -255,7 +260,8 @@ impl Fleet {
     ) -> anyhow::Result<()> {
         self.workers = gathered.workers;
         self.text_hash = gathered.text_hash;
-        for (worker, device) in self.workers.iter().zip(gathered.devices) {
+        let joined = gathered.devices.into_iter().zip(gathered.ready_after_s);
+        for (worker, (device, ready_after_s)) in self.workers.iter().zip(joined) {
             let host = self.hosts.of(worker.seat.worker);
             recorder.add(Record::WorkerJoined {
                 at_s: 0.0,
@@ -263,7 +269,11 @@ impl Fleet {
                 region: worker.seat.region_name.clone(),
                 device,
                 host: self.hosts.are_several().then(|| host.number()),
+                ready_after_s,
             })?;
+        }
+        for record in self.memory(0.0, MemoryPhase::Ready) {
+            recorder.add(record)?;
         }
         for record in self.clock_offsets(0.0) {
             recorder.add(record)?;
@@ -310,6 +320,24 @@ impl Fleet {
             .filter(|host| *host != HostIndex::OWN)
             .map(HostIndex::number)
             .collect()
+    }
+
+    /// What the processes that this program has started hold in memory.
+    pub fn memory(&self, at_s: f64, phase: MemoryPhase) -> Vec<Record> {
+        let held = self.processes.iter().map(|(worker, process)| {
+            let read = match process.id {
+                Some(id) => memory::resident(id),
+                None => Err("its process ended at once".to_owned()),
+            };
+            Record::WorkerMemory(WorkerMemory {
+                at_s,
+                worker: worker.certificate_name(),
+                phase,
+                memory: read.as_ref().ok().copied(),
+                reason: read.err(),
+            })
+        });
+        held.collect()
     }
 
     /// Whether two workers are on different hosts.
@@ -483,8 +511,8 @@ pub struct Assembly {
     authority: RunAuthority,
     events_tx: mpsc::Sender<Event>,
     supervisors: JoinSet<()>,
-    /// Tells a started process's supervisor that its connection has ended.
-    processes: BTreeMap<WorkerId, process::ConnectionEnded>,
+    /// Those that this program has started.
+    pub processes: BTreeMap<WorkerId, process::StartedProcess>,
     kill: process::KillSwitch,
 }
 
@@ -507,9 +535,9 @@ impl Assembly {
             };
             let inside = plan.kernel.as_ref();
             let inside = inside.map(|kernel| kernel.enter(seat.region)).transpose()?;
-            let (connection_ended, supervisor) = process.start(&self.kill)?;
+            let (started, supervisor) = process.start(&self.kill)?;
             drop(inside);
-            self.processes.insert(seat.worker, connection_ended);
+            self.processes.insert(seat.worker, started);
             let (events, worker) = (self.events_tx.clone(), seat.worker);
             self.supervisors.spawn(async move {
                 let reason = supervisor.watch().await;
@@ -558,7 +586,8 @@ impl Assembly {
     pub fn seat(&self, joined: Joined) -> (WorkerId, Worker) {
         let id = joined.worker;
         let seat = self.seats[id.index()].clone();
-        let connection_ended = self.processes.get(&id).cloned();
+        let process = self.processes.get(&id);
+        let connection_ended = process.map(|process| Arc::clone(&process.connection_ended));
         let (events, connection) = (self.events_tx.clone(), joined.connection);
         let kept = connection.clone();
         let reader = joined.reader;

@@ -30,6 +30,8 @@ pub struct Gathering<'a, W> {
     devices: BTreeMap<WorkerId, String>,
     /// Hashes of the text, of those that are ready.
     hashes: BTreeMap<WorkerId, Option<String>>,
+    /// Seconds from the start of a process to its being ready, of those that this program has started.
+    ready_after_s: BTreeMap<WorkerId, f64>,
     /// Clocks on other hosts that are being probed.
     probing: JoinSet<(WorkerId, Result<PeerClock, SocketError>)>,
 }
@@ -40,6 +42,8 @@ pub struct Gathered {
     pub workers: Vec<Worker>,
     /// What each computes on, in words.
     pub devices: Vec<String>,
+    /// How long the process of each took to be ready, seconds; absent where people started it.
+    pub ready_after_s: Vec<Option<f64>>,
     /// Hash of the training text, the same for all; absent where nothing is computed.
     pub text_hash: Option<String>,
 }
@@ -54,6 +58,7 @@ impl<'a, W: Fn(WorkerId, HostMemory, DeviceLease, bool) -> ToWorker> Gathering<'
             workers: BTreeMap::new(),
             devices: BTreeMap::new(),
             hashes: BTreeMap::new(),
+            ready_after_s: BTreeMap::new(),
             probing: JoinSet::new(),
         }
     }
@@ -98,6 +103,11 @@ impl<'a, W: Fn(WorkerId, HostMemory, DeviceLease, bool) -> ToWorker> Gathering<'
         self.hosts.check_shares()?;
         Ok(Gathered {
             text_hash: same_text(&self.hashes)?,
+            ready_after_s: self
+                .workers
+                .keys()
+                .map(|worker| self.ready_after_s.get(worker).copied())
+                .collect(),
             workers: self.workers.into_values().collect(),
             devices: self.devices.into_values().collect(),
         })
@@ -150,6 +160,10 @@ impl<'a, W: Fn(WorkerId, HostMemory, DeviceLease, bool) -> ToWorker> Gathering<'
         match said {
             FromWorker::Ready { text_hash } => {
                 self.hashes.insert(worker, text_hash);
+                if let Some(process) = self.assembly.processes.get(&worker) {
+                    let after_s = process.started.elapsed().as_secs_f64();
+                    self.ready_after_s.insert(worker, after_s);
+                }
             }
             FromWorker::HostMemoryMade { path } if self.hosts.memory_made(worker, path.clone()) => {
                 self.welcome_all();

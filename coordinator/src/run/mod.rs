@@ -13,6 +13,7 @@ mod jobs;
 mod join;
 mod kernel;
 mod measuring;
+mod memory;
 mod metering;
 mod preflight;
 mod process;

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::process::{Child, Command};
@@ -66,7 +66,7 @@ pub struct WorkerProcess<'a> {
 impl WorkerProcess<'_> {
     /// Starts the process. Its standard input stays open as long as this process lives: when it closes, the
     /// worker ends, however this process ended.
-    pub fn start(self, kill: &KillSwitch) -> anyhow::Result<(ConnectionEnded, Supervisor)> {
+    pub fn start(self, kill: &KillSwitch) -> anyhow::Result<(StartedProcess, Supervisor)> {
         let log =
             File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
         let device = self.device.map(WorkerDevice::arguments);
@@ -78,6 +78,7 @@ impl WorkerProcess<'_> {
         for name in removed {
             command.env_remove(name);
         }
+        let started = Instant::now();
         let mut child = command
             .args(self.program.first_arguments)
             .args(["--join", &self.coordinator.to_string()])
@@ -98,17 +99,32 @@ impl WorkerProcess<'_> {
             .spawn()
             .with_context(|| format!("start {}", self.program.path.display()))?;
         let input = child.stdin.take().expect("standard input is a pipe");
-        let connection_ended = ConnectionEnded::default();
+        let process = StartedProcess {
+            connection_ended: ConnectionEnded::default(),
+            id: child.id(),
+            started,
+        };
         let supervisor = Supervisor {
             child,
             input,
             credentials: self.credentials,
-            connection_ended: Arc::clone(&connection_ended),
+            connection_ended: Arc::clone(&process.connection_ended),
             kill: kill.0.subscribe(),
             log: self.log,
         };
-        Ok((connection_ended, supervisor))
+        Ok((process, supervisor))
     }
+}
+
+/// What is known of a process besides its supervisor.
+#[derive(Debug)]
+pub struct StartedProcess {
+    /// Tells its supervisor that its connection has ended.
+    pub connection_ended: ConnectionEnded,
+    /// Its id; absent where it ended at once.
+    pub id: Option<u32>,
+    /// When it was started.
+    pub started: Instant,
 }
 
 /// Watches a process to its end.
