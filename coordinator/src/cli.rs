@@ -463,6 +463,13 @@ pub enum BenchCommand {
     /// Reads every meter there is ten times a second, as a run does. Exit status 1 if that takes more than 0.5 % of a core, or
     /// there is no meter.
     Meter(BenchMeterArgs),
+    /// Train pipelines natively over unshaped links: tokens a second, overhead over the ideal, start and memory of workers.
+    ///
+    /// The ideal of an iteration is (M + K - 1) t: M micro-batches, K stages, t the largest stage's measured forward and
+    /// backward of one. The overhead is by what share the first stage's time from the begin of an iteration to its end,
+    /// without its optimizer step, exceeds that. With --beside each round also runs a peer's pipeline on the same model.
+    /// Exit status 1 if a goal is missed.
+    Pipeline(BenchPipelineArgs),
     /// Take part in another process's measurement.
     #[command(hide = true)]
     Peer,
@@ -530,6 +537,59 @@ pub struct BenchMeterArgs {
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchPipelineArgs {
+    /// Models to train.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "MODEL,…",
+        default_value = "small,medium"
+    )]
+    pub models: Vec<BenchModel>,
+    /// Stages, each a worker process.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub stages: u32,
+    /// Iterations to measure after one of warm-up. Default: what takes about ten seconds on two cores.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub iterations: Option<u32>,
+    /// Times that each model is trained, by each side in turn; the median counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// What to compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these).
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Text to train on. Default: the Python sources that came with libtorch.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Print the results as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// A program that trains the same pipeline, with its arguments: `scripts/bench-torch` names one. It gets its task as a
+    /// line of JSON on standard input and answers with one. Comes last.
+    #[arg(long, num_args = 1.., value_name = "PROGRAM", allow_hyphen_values = true)]
+    pub beside: Vec<std::ffi::OsString>,
+}
+
+/// Models of the benchmark, in ascending size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchModel {
+    /// 2 layers of width 32: to see that everything works.
+    Tiny,
+    /// 8 layers of width 256, byte vocabulary, plain feed-forward.
+    Small,
+    /// 8 layers of width 512, grouped-query attention, gated feed-forward.
+    Medium,
+    /// 12 layers of width 768, likewise.
+    Large,
+}
+
+impl BenchModel {
+    /// All of them.
+    #[cfg(test)]
+    pub const ALL: [Self; 4] = [Self::Tiny, Self::Small, Self::Medium, Self::Large];
 }
 
 #[derive(Debug, Args)]

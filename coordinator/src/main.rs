@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         Command::Bench(BenchCommand::Link(args)) => bench::link(&args),
         Command::Bench(BenchCommand::Transport(args)) => bench::transport(&args),
         Command::Bench(BenchCommand::Meter(args)) => bench::meter(&args),
+        Command::Bench(BenchCommand::Pipeline(args)) => bench::pipeline(&args),
         Command::Bench(BenchCommand::Peer) => bench::peer(),
     };
     match outcome {

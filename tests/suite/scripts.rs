@@ -148,6 +148,47 @@ fn a_full_disk_is_told_before_anything_is_built() {
 }
 
 #[test]
+fn the_peer_of_the_benchmark_needs_a_python_with_venv() {
+    let complaint = Machine::complete().complaint("bench-torch");
+    assert!(complaint.contains("no python3; install"), "{complaint}");
+    let old = "case $1 in --version) echo 'Python 3.8.1';; *) exit 1;; esac";
+    let complaint = Machine::complete()
+        .with("python3", old)
+        .complaint("bench-torch");
+    assert!(
+        complaint.contains("Python 3.8.1 is too old; torch"),
+        "{complaint}"
+    );
+    let bare = "case $2 in *venv*) exit 1;; esac";
+    let complaint = Machine::complete()
+        .with("python3", bare)
+        .complaint("bench-torch");
+    assert!(
+        complaint.contains("no venv with pip; install it"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn the_benchmark_tells_how_it_is_used() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/bench-torch");
+    let output = Command::new("bash")
+        .arg(script)
+        .arg("--help")
+        .output()
+        .expect("bash starts");
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stdout).expect("text");
+    for word in [
+        "scripts/bench-torch",
+        "torch.distributed.pipelining",
+        "3 GB",
+    ] {
+        assert!(told.contains(word), "no {word} in {told}");
+    }
+}
+
+#[test]
 fn networks_are_put_up_and_taken_down_by_the_program_that_was_built() {
     let machine = Machine::complete();
     for script in ["netem-up", "netem-down"] {

@@ -5,6 +5,7 @@ mod link;
 mod link_goals;
 mod meter;
 mod peer;
+mod pipeline;
 pub mod progress;
 mod transport;
 
@@ -12,4 +13,5 @@ pub use figures::table;
 pub use link::link;
 pub use meter::meter;
 pub use peer::peer;
+pub use pipeline::pipeline;
 pub use transport::transport;

@@ -72,8 +72,8 @@ impl fmt::Display for Bound {
 }
 
 impl Figure {
-    /// A figure of these samples; `None` without samples.
-    pub(super) fn new(
+    /// A figure of these samples, held against what it has to be and what it would be at best; `None` without samples.
+    pub fn new(
         name: String,
         unit: &'static str,
         samples: Vec<f64>,
