@@ -236,8 +236,12 @@ mod tests {
             },
             loss: is_last.then_some(5.0 - f64::from(iteration)),
             tokens: is_last.then_some(100),
+            device_s: None,
+            lease_wait_s: None,
+            actions: None,
             overruns: 0,
             worst_overrun_s: 0.0,
+            scale_without_overrun: None,
         })
     }
 
