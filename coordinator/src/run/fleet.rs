@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use bace_api::{
     COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, LinkChange, MemoryPhase, NetworkRung,
-    Record, ToWorker, WorkerId, WorkerMemory,
+    Record, ToWorker, WorkerId,
 };
 use bace_engine::Scenario;
 use bace_lease::LeaseTable;
@@ -324,20 +324,10 @@ impl Fleet {
 
     /// What the processes that this program has started hold in memory.
     pub fn memory(&self, at_s: f64, phase: MemoryPhase) -> Vec<Record> {
-        let held = self.processes.iter().map(|(worker, process)| {
-            let read = match process.id {
-                Some(id) => memory::resident(id),
-                None => Err("its process ended at once".to_owned()),
-            };
-            Record::WorkerMemory(WorkerMemory {
-                at_s,
-                worker: worker.certificate_name(),
-                phase,
-                memory: read.as_ref().ok().copied(),
-                reason: read.err(),
-            })
-        });
-        held.collect()
+        let processes = self.processes.iter();
+        processes
+            .map(|(&worker, process)| memory::record(worker, process.id, (at_s, phase)))
+            .collect()
     }
 
     /// Whether two workers are on different hosts.

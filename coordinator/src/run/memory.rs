@@ -1,9 +1,24 @@
 //! What a process of this host holds in memory.
 
-use bace_api::ResidentMemory;
+use bace_api::{MemoryPhase, Record, ResidentMemory, WorkerId, WorkerMemory};
+
+/// What the ledger tells of the memory of a worker whose process has this id.
+pub fn record(worker: WorkerId, id: Option<u32>, (at_s, phase): (f64, MemoryPhase)) -> Record {
+    let read = match id {
+        Some(id) => resident(id),
+        None => Err("its process ended at once".to_owned()),
+    };
+    Record::WorkerMemory(WorkerMemory {
+        at_s,
+        worker: worker.certificate_name(),
+        phase,
+        memory: read.as_ref().ok().copied(),
+        reason: read.err(),
+    })
+}
 
 /// The physical memory of the process `id`; else why it cannot be told, as words that follow a colon.
-pub fn resident(id: u32) -> Result<ResidentMemory, String> {
+fn resident(id: u32) -> Result<ResidentMemory, String> {
     let read = |file: &str| {
         let path = format!("/proc/{id}/{file}");
         std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))

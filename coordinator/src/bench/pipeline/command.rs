@@ -12,8 +12,8 @@ use super::show;
 use super::size::{Size, WARM_UP};
 use crate::bench::figures::all_met;
 use crate::cli::{
-    BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, NetworkChoice, ReceiptsChoice,
-    RunArgs, ScenarioArgs,
+    BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, MetersChoice, NetworkChoice,
+    PrecisionChoice, ReceiptsChoice, RunArgs, ScenarioArgs,
 };
 use crate::machine;
 use crate::output::say;
@@ -135,11 +135,16 @@ fn train(
             seed: None,
         },
         device: args.device.clone(),
+        // As the peer computes.
+        precision: Some(PrecisionChoice::Fp32),
+        device_memory_gb: None,
         compute: Some(ComputeChoice::Native),
         time_scale: None,
         network: Some(NetworkChoice::None),
         receipts: ReceiptsChoice::Off,
         lease: None,
+        // Reading meters takes processor time from what is measured.
+        meters: MetersChoice::Off,
         data: args.data.clone(),
         out: Some(out.clone()),
         json: false,
