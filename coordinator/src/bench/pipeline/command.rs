@@ -139,6 +139,7 @@ fn train(
         precision: Some(PrecisionChoice::Fp32),
         device_memory_gb: None,
         compute: Some(ComputeChoice::Native),
+        profile: None,
         time_scale: None,
         network: Some(NetworkChoice::None),
         receipts: ReceiptsChoice::Off,
