@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
 /// Kinds of records that this program knows.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "header",
     "input",
     "refused",
@@ -23,6 +23,7 @@ const KINDS: [&str; 25] = [
     "clock_offset",
     "loopback",
     "receipt",
+    "worker_memory",
     "worker_lost",
     "training",
     "iteration",

@@ -132,7 +132,7 @@ impl BesideRun {
         let (theirs, own) = (mean(&self.losses), mean(&ours.losses));
         let factor = theirs / own;
         // Nothing is like a loss that is no number.
-        if !(factor.recip().max(factor) <= LOSS_FACTOR) {
+        if !(LOSS_FACTOR.recip()..=LOSS_FACTOR).contains(&factor) {
             bail!(
                 "compare with the peer: its mean loss is {theirs:.3}, ours {own:.3}; they do not train alike"
             );
