@@ -39,7 +39,7 @@ fn compare(device: Device, text: &Text) -> Result<Value, Error> {
             precision.to_string(),
             json!({
                 "bit_identical": alone == piped,
-                "worst_relative": worst_relative(&alone, &piped),
+                "worst_relative": worst_relative(&alone.losses, &piped.losses),
             }),
         );
     }
@@ -48,7 +48,7 @@ fn compare(device: Device, text: &Text) -> Result<Value, Error> {
         "parity": {
             "losses_cpu": on_cpu.losses,
             "losses_device": alone.losses,
-            "worst_relative": worst_relative(&on_cpu, &alone),
+            "worst_relative": worst_relative(&on_cpu.losses, &alone.losses),
         },
         "pipeline": pipelines,
         "transfer": round_trips(device)?,
@@ -84,12 +84,18 @@ fn training(precision: Precision) -> Training {
     }
 }
 
-/// The largest difference of an iteration's losses, relative to the first training's.
-fn worst_relative(one: &Trained, other: &Trained) -> f64 {
-    let pairs = one.losses.iter().zip(&other.losses);
-    pairs
-        .map(|(one, other)| (one - other).abs() / one.abs())
-        .fold(0.0, f64::max)
+/// The largest difference of an iteration's losses, relative to the first training's; absent where one has losses that the
+/// other lacks, or where a loss is no number, since that is no difference of any size.
+fn worst_relative(one: &[f64], other: &[f64]) -> Option<f64> {
+    if one.len() != other.len() || one.is_empty() {
+        return None;
+    }
+    one.iter()
+        .zip(other)
+        .try_fold(0.0, |worst: f64, (one, other)| {
+            let difference = (one - other).abs() / one.abs();
+            difference.is_finite().then(|| worst.max(difference))
+        })
 }
 
 /// A stage and the ways of its tensors: what arrives and what departs.
@@ -215,4 +221,25 @@ fn finite_bytes(count: usize, element: Element, seed: u32) -> Vec<u8> {
         number[highest] &= 0b1011_1111;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_losses_that_are_numbers_differ_by_one() {
+        let worst = |other: &[f64]| worst_relative(&[2.0, 4.0], other);
+        assert_eq!(worst(&[2.0, 4.0]), Some(0.0));
+        assert_eq!(worst(&[2.0, 3.0]), Some(0.25));
+        for broken in [f64::NAN, -f64::NAN, f64::INFINITY] {
+            assert_eq!(worst(&[broken, 4.0]), None);
+            assert_eq!(worst(&[2.0, broken]), None);
+            assert_eq!(worst_relative(&[2.0, broken], &[2.0, 4.0]), None);
+        }
+        assert_eq!(worst_relative(&[f64::NAN], &[f64::NAN]), None);
+        assert_eq!(worst(&[2.0]), None);
+        assert_eq!(worst(&[2.0, 4.0, 8.0]), None);
+        assert_eq!(worst_relative(&[], &[]), None);
+    }
 }

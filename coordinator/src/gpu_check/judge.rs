@@ -16,7 +16,7 @@ pub fn compared(device: &str, compared: &Value) -> Vec<Check> {
     let difference = |name: &str, value: &Value, tolerance: f64| {
         let name = format!("{device}: {name}");
         let Some(worst) = value["worst_relative"].as_f64() else {
-            return Check::is(name, false, format!("no losses in {value}"));
+            return Check::is(name, false, format!("no losses to compare in {value}"));
         };
         let bits = match value["bit_identical"].as_bool() {
             Some(true) => ", bit-identical",
