@@ -28,11 +28,9 @@ impl Stream {
     pub fn copy_to_host(
         &self,
         (from, held): (DeviceRange, Held),
-        mut to: Pooled<PinnedBuffer>,
-        done: Event,
+        to: Pooled<PinnedBuffer>,
     ) -> Result<Copying, CudaError> {
-        self.begin_to_host(from, &mut to)?;
-        self.copying(to, held, done)
+        self.copying((to, held), |to| self.begin_to_host(from, to))
     }
 
     /// Begins to copy `from` into `to`, which is memory of `held`, after all work given to this stream before.
@@ -46,24 +44,30 @@ impl Stream {
         &self,
         from: Pooled<PinnedBuffer>,
         (to, held): (DeviceRange, Held),
-        done: Event,
     ) -> Result<Copying, CudaError> {
-        self.begin_to_device(&from, to)?;
-        self.copying(from, held, done)
+        self.copying((from, held), |from| self.begin_to_device(from, to))
     }
 
     fn copying(
         &self,
-        buffer: Pooled<PinnedBuffer>,
-        held: Held,
-        done: Event,
+        (mut buffer, held): (Pooled<PinnedBuffer>, Held),
+        begin: impl FnOnce(&mut PinnedBuffer) -> Result<(), CudaError>,
     ) -> Result<Copying, CudaError> {
-        let copying = Copying {
-            ends: Some((buffer, held)),
-            done,
-        };
-        self.record(&copying.done)?;
-        Ok(copying)
+        // A mark of this stream's own context: no other can be recorded on it.
+        let done = self.event()?;
+        match begin(&mut buffer).and_then(|()| self.record(&done)) {
+            Ok(()) => Ok(Copying {
+                ends: Some((buffer, held)),
+                done,
+            }),
+            Err(error) => {
+                // The copy may be under way all the same, and nothing marks its end but the whole stream's.
+                if self.synchronize().is_err() {
+                    give_up(buffer, held);
+                }
+                Err(error)
+            }
+        }
     }
 }
 
@@ -102,6 +106,6 @@ impl Drop for Copying {
 
 /// Nobody knows whether a device that fails still writes: what it could write to is never used again.
 fn give_up(buffer: Pooled<PinnedBuffer>, held: Held) {
-    std::mem::forget(buffer);
+    buffer.give_up();
     std::mem::forget(held);
 }

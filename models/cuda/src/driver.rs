@@ -414,6 +414,18 @@ impl Stream {
         self.context.call("order streams on", wait)
     }
 
+    /// A mark that this stream can record.
+    pub(crate) fn event(&self) -> Result<Event, CudaError> {
+        self.context.event()
+    }
+
+    /// Waits until all work given to it so far is done.
+    pub(crate) fn synchronize(&self) -> Result<(), CudaError> {
+        // SAFETY: it lives.
+        let wait = || unsafe { result::stream::synchronize(self.raw) };
+        self.context.call("wait for a stream on", wait)
+    }
+
     /// Begins to copy device memory to the host; `to` must not be used before the copy is done.
     pub(crate) fn begin_to_host(
         &self,

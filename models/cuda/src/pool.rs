@@ -69,9 +69,20 @@ impl<T> Pool<T> {
         })
     }
 
-    /// Things made so far, idle or not.
+    /// Things there are, idle or not, without those that were given up.
     pub fn made(&self) -> usize {
         self.shared.state().made
+    }
+}
+
+impl<T> Pooled<T> {
+    /// Never uses or ends the thing again, and leaves its place to another.
+    pub(crate) fn give_up(mut self) {
+        if let Some(thing) = self.thing.take() {
+            std::mem::forget(thing);
+            self.home.state().made -= 1;
+            self.home.returned.notify_one();
+        }
     }
 }
 
@@ -137,6 +148,20 @@ mod tests {
         let pool = Pool::<u32>::new(1);
         assert_eq!(pool.take(|| Err("no memory")).unwrap_err(), "no memory");
         assert_eq!(*pool.take(|| Ok::<_, Infallible>(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn who_waits_gets_the_place_of_what_is_given_up() {
+        let pool = Pool::new(1);
+        let made = AtomicUsize::new(0);
+        let make = || Ok::<_, Infallible>(made.fetch_add(1, Ordering::Relaxed));
+        let first = pool.take(make).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| *pool.take(make).unwrap());
+            first.give_up();
+            assert_eq!(second.join().unwrap(), 1);
+        });
+        assert_eq!(pool.made(), 1);
     }
 
     #[test]

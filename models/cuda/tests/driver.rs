@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::process::Command;
+use std::sync::Arc;
 
 use bace_cuda::{CudaError, DeviceRange, Driver, Pool};
 use bace_fake_cuda::{FakeCuda, Kind, rerun_with};
@@ -187,13 +188,11 @@ fn copies_follow_the_work_before_them_and_are_there_once_waited_for() {
     let begin = context.event().unwrap();
     compute.record(&begin).unwrap();
     let there = compute
-        .copy_to_device(source, (range, Box::new(())), context.event().unwrap())
+        .copy_to_device(source, (range, Box::new(())))
         .unwrap();
     copies.follow(there.done()).unwrap();
     let back = pool.take(|| context.pinned(BYTES)).unwrap();
-    let back = copies
-        .copy_to_host((range, Box::new(())), back, context.event().unwrap())
-        .unwrap();
+    let back = copies.copy_to_host((range, Box::new(())), back).unwrap();
     let seen = std::hint::black_box(&on_device)[1];
     assert_eq!(seen, 0, "nothing is copied before anyone waits");
     let back = back.wait().unwrap();
@@ -204,6 +203,53 @@ fn copies_follow_the_work_before_them_and_are_there_once_waited_for() {
     // Both buffers are back.
     let taken = [(); 2].map(|()| pool.take(|| context.pinned(BYTES)).unwrap());
     assert_eq!((taken.len(), pool.made()), (2, 2));
+}
+
+/// Begins a copy of `from` whose end cannot be marked; whether the tensor is still held, and what the pool's one buffer
+/// holds after that.
+fn unmarked(from: &[u8]) -> (bool, Vec<u8>) {
+    let context = Driver::load().unwrap().context(0).unwrap();
+    let stream = context.stream().unwrap();
+    let pool = Pool::new(1);
+    let buffer = pool.take(|| context.pinned(from.len())).unwrap();
+    let range = DeviceRange {
+        address: from.as_ptr() as u64,
+        bytes: from.len(),
+    };
+    let tensor = Arc::new(());
+    let refused = stream.copy_to_host((range, Box::new(Arc::clone(&tensor))), buffer);
+    let said = refused.unwrap_err().to_string();
+    assert!(said.starts_with("record an event on cuda:0"), "{said}");
+    let next = pool.take(|| context.pinned(from.len())).unwrap();
+    assert_eq!(pool.made(), 1);
+    (Arc::strong_count(&tensor) == 2, next.to_vec())
+}
+
+#[test]
+fn a_copy_whose_end_cannot_be_marked_is_done_before_its_ends_are_used() {
+    let name = "a_copy_whose_end_cannot_be_marked_is_done_before_its_ends_are_used";
+    let refusing = |command: &mut Command| {
+        command.env("FAKE_CUDA_RECORD", "999");
+    };
+    if outer(name, Kind::Whole, refusing) {
+        return;
+    }
+    assert_eq!(unmarked(&[7; 100]), (false, vec![7; 100]));
+}
+
+#[test]
+fn a_copy_that_nobody_can_wait_for_keeps_its_ends_for_ever() {
+    let name = "a_copy_that_nobody_can_wait_for_keeps_its_ends_for_ever";
+    let refusing = |command: &mut Command| {
+        command
+            .env("FAKE_CUDA_RECORD", "999")
+            .env("FAKE_CUDA_WAIT", "999");
+    };
+    if outer(name, Kind::Whole, refusing) {
+        return;
+    }
+    // Another buffer has taken the place of the one that the device may still write to.
+    assert_eq!(unmarked(&[7; 100]), (true, vec![0; 100]));
 }
 
 #[test]
@@ -222,7 +268,7 @@ fn host_memory_is_not_taken_for_a_devices() {
         address: 4096,
         bytes: 8,
     };
-    let refused = stream.copy_to_host((range, Box::new(())), buffer, context.event().unwrap());
+    let refused = stream.copy_to_host((range, Box::new(())), buffer);
     assert_eq!(
         refused.unwrap_err(),
         CudaError::NotOnDevice {

@@ -168,9 +168,7 @@ impl Pinned {
             range(&place.tensor),
             Box::new(place.tensor.shallow_clone()) as _,
         );
-        let arrival = self
-            .copies
-            .copy_to_device(buffer, onto, self.context.event()?)?;
+        let arrival = self.copies.copy_to_device(buffer, onto)?;
         self.compute.follow(arrival.done())?;
         place.arrival = Some(arrival);
         let arrived = place.tensor.copy();
@@ -184,10 +182,7 @@ impl Pinned {
         self.copies.follow(&computed)?;
         let from = range(&wire);
         let buffer = self.departures.take(|| self.context.pinned(from.bytes))?;
-        let done = self.context.event()?;
-        Ok(self
-            .copies
-            .copy_to_host((from, Box::new(wire)), buffer, done)?)
+        Ok(self.copies.copy_to_host((from, Box::new(wire)), buffer)?)
     }
 }
 

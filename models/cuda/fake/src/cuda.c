@@ -7,6 +7,8 @@
 //   FAKE_CUDA_VERSION   of CUDA that the driver supports, default 13000
 //   FAKE_CUDA_HOST      if set, no address is device memory
 //   FAKE_CUDA_COPY      what copies return, default 0
+//   FAKE_CUDA_RECORD    what recording an event returns, default 0
+//   FAKE_CUDA_WAIT      what waiting for a stream or an event returns, default 0
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -129,6 +131,7 @@ int cuStreamDestroy_v2(void *handle) {
     return SUCCESS;
 }
 int cuStreamSynchronize(void *handle) {
+    if (setting("FAKE_CUDA_WAIT", 0)) return (int)setting("FAKE_CUDA_WAIT", 0);
     pthread_mutex_lock(&lock);
     do_until(of(handle), NULL, 0);
     pthread_mutex_unlock(&lock);
@@ -143,6 +146,7 @@ int cuEventDestroy_v2(event *of_it) {
     return SUCCESS;
 }
 int cuEventRecord(event *recorded, void *on) {
+    if (setting("FAKE_CUDA_RECORD", 0)) return (int)setting("FAKE_CUDA_RECORD", 0);
     pthread_mutex_lock(&lock);
     recorded->stream = of(on);
     unsigned long record = ++recorded->recorded;
@@ -153,6 +157,7 @@ int cuStreamWaitEvent(void *waiting, event *awaited, unsigned flags) {
     return add(of(waiting), (operation){.kind = WAIT, .event = awaited, .record = awaited->recorded});
 }
 int cuEventSynchronize(event *awaited) {
+    if (setting("FAKE_CUDA_WAIT", 0)) return (int)setting("FAKE_CUDA_WAIT", 0);
     pthread_mutex_lock(&lock);
     do_until(awaited->stream, awaited, awaited->recorded);
     pthread_mutex_unlock(&lock);
