@@ -340,9 +340,12 @@ impl Fleet {
         self.hosts.share_of(worker, region)
     }
 
-    /// A worker is gone. If it kept its host's link clocks, another does from now on, and is told what the first may have
-    /// missed.
+    /// A worker is gone. It computes no longer, whether or not somebody waits for its device. If it kept its host's link
+    /// clocks, another does from now on, and is told what the first may have missed.
     pub fn lost(&mut self, worker: WorkerId) -> anyhow::Result<()> {
+        if self.is_here(worker) {
+            self.tables.leases.vacate_if_gone(worker.index());
+        }
         if let Some(host) = self.hosts.lost(worker) {
             let mut elsewhere = BTreeMap::new();
             for (&link, &(rate, delay)) in &self.states {

@@ -211,6 +211,24 @@ impl LeaseTable {
         cleared
     }
 
+    /// Frees the seat of a process that is gone, and with it the device that it may have held: nobody else looks while nobody
+    /// waits for the device, and its time would go on being counted. Whether that was still to be done.
+    pub fn vacate_if_gone(&self, seat: usize) -> bool {
+        if seat >= self.seats() {
+            return false;
+        }
+        // Others may change the state once more meanwhile, to show that it holds or is passed over.
+        loop {
+            let state = self.state(seat);
+            if state == State::Vacant || !self.process(seat).is_gone() {
+                return false;
+            }
+            if self.clear(seat, state) {
+                return true;
+            }
+        }
+    }
+
     /// Notes that the device is held since `now_ns`. One process at a time may write a seat's account.
     pub(crate) fn account_held(&self, seat: usize, now_ns: u64) {
         let (total_ns, _) = self.account(seat);

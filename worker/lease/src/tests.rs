@@ -254,6 +254,26 @@ fn a_killed_holder_blocks_nobody_and_its_time_is_kept() {
 }
 
 #[test]
+fn a_killed_holder_that_nobody_waits_for_holds_no_longer_once_it_is_told() {
+    let (table, _watch, path) = memory(2);
+    let mut member = Member::start(&path, 0, 2, "hold");
+    member.says("holding");
+    assert!(!table.vacate_if_gone(0), "it lives");
+    member.signal(Signal::KILL);
+    wait_for("the process ends", || table.process(0).is_gone());
+    // A slot is free, so that whoever comes waits for nobody and looks at nobody.
+    let mut own = table.take(1, &device(2)).unwrap();
+    drop(own.acquire());
+    assert!(matches!(table.state(0), State::Holding(_)));
+    assert!(table.vacate_if_gone(0));
+    let held_ns = table.held_ns(0, now_ns()).unwrap();
+    assert!(held_ns > 0);
+    assert_eq!(table.held_ns(0, u64::MAX), Some(held_ns));
+    assert!(!table.vacate_if_gone(0), "it is free already");
+    assert!(!table.vacate_if_gone(2), "there is no such seat");
+}
+
+#[test]
 fn a_killed_waiter_blocks_nobody() {
     let (table, _watch, path) = memory(3);
     let mut first = table.take(0, &device(1)).unwrap();
