@@ -378,6 +378,8 @@ pub struct IterationReport {
     pub overruns: u32,
     /// Longest such excess, seconds.
     pub worst_overrun_s: f64,
+    /// All such excesses together, seconds.
+    pub overrun_s: f64,
     /// The largest time scale, as a multiple of the run's, at which none of them would have taken longer; absent where any
     /// would do.
     pub scale_without_overrun: Option<f64>,

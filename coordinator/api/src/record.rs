@@ -277,6 +277,9 @@ pub struct IterationRecord {
     /// Longest such excess, seconds.
     #[serde(default)]
     pub worst_overrun_s: f64,
+    /// All such excesses together, seconds; absent where no action was paced, and in ledgers of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrun_s: Option<f64>,
     /// The largest time scale, as a multiple of the run's, at which none of them would have taken longer; absent where any
     /// would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -233,6 +233,7 @@ fn from_worker() -> Vec<FromWorker> {
             actions: Some(16),
             overruns: 1,
             worst_overrun_s: 0.1,
+            overrun_s: 0.1,
             scale_without_overrun: Some(0.75),
         }),
         FromWorker::Finished(Box::new(StageFinished {

@@ -174,12 +174,15 @@ fn emulation(overruns: &OverrunSummary) -> Value {
             "actions": job.actions,
             "overruns": job.overruns,
             "worst_overrun_s": job.worst_s,
+            "overrun_s": job.excess_s,
+            "paced_s": job.paced_s,
             "valid": !job.are_too_many,
             "largest_time_scale": job.largest_time_scale,
         })
     });
     json!({
         "overrun_share": overruns.allowed_share,
+        "largest_time_scale": overruns.largest_time_scale(),
         "jobs": jobs.collect::<Vec<_>>(),
     })
 }

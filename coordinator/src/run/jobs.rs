@@ -252,6 +252,9 @@ pub fn iteration_record(
         actions: report.actions,
         overruns: report.overruns,
         worst_overrun_s: scale.emulated_seconds(report.worst_overrun_s),
+        overrun_s: report
+            .actions
+            .map(|_| scale.emulated_seconds(report.overrun_s)),
         scale_without_overrun: report.scale_without_overrun,
     }
 }

@@ -260,6 +260,7 @@ impl<'a> StageRun<'a> {
             actions: pacing.map(|pacing| pacing.actions),
             overruns: pacing.map_or(0, |pacing| pacing.overruns),
             worst_overrun_s: pacing.map_or(0.0, |pacing| pacing.worst_overrun_s),
+            overrun_s: pacing.map_or(0.0, |pacing| pacing.overrun_s),
             scale_without_overrun: pacing.and_then(|pacing| pacing.scale_without_overrun),
         }
     }

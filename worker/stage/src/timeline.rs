@@ -34,6 +34,8 @@ pub struct Pacing {
     pub overruns: u32,
     /// Longest excess, seconds.
     pub worst_overrun_s: f64,
+    /// All excesses together, seconds.
+    pub overrun_s: f64,
     /// The largest time scale, as a multiple of the present one, at which none would have been an overrun: modelled times are
     /// divided by it. Absent where any would do.
     pub scale_without_overrun: Option<f64>,
@@ -179,6 +181,7 @@ impl<'a> Timeline<'a> {
         } else {
             pacing.overruns += 1;
             pacing.worst_overrun_s = pacing.worst_overrun_s.max(seconds(late_ns));
+            pacing.overrun_s += seconds(late_ns);
             self.cursor_ns = now_ns;
         }
     }
@@ -236,6 +239,7 @@ mod tests {
         let pacing = line.take_pacing().unwrap();
         assert_eq!((pacing.actions, pacing.overruns), (1, 1));
         assert!(pacing.worst_overrun_s >= 0.026);
+        assert_eq!(pacing.overrun_s, pacing.worst_overrun_s);
         // 4 ms are modelled, and 29 are needed.
         let scale = pacing.scale_without_overrun.unwrap();
         assert!(scale <= 4.0 / 29.0, "{scale}");

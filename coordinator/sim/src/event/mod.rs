@@ -254,6 +254,7 @@ impl EventModel {
                 actions: None,
                 overruns: 0,
                 worst_overrun_s: 0.0,
+                overrun_s: None,
                 scale_without_overrun: None,
             })
         });

@@ -241,6 +241,7 @@ mod tests {
             actions: None,
             overruns: 0,
             worst_overrun_s: 0.0,
+            overrun_s: None,
             scale_without_overrun: None,
         })
     }
