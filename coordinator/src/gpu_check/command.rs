@@ -1,7 +1,7 @@
 //! From the command line to the report.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -14,6 +14,7 @@ use crate::doctor::Gpus;
 use crate::output::say;
 use crate::run::ask_worker_for_parity;
 
+use super::energy::MeteredRun;
 use super::judge;
 use super::verdict::{Check, Verdict};
 
@@ -26,18 +27,16 @@ pub fn gpu_check(args: &GpuCheckArgs) -> anyhow::Result<bool> {
         eprintln!("gpu-check: comparing {device} with the CPU");
         checks.extend(compared(device, args));
     }
-    let is_gpu = args.device != DeviceChoice::Cpu;
+    let boards = boards(&args.device)?;
     let all = devices_word(&args.device);
-    let native = run("native run", "native", &all, args);
-    checks.push(native.0);
-    let (paced, summary) = run(
+    checks.extend(metered_run("native run", "native", &all, &boards, args));
+    checks.extend(metered_run(
         "paced run, several workers on one device",
         "paced",
         &devices[0],
+        &boards[..boards.len().min(1)],
         args,
-    );
-    checks.push(paced);
-    checks.extend(judge::energy(&summary["physical"], is_gpu));
+    ));
     checks.push(throughput(&all, args));
     report(args, &devices, &checks)
 }
@@ -60,6 +59,22 @@ fn devices(asked: &DeviceChoice) -> anyhow::Result<Vec<String>> {
         .iter()
         .map(|index| format!("cuda:{index}"))
         .collect())
+}
+
+/// UUIDs of the devices, in their order; none on the CPU.
+fn boards(asked: &DeviceChoice) -> anyhow::Result<Vec<String>> {
+    let DeviceChoice::Cuda(indices) = asked else {
+        return Ok(Vec::new());
+    };
+    let driver = Driver::load()?;
+    let found = match indices.as_slice() {
+        [] => driver.devices()?,
+        some => {
+            let some = some.iter().map(|&index| driver.device(index));
+            some.collect::<Result<_, _>>()?
+        }
+    };
+    Ok(found.into_iter().map(|info| info.uuid).collect())
 }
 
 /// As `bace run --device` takes them.
@@ -89,21 +104,45 @@ fn compared(device: &str, args: &GpuCheckArgs) -> Vec<Check> {
     }
 }
 
-/// Trains the scenario; what came of it, and its summary.
-fn run(name: &str, rung: &str, device: &str, args: &GpuCheckArgs) -> (Check, Value) {
+/// Trains the scenario: what came of it, and of the joules of the boards that it was to compute on.
+fn metered_run(
+    name: &str,
+    rung: &str,
+    device: &str,
+    boards: &[String],
+    args: &GpuCheckArgs,
+) -> Vec<Check> {
     eprintln!("gpu-check: {name} of {} on {device}", args.scenario);
-    match summary(rung, device, args) {
-        Ok(summary) => (judge::run(name, &summary), summary),
-        Err(error) => {
-            let reason = format!("failed to {}", bace_api::told(error.as_ref()));
-            (Check::is(name, false, reason), Value::Null)
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Check::is(name, false, format!("failed to {}", bace_api::told(error)))
+    };
+    let summary = match summary(rung, device, args) {
+        Ok(summary) => summary,
+        Err(error) => return vec![failed(error.as_ref())],
+    };
+    let mut checks = vec![judge::run(name, &summary)];
+    match bace_ledger::read(&run_folder(rung, args)) {
+        Ok(ledger) => {
+            let run = MeteredRun {
+                name,
+                records: &ledger.records,
+                boards,
+                all_compute: boards.len() == 1,
+            };
+            checks.extend(run.checks());
         }
+        Err(error) => checks.push(failed(&error)),
     }
+    checks
+}
+
+fn run_folder(rung: &str, args: &GpuCheckArgs) -> PathBuf {
+    args.out.join(format!("{rung}-run"))
 }
 
 fn summary(rung: &str, device: &str, args: &GpuCheckArgs) -> anyhow::Result<Value> {
     let own = std::env::current_exe().context("find this program")?;
-    let out = args.out.join(format!("{rung}-run"));
+    let out = run_folder(rung, args);
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| format!("remove {}", out.display()))?;
     }

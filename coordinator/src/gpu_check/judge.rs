@@ -8,8 +8,6 @@ use super::verdict::Check;
 const FP32_TOLERANCE: f64 = 1e-4;
 /// The same in bf16, whose kernels may add in any order: its numbers have 8 bits.
 const BF16_TOLERANCE: f64 = 1e-2;
-/// Most by which a counter's joules may differ from those of workers and what belongs to none, relative.
-const ENERGY_TOLERANCE: f64 = 1e-3;
 
 /// What `bace-worker parity` compared on `device`.
 pub fn compared(device: &str, compared: &Value) -> Vec<Check> {
@@ -74,62 +72,11 @@ pub fn run(name: &str, summary: &Value) -> Check {
     Check::is(name, finished && mean.is_some(), found)
 }
 
-/// Whether joules of workers and those of nobody add up to what each meter counted; GPUs have to be metered where
-/// `needs_gpu_meter` says so.
-pub fn energy(physical: &Value, needs_gpu_meter: bool) -> Vec<Check> {
-    let none = Vec::new();
-    let meters = physical["meters"].as_array().unwrap_or(&none);
-    // What emulated GPUs would have drawn is computed and not counted.
-    let counted = meters.iter().filter(|meter| meter["source"] != "model");
-    let mut checks: Vec<Check> = counted.map(conserved).collect();
-    let has_gpu = meters.iter().any(|meter| {
-        let source = meter["source"].as_str().unwrap_or_default();
-        source.starts_with("nvml")
-    });
-    if !has_gpu {
-        let absent = physical["absent"].as_array().unwrap_or(&none).iter();
-        let reasons: Vec<_> = absent
-            .map(|absent| format!("{}: {}", words(&absent["meter"]), words(&absent["reason"])))
-            .collect();
-        let reason = match reasons.is_empty() {
-            true => "the run names no meter".to_owned(),
-            false => reasons.join("; "),
-        };
-        checks.push(match needs_gpu_meter {
-            true => Check::is("energy of GPUs", false, reason),
-            false => Check::left_out("energy of GPUs", reason),
-        });
-    }
-    checks
-}
-
-fn conserved(meter: &Value) -> Check {
-    let name = format!("energy of {}", words(&meter["meter"]));
-    let joules = ["energy_j", "attributed_j", "unattributed_j"].map(|key| meter[key].as_f64());
-    let [Some(counted), Some(attributed), Some(unattributed)] = joules else {
-        return Check::left_out(name, format!("not all of it is known: {meter}"));
-    };
-    let gap = (attributed + unattributed - counted).abs();
-    Check::is(
-        name,
-        gap <= ENERGY_TOLERANCE * counted.abs(),
-        format!(
-            "{counted:.3} J counted, {attributed:.3} J of workers and {unattributed:.3} J of nobody"
-        ),
-    )
-}
-
-fn words(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::verdict::Verdict::{self, Failed, LeftOut, Passed};
+    use super::super::verdict::Verdict::{self, Failed, Passed};
     use super::*;
 
     fn verdicts(checks: &[Check]) -> Vec<Verdict> {
@@ -178,31 +125,5 @@ mod tests {
             Failed
         );
         assert_eq!(run(json!({"jobs": []})), Failed);
-    }
-
-    #[test]
-    fn joules_have_to_add_up() {
-        let meter = |attributed: f64| {
-            json!({"meter": "gpu GPU-1", "source": "nvml_energy",
-                   "energy_j": 1000.0, "attributed_j": attributed, "unattributed_j": 400.0})
-        };
-        let judged = |meters: Vec<Value>, needed| {
-            verdicts(&energy(
-                &json!({"meters": meters, "absent": [{"meter": "NVML", "reason": "no driver"}]}),
-                needed,
-            ))
-        };
-        assert_eq!(judged(vec![meter(600.9)], true), [Passed]);
-        assert_eq!(judged(vec![meter(601.1)], true), [Failed]);
-        assert_eq!(judged(vec![], true), [Failed]);
-        assert_eq!(judged(vec![], false), [LeftOut]);
-        assert!(
-            energy(
-                &json!({"meters": [], "absent": [{"meter": "NVML", "reason": "no driver"}]}),
-                false
-            )[0]
-            .found
-            .contains("no driver")
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! `bace gpu-check`: whether this machine's GPUs do what the CPU does, and what runs on them are worth.
 
 mod command;
+mod energy;
 mod judge;
 mod verdict;
 
