@@ -196,6 +196,9 @@ pub struct RunArgs {
     /// device has, if there is one, else the GPU types.
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// Whether the profile that the device has is looked for; no choice of the user's.
+    #[arg(skip = true)]
+    pub finds_profile: bool,
     /// Emulated seconds that pass in a second of this machine, from 0.001 to 100000: below 1 a slow machine emulates what is
     /// faster than it, above 1 hours are compressed. Compute, links, arrivals, changes and prices all follow (`bace doctor
     /// SCENARIO` says what this machine can). Default: what the scenario's `[compute]` says, else 1.
@@ -467,8 +470,9 @@ pub enum BenchCommand {
     ///
     /// The ideal of an iteration is (M + K - 1) t: M micro-batches, K stages, t the largest stage's measured forward and
     /// backward of one. The overhead is by what share the first stage's time from the begin of an iteration to its end,
-    /// without its optimizer step, exceeds that. With --beside each round also runs a peer's pipeline on the same model.
-    /// Exit status 1 if a goal is missed.
+    /// without its optimizer step, exceeds that. Where stages share a device, waiting for its lease is no part of t, and so
+    /// counts as overhead. With --beside each round also runs a peer's pipeline on the same model. Exit status 1 if a goal is
+    /// missed.
     Pipeline(BenchPipelineArgs),
     /// Take part in another process's measurement.
     #[command(hide = true)]

@@ -104,6 +104,7 @@ impl RealRuns<'_> {
             device_memory_gb: None,
             compute: args.compute,
             profile: args.profile.clone(),
+            finds_profile: true,
             time_scale: args.time_scale,
             network: args.network,
             receipts: args.receipts,

@@ -180,8 +180,8 @@ impl Prediction {
                 profile.refuse_other_devices(devices)?;
                 Some(profile)
             }
-            None if is_native => ChosenProfile::of_all(devices)?,
-            None => None,
+            None if is_native && args.finds_profile => ChosenProfile::of_all(devices)?,
+            _ => None,
         };
         Ok(Self { is_native, profile })
     }
@@ -200,7 +200,11 @@ impl Prediction {
 
     fn named(&self, args: &RunArgs, devices: &[CheckedDevice]) -> Option<ProfileUse> {
         let absent = || ProfileUse::Absent {
-            reason: absent(devices, &args.scenario.scenario, args.scenario.seed),
+            reason: if args.finds_profile {
+                absent(devices, &args.scenario.scenario, args.scenario.seed)
+            } else {
+                "none was looked for".to_owned()
+            },
         };
         let used = self.profile.as_ref().map(ChosenProfile::named);
         self.is_native.then(|| used.unwrap_or_else(absent))

@@ -140,6 +140,8 @@ fn train(
         device_memory_gb: None,
         compute: Some(ComputeChoice::Native),
         profile: None,
+        // One that was measured for other models would be refused, and no choice of the scheduler's depends on it here.
+        finds_profile: false,
         time_scale: None,
         network: Some(NetworkChoice::None),
         receipts: ReceiptsChoice::Off,

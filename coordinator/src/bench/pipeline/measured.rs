@@ -32,7 +32,8 @@ pub struct Iteration {
     pub period_s: f64,
     /// The first stage's optimizer step. Those of other stages end while the first stage still goes backward.
     pub step_s: f64,
-    /// Forward and backward of one micro-batch at each stage, on average, boundary copies included.
+    /// Forward and backward of one micro-batch at each stage, on average, boundary copies included and waits for the lease of
+    /// the device left out; the few of the step's too, so that it is never too large.
     pub stage_s: Vec<f64>,
     /// What the first stage's period exceeds the ideal by, as a share of it; see [`overhead`].
     pub overhead: f64,
@@ -87,7 +88,7 @@ impl PipelineRun {
             iterations: measured
                 .iter()
                 .map(|stages| iteration(stages, micro_batches))
-                .collect(),
+                .collect::<anyhow::Result<_>>()?,
             layers,
             parameters,
             losses,
@@ -108,27 +109,39 @@ impl PipelineRun {
 }
 
 /// By what share `period_s` without `step_s` exceeds the ideal of a pipeline, (M + K − 1)·t, t being the largest of
-/// `stage_s`. It holds all that is not computing: transfers, waiting for a neighbour that is late, hand-over between
-/// threads, reports. Below 0 where the stages are so unequal that the ideal, which takes all for the slowest, is none.
+/// `stage_s`. It holds all that is not computing: transfers, waiting for a neighbour that is late or for the lease of a shared
+/// device, hand-over between threads, reports. Below 0 where the stages are so unequal that the ideal, which takes all for the slowest, is none.
 pub fn overhead(period_s: f64, step_s: f64, stage_s: &[f64], micro_batches: u32) -> f64 {
     let slowest_s = stage_s.iter().copied().fold(0.0, f64::max);
     let slots = f64::from(micro_batches) + stage_s.len() as f64 - 1.0;
     (period_s - step_s) / (slots * slowest_s) - 1.0
 }
 
-fn iteration(stages: &[&IterationRecord], micro_batches: u32) -> Iteration {
+fn iteration(stages: &[&IterationRecord], micro_batches: u32) -> anyhow::Result<Iteration> {
     let first = stages[0];
     let (period_s, step_s) = (first.to_s - first.from_s, first.times.step_s);
-    let stage_s: Vec<f64> = stages
+    let stage_s = stages
         .iter()
-        .map(|stage| (stage.times.forward_s + stage.times.backward_s) / f64::from(micro_batches))
-        .collect();
-    Iteration {
+        .map(|stage| Ok(computed_s(stage)? / f64::from(micro_batches)))
+        .collect::<anyhow::Result<Vec<f64>>>()?;
+    Ok(Iteration {
         period_s,
         step_s,
         overhead: overhead(period_s, step_s, &stage_s, micro_batches),
         stage_s,
-    }
+    })
+}
+
+/// Seconds in which a stage went forward and backward: its actions' times, which hold the wait for the device's lease, less
+/// that wait.
+fn computed_s(stage: &IterationRecord) -> anyhow::Result<f64> {
+    let waited_s = stage.lease_wait_s.with_context(|| {
+        format!(
+            "measure a pipeline: stage {} does not tell how long it waited for its device",
+            stage.stage.0
+        )
+    })?;
+    Ok(stage.times.forward_s + stage.times.backward_s - waited_s)
 }
 
 /// Layers of each stage, and parameters over all.
@@ -229,7 +242,7 @@ mod tests {
             from_s,
             to_s,
             times: StageTimes {
-                forward_s: 2.0,
+                forward_s: 2.25,
                 backward_s: if is_last { 6.0 } else { 4.0 },
                 step_s: 0.5,
                 ..StageTimes::default()
@@ -237,7 +250,7 @@ mod tests {
             loss: is_last.then_some(5.0 - f64::from(iteration)),
             tokens: is_last.then_some(100),
             device_s: None,
-            lease_wait_s: None,
+            lease_wait_s: Some(0.25),
             actions: None,
             overruns: 0,
             worst_overrun_s: 0.0,
@@ -311,9 +324,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_an_error() {
-        let all = records();
+        let mut all = records();
         let without = |drop: fn(&Record) -> bool| {
-            let kept: Vec<Record> = all.iter().filter(|one| !drop(one)).cloned().collect();
+            let kept: Vec<Record> = records().into_iter().filter(|one| !drop(one)).collect();
             PipelineRun::of(&kept, 4).unwrap_err().to_string()
         };
         assert_eq!(
@@ -329,6 +342,15 @@ mod tests {
                 |one| matches!(one, Record::Iteration(one) if one.stage.0 == 0 && one.iteration.0 == 2)
             ),
             "measure a pipeline: 1 of 2 stages ended iteration 2"
+        );
+        for record in &mut all {
+            if let Record::Iteration(one) = record {
+                one.lease_wait_s = None;
+            }
+        }
+        assert_eq!(
+            PipelineRun::of(&all, 4).unwrap_err().to_string(),
+            "measure a pipeline: stage 0 does not tell how long it waited for its device"
         );
     }
 }
