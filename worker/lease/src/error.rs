@@ -26,6 +26,14 @@ pub enum LeaseError {
         /// Who has it.
         pid: u32,
     },
+    /// A seat that was cleared although its process lives.
+    #[error(
+        "lease a device from seat {seat}: another process has cleared it, taking this one for ended; processes that share devices have to see each other in /proc"
+    )]
+    Lost {
+        /// The seat.
+        seat: usize,
+    },
     /// A device whose name does not fit.
     #[error("lease the device `{0}`: its name has more than {max} bytes", max = crate::MAX_NAME_BYTES)]
     LongName(String),

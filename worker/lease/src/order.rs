@@ -21,6 +21,8 @@ pub(crate) enum State {
     Passed(u64),
     /// It has the device.
     Holding(u64),
+    /// The process of this word takes the seat, or clears it of one that is gone.
+    Changing(u64),
 }
 
 impl State {
@@ -31,6 +33,7 @@ impl State {
             Self::Waiting(ticket) => (2, ticket),
             Self::Passed(ticket) => (3, ticket),
             Self::Holding(ticket) => (4, ticket),
+            Self::Changing(process) => (5, process),
         };
         ticket << KIND_BITS | kind
     }
@@ -43,6 +46,7 @@ impl State {
             2 => Self::Waiting(ticket),
             3 => Self::Passed(ticket),
             4 => Self::Holding(ticket),
+            5 => Self::Changing(ticket),
             _ => Self::Vacant,
         }
     }
@@ -75,7 +79,7 @@ pub(crate) fn may_claim(states: impl Iterator<Item = State>, own: u64, slots: us
     let before = states.filter(|state| match state {
         State::Holding(_) => true,
         State::Waiting(ticket) => *ticket < own,
-        State::Vacant | State::Idle | State::Passed(_) => false,
+        State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => false,
     });
     before.take(slots).count() < slots
 }
@@ -91,7 +95,7 @@ pub(crate) fn with_room(
         match state {
             State::Holding(_) => room = room.saturating_sub(1),
             State::Waiting(ticket) => waiting.push((ticket, seat)),
-            State::Vacant | State::Idle | State::Passed(_) => {}
+            State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => {}
         }
     }
     waiting.sort_unstable();
@@ -113,6 +117,7 @@ mod tests {
             State::Waiting(1),
             State::Passed(7),
             State::Holding((1 << 61) - 1),
+            State::Changing((1 << 61) - 1),
         ] {
             assert_eq!(State::of(state.word()), state);
         }

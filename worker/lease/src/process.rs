@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// Bits of a word that say the id: Linux has ids below 2^22.
+const PID_BITS: u32 = 22;
+
 /// A process of this host, told apart from a later one with the same id by the time at which it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -22,6 +25,19 @@ impl Process {
             )
         })?;
         Ok(Self { pid, started })
+    }
+
+    /// Both in 61 bits: 39 bits of clock ticks are more than a hundred years.
+    pub fn word(self) -> u64 {
+        self.started << PID_BITS | u64::from(self.pid)
+    }
+
+    /// The process of a word.
+    pub fn of(word: u64) -> Self {
+        Self {
+            pid: (word & ((1 << PID_BITS) - 1)) as u32,
+            started: word >> PID_BITS,
+        }
     }
 
     /// Whether it is known to be gone. What cannot be read may well live.
@@ -73,6 +89,8 @@ mod tests {
     fn who_has_ended_is_gone() {
         let own = Process::own().unwrap();
         assert!(!own.is_gone());
+        assert_eq!(Process::of(own.word()), own);
+        assert_eq!(own.word() >> 61, 0);
         let started = own.started + 1;
         assert!(Process { started, ..own }.is_gone());
         let mut child = std::process::Command::new("true").spawn().unwrap();

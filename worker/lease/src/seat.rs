@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use bace_socket::now_ns;
 use rustix::thread::futex::{self, Flags, Timespec};
 
+use crate::error::LeaseError;
 use crate::order::{Claim, State, may_claim, with_room};
-use crate::table::{CLAIM, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, TICKETS};
+use crate::table::{CLAIM, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, SUSPECT_SINCE_NS, TICKETS};
 
 /// Longest sleep of one that waits: who is to wake it may be killed before it does.
 const SLEEP: Timespec = Timespec {
@@ -16,6 +17,8 @@ const SLEEP: Timespec = Timespec {
 /// How often one of those that wait looks whether those before it live. Longer than a sleep, so that whoever had room at one
 /// look and has not taken it by the next does not run. A device whose holder is killed is free after this time at the latest.
 const LOOK_NS: u64 = 100_000_000;
+/// What was seen longer ago says nothing of the time between.
+const STALE_NS: u64 = 5 * LOOK_NS;
 
 /// A worker's seat; it is vacant again when this is dropped.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Seat {
 pub struct Lease<'a> {
     seat: &'a Seat,
     ticket: u64,
+    since_ns: u64,
     waited_ns: u64,
 }
 
@@ -43,7 +47,10 @@ impl Seat {
     }
 
     /// Waits for the device, behind all who have asked for it before.
-    pub fn acquire(&mut self) -> Lease<'_> {
+    ///
+    /// # Errors
+    /// When another process has cleared the seat: others would not see that this one computes.
+    pub fn acquire(&mut self) -> Result<Lease<'_>, LeaseError> {
         let begin_ns = now_ns();
         let ticket = self.word(TICKETS).fetch_add(1, Ordering::SeqCst) + 1;
         let line = self.table.seat(self.index);
@@ -51,7 +58,9 @@ impl Seat {
         let idle = self
             .table
             .change(self.index, State::Idle, State::Waiting(ticket));
-        debug_assert!(idle, "a seat asks for one lease at a time");
+        if !idle {
+            return Err(self.lost());
+        }
         loop {
             let rung = line.bell.load(Ordering::Acquire);
             if self.claim(ticket) {
@@ -62,13 +71,21 @@ impl Seat {
                 let _ = futex::wait(&line.bell, Flags::empty(), rung, Some(&SLEEP));
             }
         }
+        if self.table.state(self.index) != State::Holding(ticket) {
+            return Err(self.lost());
+        }
         let since_ns = now_ns();
         self.table.account_held(self.index, since_ns);
-        Lease {
+        Ok(Lease {
             seat: self,
             ticket,
+            since_ns,
             waited_ns: since_ns - begin_ns,
-        }
+        })
+    }
+
+    fn lost(&self) -> LeaseError {
+        LeaseError::Lost { seat: self.index }
     }
 
     /// Takes the device if it is this ticket's turn.
@@ -132,14 +149,15 @@ impl Seat {
             return false;
         }
         self.show(Claim::of(self.word(CLAIM).load(Ordering::SeqCst)));
+        let own = self.table.process(self.index);
         let mut found = false;
         for (seat, state) in self.table.states(self.device) {
             let is_gone = || self.table.process(seat).is_gone();
             if matches!(state, State::Holding(_)) && is_gone() {
-                found |= self.table.clear(seat, state);
+                found |= self.table.clear(seat, state, own);
             }
         }
-        found |= self.pass_over_the_first();
+        found |= self.pass_over_the_first(now_ns);
         if found {
             self.ring();
         }
@@ -148,23 +166,39 @@ impl Seat {
 
     /// Clears the first of those who may take the device if it is dead, and passes it over if it could have taken it since the
     /// last look; whether it did either.
-    fn pass_over_the_first(&self) -> bool {
+    fn pass_over_the_first(&self, now_ns: u64) -> bool {
+        let own = self.table.process(self.index);
         let mut found = false;
         loop {
             let first = with_room(self.table.states(self.device), self.slots());
             let first = first.first().filter(|(_, seat)| *seat != self.index);
             let Some(&(ticket, seat)) = first else {
+                // Whoever has room at the next look may have had none in between.
+                self.word(SUSPECT).store(0, Ordering::Relaxed);
                 return found;
             };
             let waiting = State::Waiting(ticket);
             if self.table.process(seat).is_gone() {
-                found |= self.table.clear(seat, waiting);
-            } else if self.word(SUSPECT).swap(ticket, Ordering::Relaxed) == ticket {
+                found |= self.table.clear(seat, waiting, own);
+            } else if self.has_had_room(ticket, now_ns) {
                 return self.table.change(seat, waiting, State::Passed(ticket)) || found;
             } else {
                 return found;
             }
         }
+    }
+
+    /// Whether a ticket that has room had it at the last look, too, and time to take it since.
+    fn has_had_room(&self, ticket: u64, now_ns: u64) -> bool {
+        let (suspect, since) = (self.word(SUSPECT), self.word(SUSPECT_SINCE_NS));
+        let known = suspect.load(Ordering::Acquire) == ticket;
+        let age_ns = now_ns.saturating_sub(since.load(Ordering::Relaxed));
+        if known && age_ns <= STALE_NS {
+            return age_ns >= LOOK_NS;
+        }
+        since.store(now_ns, Ordering::Relaxed);
+        suspect.store(ticket, Ordering::Release);
+        false
     }
 
     /// Wakes those who may take the device now.
@@ -209,16 +243,77 @@ impl Lease<'_> {
 
     fn give_back(&self) -> u64 {
         let Seat { table, index, .. } = self.seat;
-        let held_ns = table.account_released(*index, now_ns());
-        let held = table.change(*index, State::Holding(self.ticket), State::Idle);
-        debug_assert!(held, "nobody takes a lease from a process that lives");
+        let holding = State::Holding(self.ticket);
+        let now_ns = now_ns();
+        if table.state(*index) == holding {
+            table.account_released(*index, now_ns);
+            table.change(*index, holding, State::Idle);
+        }
+        // A seat that was cleared has had its account settled; its next lease is refused.
         self.seat.ring();
-        held_ns
+        now_ns.saturating_sub(self.since_ns)
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bace_socket::SharedMemory;
+
+    use super::*;
+    use crate::table::SeatDevice;
+
+    fn seats(count: usize) -> Vec<Seat> {
+        let (memory, _path) = SharedMemory::create(&[LeaseTable::section(count)]).unwrap();
+        let table = LeaseTable::of(&memory).unwrap();
+        let device = SeatDevice {
+            index: 0,
+            name: "cpu".to_owned(),
+            slots: 1,
+        };
+        let seats = (0..count).map(|seat| table.take(seat, &device));
+        seats.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_seat_that_was_cleared_by_mistake_gives_no_lease() {
+        let mut seats = seats(1);
+        let seat = &mut seats[0];
+        let table = seat.table.clone();
+        let own = table.process(0);
+        let lease = seat.acquire().unwrap();
+        assert!(table.clear(0, State::Holding(lease.ticket), own));
+        let held_ns = table.held_ns(0, now_ns());
+        lease.release();
+        assert_eq!(table.held_ns(0, now_ns()), held_ns);
+        let told = seat.acquire().unwrap_err().to_string();
+        assert!(told.starts_with("lease a device from seat 0: "), "{told}");
+        assert_eq!(table.state(0), State::Vacant);
+    }
+
+    #[test]
+    fn who_had_room_long_ago_is_not_passed_over_at_once() {
+        let seats = seats(3);
+        let (looks, table) = (&seats[0], &seats[0].table);
+        let waits = |ticket| table.change(1, State::Idle, State::Waiting(ticket));
+        assert!(waits(5));
+        let now = 10 * STALE_NS;
+        assert!(!looks.pass_over_the_first(now));
+        // The device is held at the next look.
+        table.change(2, State::Idle, State::Holding(4));
+        assert!(!looks.pass_over_the_first(now + LOOK_NS));
+        table.change(2, State::Holding(4), State::Idle);
+        assert!(!looks.pass_over_the_first(now + 2 * LOOK_NS));
+        // Nobody looked for long.
+        let later = now + 3 * STALE_NS;
+        assert!(!looks.pass_over_the_first(later));
+        assert!(!looks.pass_over_the_first(later + LOOK_NS / 2));
+        assert!(looks.pass_over_the_first(later + LOOK_NS));
+        assert_eq!(table.state(1), State::Passed(5));
     }
 }

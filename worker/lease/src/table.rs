@@ -10,7 +10,7 @@ use crate::process::Process;
 use crate::seat::Seat;
 
 const NAME: [u8; 8] = *b"balease1";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 // Words of a device's line.
 /// How many may hold it at a time.
@@ -21,10 +21,12 @@ pub(crate) const TICKETS: usize = 1;
 pub(crate) const CLAIM: usize = 2;
 /// When somebody last looked whether those before it live.
 pub(crate) const LOOKED_AT_NS: usize = 3;
-/// The ticket that had room then and had not taken it.
+/// The ticket that had room then and had not taken it; 0 if none had.
 pub(crate) const SUSPECT: usize = 4;
+/// When it was seen first with room.
+pub(crate) const SUSPECT_SINCE_NS: usize = 5;
 /// The name, in UTF-8, zeros behind it.
-const DEVICE_NAME: usize = 5;
+const DEVICE_NAME: usize = 6;
 const NAME_WORDS: usize = 8;
 
 /// Longest name of a device, bytes.
@@ -99,15 +101,9 @@ impl LeaseTable {
             return Err(LeaseError::LongName(device.name.clone()));
         }
         let own = Process::own().map_err(LeaseError::Process)?;
-        let state = self.state(seat);
-        if state != State::Vacant {
-            let occupant = self.process(seat);
-            if !occupant.is_gone() {
-                let pid = occupant.pid;
-                return Err(LeaseError::Taken { seat, pid });
-            }
-            self.clear(seat, state);
-        }
+        self.enter(seat, own)?;
+        // What one that is gone held is settled before the seat is anybody else's.
+        self.account_released(seat, bace_socket::now_ns());
         let words = &self.device(device.index).words;
         words[SLOTS].store(device.slots.max(1).into(), Ordering::Relaxed);
         let mut name = device.name.clone().into_bytes();
@@ -120,8 +116,30 @@ impl LeaseTable {
         words[DEVICE].store(device.index as u64, Ordering::Relaxed);
         words[STARTED].store(own.started, Ordering::Relaxed);
         words[PID].store(own.pid.into(), Ordering::Relaxed);
-        words[STATE].store(State::Idle.word(), Ordering::SeqCst);
+        let taken = self.change(seat, State::Changing(own.word()), State::Idle);
+        if !taken {
+            return Err(LeaseError::Lost { seat });
+        }
         Ok(Seat::new(self.clone(), seat, device.index))
+    }
+
+    /// Makes `own` the only one who changes the seat, if nobody who lives sits there.
+    fn enter(&self, seat: usize, own: Process) -> Result<(), LeaseError> {
+        loop {
+            let state = self.state(seat);
+            let occupant = match state {
+                State::Vacant => None,
+                State::Changing(process) => Some(Process::of(process)),
+                _ => Some(self.process(seat)),
+            };
+            if let Some(occupant) = occupant.filter(|occupant| !occupant.is_gone()) {
+                let pid = occupant.pid;
+                return Err(LeaseError::Taken { seat, pid });
+            }
+            if self.change(seat, state, State::Changing(own.word())) {
+                return Ok(());
+            }
+        }
     }
 
     /// For how long the worker of `seat` has held its device up to `now_ns` of the host's monotonic clock, ns, the time under
@@ -201,12 +219,14 @@ impl LeaseTable {
         }
     }
 
-    /// Takes a process that is gone out of its seat; whether that was still to be done.
-    pub(crate) fn clear(&self, seat: usize, state: State) -> bool {
-        let cleared = self.change(seat, state, State::Vacant);
+    /// Takes a process that is gone out of its seat, on behalf of `by`; whether that was still to be done. Until its account
+    /// is settled nobody else can sit there.
+    pub(crate) fn clear(&self, seat: usize, state: State, by: Process) -> bool {
+        let changing = State::Changing(by.word());
+        let cleared = self.change(seat, state, changing);
         if cleared {
-            // Nobody else writes the account of a seat whose process is gone.
             self.account_released(seat, bace_socket::now_ns());
+            self.change(seat, changing, State::Vacant);
         }
         cleared
     }
@@ -322,6 +342,49 @@ mod tests {
     }
 
     #[test]
+    fn what_the_dead_held_is_settled_before_anybody_else_sits_there() {
+        let table = table(1);
+        drop(table.take(0, &cpu()).unwrap());
+        let own = Process::own().unwrap();
+        let dead = Process {
+            started: own.started + 1,
+            ..own
+        };
+        let word = |index: usize| &table.seat(0).words[index];
+        let begin_ns = now_ns();
+        for state in [State::Holding(3), State::Changing(dead.word())] {
+            word(STARTED).store(dead.started, Ordering::Relaxed);
+            word(STATE).store(state.word(), Ordering::SeqCst);
+            table.account_held(0, begin_ns);
+            let before_ns = table.account(0).0;
+            let seat = table.take(0, &cpu()).unwrap();
+            let (total_ns, since_ns) = table.account(0);
+            assert_eq!(since_ns, 0);
+            assert!(total_ns > before_ns);
+            drop(seat);
+        }
+        // One who lives is in the middle of a change.
+        word(STATE).store(State::Changing(own.word()).word(), Ordering::SeqCst);
+        let told = table.take(0, &cpu()).unwrap_err().to_string();
+        assert_eq!(told, format!("take seat 0: process {} sits there", own.pid));
+    }
+
+    #[test]
+    fn a_seat_is_taken_by_one_of_many() {
+        let table = table(1);
+        for _ in 0..50 {
+            let seats: Vec<_> = std::thread::scope(|scope| {
+                let takers: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| table.take(0, &cpu()).ok()))
+                    .collect();
+                let takers = takers.into_iter();
+                takers.map(|taker| taker.join().unwrap()).collect()
+            });
+            assert_eq!(seats.iter().flatten().count(), 1);
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let table = table(2);
         assert_eq!(
@@ -341,14 +404,14 @@ mod tests {
     fn time_held_grows_while_it_is_held_and_stays_after() {
         let table = table(1);
         let mut seat = table.take(0, &cpu()).unwrap();
-        let lease = seat.acquire();
+        let lease = seat.acquire().unwrap();
         let begin_ns = now_ns();
         let early_ns = table.held_ns(0, begin_ns).unwrap();
         assert_eq!(table.held_ns(0, begin_ns + 5_000), Some(early_ns + 5_000));
         let held_ns = lease.release();
         assert!(held_ns >= early_ns);
         assert_eq!(table.held_ns(0, u64::MAX), Some(held_ns));
-        let more_ns = seat.acquire().release();
+        let more_ns = seat.acquire().unwrap().release();
         assert_eq!(table.held_ns(0, u64::MAX), Some(held_ns + more_ns));
     }
 

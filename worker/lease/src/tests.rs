@@ -50,7 +50,7 @@ fn memory(seats: usize) -> (LeaseTable, SharedLines, PathBuf) {
 /// Takes turns and counts who else is inside.
 fn take_turns(seat: &mut Seat, watch: &[AtomicU64], slots: u32, turns: u32) {
     for turn in 0..turns {
-        let lease = seat.acquire();
+        let lease = seat.acquire().unwrap();
         if watch[INSIDE].fetch_add(1, Ordering::SeqCst) >= slots.into() {
             watch[VIOLATIONS].fetch_add(1, Ordering::SeqCst);
         }
@@ -134,7 +134,7 @@ fn be_a_member(told: &str) {
     };
     match what {
         "hold" => {
-            let _lease = seat.acquire();
+            let _lease = seat.acquire().unwrap();
             say("holding");
             loop {
                 std::thread::park();
@@ -190,7 +190,7 @@ fn devices_do_not_wait_for_each_other() {
     };
     let mut one = table.take(0, &device(1)).unwrap();
     let mut two = table.take(1, &other).unwrap();
-    let (held, also_held) = (one.acquire(), two.acquire());
+    let (held, also_held) = (one.acquire().unwrap(), two.acquire().unwrap());
     drop((held, also_held));
 }
 
@@ -203,11 +203,11 @@ fn those_who_wait_go_in_the_order_in_which_they_came() {
     std::thread::scope(|scope| {
         let told = went.clone();
         scope.spawn(move || {
-            let lease = first.acquire();
+            let lease = first.acquire().unwrap();
             gone.recv().unwrap();
             drop(lease);
             // Behind all of them, however quick it is.
-            let lease = first.acquire();
+            let lease = first.acquire().unwrap();
             assert!(lease.waited_ns() > 0);
             told.send(0).unwrap();
         });
@@ -218,7 +218,7 @@ fn those_who_wait_go_in_the_order_in_which_they_came() {
             let mut seat = table.take(index, &device(1)).unwrap();
             let went = went.clone();
             scope.spawn(move || {
-                let lease = seat.acquire();
+                let lease = seat.acquire().unwrap();
                 went.send(index).unwrap();
                 drop(lease);
             });
@@ -238,7 +238,7 @@ fn a_killed_holder_blocks_nobody_and_its_time_is_kept() {
     member.says("holding");
     let mut own = table.take(1, &device(1)).unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| drop(own.acquire()));
+        let waiter = scope.spawn(|| drop(own.acquire().unwrap()));
         wait_for("the seat waits", || {
             matches!(table.state(1), State::Waiting(_))
         });
@@ -277,14 +277,14 @@ fn a_killed_holder_that_nobody_waits_for_holds_no_longer_once_it_is_told() {
 fn a_killed_waiter_blocks_nobody() {
     let (table, _watch, path) = memory(3);
     let mut first = table.take(0, &device(1)).unwrap();
-    let lease = first.acquire();
+    let lease = first.acquire().unwrap();
     let member = Member::start(&path, 1, 1, "hold");
     wait_for("the member waits", || {
         matches!(table.state(1), State::Waiting(_))
     });
     let mut last = table.take(2, &device(1)).unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| drop(last.acquire()));
+        let waiter = scope.spawn(|| drop(last.acquire().unwrap()));
         wait_for("the seat waits", || {
             matches!(table.state(2), State::Waiting(_))
         });
@@ -298,7 +298,7 @@ fn a_killed_waiter_blocks_nobody() {
 fn a_stopped_waiter_is_passed_over_and_goes_on_later() {
     let (table, _watch, path) = memory(3);
     let mut first = table.take(0, &device(1)).unwrap();
-    let lease = first.acquire();
+    let lease = first.acquire().unwrap();
     let mut member = Member::start(&path, 1, 1, "hold");
     wait_for("the member waits", || {
         matches!(table.state(1), State::Waiting(_))
@@ -307,9 +307,9 @@ fn a_stopped_waiter_is_passed_over_and_goes_on_later() {
     let mut last = table.take(2, &device(1)).unwrap();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
-            drop(last.acquire());
+            drop(last.acquire().unwrap());
             // Once passed over, it costs no more time.
-            last.acquire().waited_ns()
+            last.acquire().unwrap().waited_ns()
         });
         wait_for("the seat waits", || {
             matches!(table.state(2), State::Waiting(_))

@@ -75,6 +75,9 @@ pub enum ComputeError {
     /// The model, the data or the device do not serve; the computer's own words.
     #[error(transparent)]
     Computer(Box<dyn std::error::Error + Send + Sync>),
+    /// The device cannot be had.
+    #[error(transparent)]
+    Lease(#[from] bace_lease::LeaseError),
     /// A boundary element that no tensor has.
     #[error("carry tensors of `bytes_per_element` = {0}: use 4 (fp32) or 2 (bf16)")]
     Element(u32),

@@ -17,6 +17,7 @@ use bace_api::{ComputePlan, ComputeRung};
 use bace_lease::Seat;
 use bace_socket::now_ns;
 
+use crate::compute::ComputeError;
 use crate::session::Never;
 
 /// Real work may end this much after its modelled end before it counts as an overrun: the lateness of a
@@ -89,17 +90,26 @@ impl<'a> Timeline<'a> {
     }
 
     /// A forward that `work` computes; returns its seconds.
-    pub fn forward<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<(T, f64), E> {
+    pub fn forward<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<(T, f64), ComputeError> {
         self.spend(self.plan.forward_s, work)
     }
 
     /// A backward that `work` computes; returns its seconds.
-    pub fn backward<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<(T, f64), E> {
+    pub fn backward<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<(T, f64), ComputeError> {
         self.spend(self.plan.backward_s, work)
     }
 
     /// An optimizer step: the emulated GPU does it in no time, as the scheduler assumes.
-    pub fn step<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<(T, f64), E> {
+    pub fn step<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<(T, f64), ComputeError> {
         let begin_ns = self.now_ns();
         let done = self.on_device(work)?;
         Ok((done, seconds(self.now_ns() - begin_ns)))
@@ -135,11 +145,11 @@ impl<'a> Timeline<'a> {
         self.seat.is_some().then_some(times)
     }
 
-    fn spend<T, E>(
+    fn spend<T>(
         &mut self,
         modelled_s: f64,
-        work: impl FnOnce() -> Result<T, E>,
-    ) -> Result<(T, f64), E> {
+        work: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<(T, f64), ComputeError> {
         self.catch_up();
         let begin_ns = self.now_ns();
         let done = self.on_device(work)?;
@@ -151,11 +161,14 @@ impl<'a> Timeline<'a> {
     }
 
     /// Does real work when it is this worker's turn on the device.
-    fn on_device<T, E>(&mut self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    fn on_device<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<T, ComputeError> {
         let Some(seat) = self.seat.as_deref_mut() else {
             return work();
         };
-        let lease = seat.acquire();
+        let lease = seat.acquire()?;
         let done = work();
         self.device.lease_wait_s += seconds(lease.waited_ns());
         self.device.device_s += seconds(lease.release());
@@ -208,7 +221,7 @@ mod tests {
         }
     }
 
-    fn work(duration_ms: u64) -> impl FnOnce() -> Result<(), std::convert::Infallible> {
+    fn work(duration_ms: u64) -> impl FnOnce() -> Result<(), ComputeError> {
         move || {
             std::thread::sleep(Duration::from_millis(duration_ms));
             Ok(())
@@ -310,7 +323,7 @@ mod tests {
         let (holds, held) = sync_channel(0);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let _lease = other.acquire();
+                let _lease = other.acquire().unwrap();
                 holds.send(()).unwrap();
                 std::thread::sleep(Duration::from_millis(40));
             });
@@ -328,7 +341,8 @@ mod tests {
         let (_held, release) = sync_channel(1);
         let (mut own, mut other) = two_seats();
         let mut line = Timeline::begin(plan(ComputeRung::Native), &release, Some(&mut own));
-        assert_eq!(line.forward(|| Err::<(), _>("no memory")), Err("no memory"));
-        assert!(other.acquire().waited_ns() < 1_000_000_000);
+        let failed = line.forward(|| Err::<(), _>(ComputeError::Computer("no memory".into())));
+        assert_eq!(failed.unwrap_err().to_string(), "no memory");
+        assert!(other.acquire().unwrap().waited_ns() < 1_000_000_000);
     }
 }
