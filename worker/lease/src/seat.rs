@@ -152,9 +152,9 @@ impl Seat {
         let own = self.table.process(self.index);
         let mut found = false;
         for (seat, state) in self.table.states(self.device) {
-            let is_gone = || self.table.process(seat).is_gone();
-            if matches!(state, State::Holding(_)) && is_gone() {
-                found |= self.table.clear(seat, state, own);
+            let process = self.table.process(seat);
+            if matches!(state, State::Holding(_)) && process.is_gone() {
+                found |= self.table.clear(seat, state, process, own);
             }
         }
         found |= self.pass_over_the_first(now_ns);
@@ -178,8 +178,9 @@ impl Seat {
                 return found;
             };
             let waiting = State::Waiting(ticket);
-            if self.table.process(seat).is_gone() {
-                found |= self.table.clear(seat, waiting, own);
+            let process = self.table.process(seat);
+            if process.is_gone() {
+                found |= self.table.clear(seat, waiting, process, own);
             } else if self.has_had_room(ticket, now_ns) {
                 return self.table.change(seat, waiting, State::Passed(ticket)) || found;
             } else {
@@ -287,7 +288,7 @@ mod tests {
         let table = seat.table.clone();
         let own = table.process(0);
         let lease = seat.acquire().unwrap();
-        assert!(table.clear(0, State::Holding(lease.ticket), own));
+        assert!(table.clear(0, State::Holding(lease.ticket), own, own));
         let held_ns = table.held_ns(0, now_ns());
         lease.release();
         assert_eq!(table.held_ns(0, now_ns()), held_ns);

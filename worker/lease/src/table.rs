@@ -127,19 +127,44 @@ impl LeaseTable {
     fn enter(&self, seat: usize, own: Process) -> Result<(), LeaseError> {
         loop {
             let state = self.state(seat);
-            let occupant = match state {
-                State::Vacant => None,
-                State::Changing(process) => Some(Process::of(process)),
-                _ => Some(self.process(seat)),
-            };
+            let occupant = self.occupant(seat, state);
             if let Some(occupant) = occupant.filter(|occupant| !occupant.is_gone()) {
                 let pid = occupant.pid;
                 return Err(LeaseError::Taken { seat, pid });
             }
-            if self.change(seat, state, State::Changing(own.word())) {
+            if self.begin_change(seat, state, occupant, own) {
                 return Ok(());
             }
         }
+    }
+
+    /// Who sits in a seat of this state, or changes it.
+    fn occupant(&self, seat: usize, state: State) -> Option<Process> {
+        match state {
+            State::Vacant => None,
+            State::Changing(process) => Some(Process::of(process)),
+            _ => Some(self.process(seat)),
+        }
+    }
+
+    /// Makes `own` the only one who changes a seat that is as believed; whether it was.
+    fn begin_change(
+        &self,
+        seat: usize,
+        state: State,
+        occupant: Option<Process>,
+        own: Process,
+    ) -> bool {
+        let changing = State::Changing(own.word());
+        if !self.change(seat, state, changing) {
+            return false;
+        }
+        // All idle seats look alike: another may have sat down since its process was looked at.
+        if state == State::Idle && occupant != Some(self.process(seat)) {
+            self.change(seat, changing, state);
+            return false;
+        }
+        true
     }
 
     /// For how long the worker of `seat` has held its device up to `now_ns` of the host's monotonic clock, ns, the time under
@@ -219,14 +244,13 @@ impl LeaseTable {
         }
     }
 
-    /// Takes a process that is gone out of its seat, on behalf of `by`; whether that was still to be done. Until its account
-    /// is settled nobody else can sit there.
-    pub(crate) fn clear(&self, seat: usize, state: State, by: Process) -> bool {
-        let changing = State::Changing(by.word());
-        let cleared = self.change(seat, state, changing);
+    /// Takes the process `gone` out of its seat, on behalf of `by`; whether that was still to be done. Until its account is
+    /// settled nobody else can sit there.
+    pub(crate) fn clear(&self, seat: usize, state: State, gone: Process, by: Process) -> bool {
+        let cleared = self.begin_change(seat, state, Some(gone), by);
         if cleared {
             self.account_released(seat, bace_socket::now_ns());
-            self.change(seat, changing, State::Vacant);
+            self.change(seat, State::Changing(by.word()), State::Vacant);
         }
         cleared
     }
@@ -234,16 +258,20 @@ impl LeaseTable {
     /// Frees the seat of a process that is gone, and with it the device that it may have held: nobody else looks while nobody
     /// waits for the device, and its time would go on being counted. Whether that was still to be done.
     pub fn vacate_if_gone(&self, seat: usize) -> bool {
-        if seat >= self.seats() {
+        // Who cannot be told from others changes nothing; the seat is cleared when it is taken again.
+        let (true, Ok(own)) = (seat < self.seats(), Process::own()) else {
             return false;
-        }
+        };
         // Others may change the state once more meanwhile, to show that it holds or is passed over.
         loop {
             let state = self.state(seat);
-            if state == State::Vacant || !self.process(seat).is_gone() {
+            let gone = self
+                .occupant(seat, state)
+                .filter(|process| process.is_gone());
+            let Some(gone) = gone else {
                 return false;
-            }
-            if self.clear(seat, state) {
+            };
+            if self.clear(seat, state, gone, own) {
                 return true;
             }
         }

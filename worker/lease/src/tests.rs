@@ -263,7 +263,7 @@ fn a_killed_holder_that_nobody_waits_for_holds_no_longer_once_it_is_told() {
     wait_for("the process ends", || table.process(0).is_gone());
     // A slot is free, so that whoever comes waits for nobody and looks at nobody.
     let mut own = table.take(1, &device(2)).unwrap();
-    drop(own.acquire());
+    drop(own.acquire().unwrap());
     assert!(matches!(table.state(0), State::Holding(_)));
     assert!(table.vacate_if_gone(0));
     let held_ns = table.held_ns(0, now_ns()).unwrap();
