@@ -6,7 +6,16 @@ use crate::harness::{Place, scenario, with};
 
 /// Measures what `s.toml` needs, however busy the machine is.
 fn measure(place: &Place) {
-    let arguments = ["--data", "text", "--repeats", "9", "--most-error", "1000"];
+    let arguments = [
+        "--data",
+        "text",
+        "--repeats",
+        "9",
+        "--most-error",
+        "1000",
+        "--most-residual",
+        "1000",
+    ];
     let mut all = vec!["profile", "s.toml"];
     all.extend(arguments);
     let ended = place.bace(&all).code(0);

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use bace_api::{ProfileReply, ProfileRequest, ProfileTask, TimesReply};
 use bace_models::{Fit, Part, Percentiles, ProfiledDevice};
 
-use super::file::{Entry, Origin, ProfileFile, file_name};
+use super::file::{Entry, MemoryPeak, Origin, ProfileFile, file_name};
 use super::memory;
 use super::wanted::{Wanted, wanted};
 use crate::cli::ProfileArgs;
@@ -37,8 +37,8 @@ pub fn profile(args: &ProfileArgs) -> anyhow::Result<bool> {
             ProfileReply::Memory(_) => bail!("ask bace-worker for times: it told memory"),
         };
         tell_times(&times);
-        judge(&times.fit, args.most_error)?;
-        let entry = entry(&wanted, &times, &request)?;
+        judge(&times.fit, args.most_error, args.most_residual)?;
+        let entry = entry(&wanted, &times, memory::measure(&request));
         for line in memory::lines(&wanted.key, &entry.memory) {
             say!("  {line}");
         }
@@ -50,22 +50,30 @@ pub fn profile(args: &ProfileArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn entry(wanted: &Wanted, times: &TimesReply, request: &ProfileRequest) -> anyhow::Result<Entry> {
+/// What is kept. Times that are known stay known where memory cannot be measured.
+fn entry(
+    wanted: &Wanted,
+    times: &TimesReply,
+    memory: anyhow::Result<Result<Vec<MemoryPeak>, String>>,
+) -> Entry {
     let origin = Origin {
         models: wanted.models.clone(),
         measured: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         machine: crate::machine::describe(),
     };
     let mut entry = Entry::of(&wanted.key, times, origin);
-    match memory::measure(request)? {
-        Ok(peaks) => entry.memory = peaks,
-        Err(reason) => entry.memory_absent = Some(reason),
+    match memory {
+        Ok(Ok(peaks)) => entry.memory = peaks,
+        Ok(Err(reason)) => entry.memory_absent = Some(reason),
+        Err(error) => {
+            entry.memory_absent = Some(format!("failed to {}", bace_api::told(error.as_ref())));
+        }
     }
-    Ok(entry)
+    entry
 }
 
 /// Refuses times that are not known well enough to predict anything from.
-fn judge(fit: &Fit, most_error: f64) -> anyhow::Result<()> {
+fn judge(fit: &Fit, most_error: f64, most_residual: f64) -> anyhow::Result<()> {
     let advice = "let nothing else run beside, take more --repeats, larger micro-batches (what takes microseconds drowns in noise), \
                   or allow more with --most-error";
     if fit.error_share > most_error || fit.error_share.is_nan() {
@@ -85,7 +93,21 @@ fn judge(fit: &Fit, most_error: f64) -> anyhow::Result<()> {
     let parts = fit.parts.map(|times| times.median);
     parts
         .check()
-        .with_context(|| format!("keep these times: they are lost in noise; {advice}"))
+        .with_context(|| format!("keep these times: they are lost in noise; {advice}"))?;
+    for (what, share) in [
+        ("forward and backward", fit.residual_share),
+        ("step", fit.step_residual_share),
+    ] {
+        if share.abs() > most_residual || share.is_nan() {
+            bail!(
+                "keep these times: a whole model's {what} takes {:+.1} % of what its parts add up to beyond it, more than {:.1} %, so that \
+                 predictions would be as far off; let nothing else run beside, take more --repeats, or allow more with --most-residual",
+                share * PERCENT,
+                most_residual * PERCENT
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Puts an entry into its device's file, whole or not at all.
@@ -170,8 +192,8 @@ mod tests {
     #[test]
     fn what_is_not_known_well_enough_is_refused_with_advice() {
         let fit = times(0.001).fit;
-        judge(&fit, 0.05).unwrap();
-        let told = judge(&fit, 0.005).unwrap_err().to_string();
+        judge(&fit, 0.05, 0.1).unwrap();
+        let told = judge(&fit, 0.005, 0.1).unwrap_err().to_string();
         assert!(
             told.contains("uncertain by 1.0 %, more than 0.5 %"),
             "{told}"
@@ -181,11 +203,42 @@ mod tests {
             drift_share: -0.2,
             ..fit
         };
-        let told = judge(&drifting, 0.05).unwrap_err().to_string();
+        let told = judge(&drifting, 0.05, 0.1).unwrap_err().to_string();
         assert!(told.contains("changed by -20.0 %"), "{told}");
         let lost = times(-1.0).fit;
-        let told = bace_api::told(judge(&lost, 0.05).unwrap_err().as_ref());
+        let told = bace_api::told(judge(&lost, 0.05, 0.1).unwrap_err().as_ref());
         assert!(told.contains("lost in noise"), "{told}");
+        for beyond in [
+            Fit {
+                residual_share: -0.2,
+                ..fit
+            },
+            Fit {
+                step_residual_share: 0.2,
+                ..fit
+            },
+        ] {
+            let told = judge(&beyond, 0.05, 0.1).unwrap_err().to_string();
+            assert!(told.contains("20.0 % of what its parts"), "{told}");
+            assert!(told.contains("more than 10.0 %"), "{told}");
+            judge(&beyond, 0.05, 0.25).unwrap();
+        }
+    }
+
+    #[test]
+    fn times_are_kept_where_memory_is_not_known() {
+        let wanted = Wanted {
+            key: crate::profile::file::tests::key(2),
+            models: vec!["small".to_owned()],
+        };
+        let times = times(0.001);
+        let failed = Err(anyhow::anyhow!("ask bace-worker: it was killed"));
+        let entry = entry(&wanted, &times, failed);
+        assert!(entry.memory.is_empty());
+        assert_eq!(
+            entry.memory_absent.as_deref(),
+            Some("failed to ask bace-worker: it was killed")
+        );
     }
 
     #[test]

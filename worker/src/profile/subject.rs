@@ -8,7 +8,7 @@ use bace_api::{
 };
 use bace_models::{LayerShape, MicroBatchShape, Part, StagePlace, median};
 use bace_stage::{ComputeError, Computer, StageCompute};
-use bace_torch::{BoundaryShape, Device, Element, Error, Precision, from_bytes, to_bytes};
+use bace_torch::{BoundaryShape, Device, DeviceClock, Element, Error, Precision, Transfer};
 use bytes::Bytes;
 
 use crate::torch::Torch;
@@ -39,6 +39,13 @@ pub struct Subject<'a> {
     micro_batches: u32,
 }
 
+/// A boundary tensor that goes onto the device and back, the way it does for stages.
+pub struct Copies {
+    transfer: Transfer,
+    clock: DeviceClock,
+    bytes: Bytes,
+}
+
 impl<'a> Workshop<'a> {
     /// Loads a stage of `layers` layers that takes `micro_batches` an iteration.
     pub fn load(
@@ -64,23 +71,19 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    /// Seconds of a boundary tensor from bytes onto the device, and back.
-    pub fn time_copies(&self) -> Result<[f64; 2], Error> {
+    /// Gets a boundary tensor's way ready.
+    pub fn copies(&self) -> Result<Copies, Error> {
         let shape = BoundaryShape {
             sequences: self.request.shape.sequences,
             tokens: self.request.shape.sequence,
             hidden: self.request.model.hidden,
         };
         let element = Element::of_size(self.request.shape.bytes_per_element)?;
-        let bytes = self.tensor(1.0);
-        let begin = Instant::now();
-        let tensor = from_bytes(&bytes, shape, element, self.device)?;
-        self.device.synchronize();
-        let between = Instant::now();
-        let back = Bytes::from(to_bytes(&tensor, element));
-        let end = Instant::now();
-        debug_assert_eq!(back.len(), bytes.len());
-        Ok([between - begin, end - between].map(|time| time.as_secs_f64()))
+        Ok(Copies {
+            transfer: Transfer::new(self.device, shape, element)?,
+            clock: DeviceClock::new(self.device)?,
+            bytes: self.tensor(1.0),
+        })
     }
 
     /// A boundary tensor of numbers between −`size` and `size` that repeat slowly: zeros could be computed faster.
@@ -95,6 +98,25 @@ impl<'a> Workshop<'a> {
             _ => values.flat_map(f32::to_le_bytes).collect(),
         };
         Bytes::from(bytes)
+    }
+}
+
+impl Copies {
+    /// Seconds from bytes until the device has the tensor, and from there until its bytes are back.
+    pub fn visit(&mut self) -> Result<[f64; 2], Error> {
+        let begin = Instant::now();
+        self.clock.begin()?;
+        let tensor = self.transfer.arrive(&self.bytes)?;
+        self.clock.end()?;
+        let between = Instant::now();
+        self.clock.begin()?;
+        let departure = self.transfer.depart(&tensor)?;
+        // As a stage does: kernels first, the copy beside them.
+        self.clock.end()?;
+        let back = Bytes::from(departure.wait()?);
+        let end = Instant::now();
+        debug_assert_eq!(back.len(), self.bytes.len());
+        Ok([between - begin, end - between].map(|time| time.as_secs_f64()))
     }
 }
 
