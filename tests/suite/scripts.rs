@@ -103,6 +103,51 @@ impl Machine {
     }
 }
 
+/// How `check-cuda-link` ends where `cargo` and `python3` are these scripts, and what it says.
+fn cuda_link(cargo: &str, python: &str, libtorch: Option<&str>) -> (Option<i32>, String) {
+    let machine = Machine::complete()
+        .with("cargo", cargo)
+        .with("python3", python)
+        // Disk enough, and a C library new enough.
+        .with("df", "echo head; echo 'disk 1 1 99000000 1% /'")
+        .with("getconf", "echo glibc 2.39");
+    for tool in ["mktemp", "realpath", "rm", "mkdir", "seq"] {
+        symlink(Path::new("/usr/bin").join(tool), machine.path(tool)).expect("a link");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/check-cuda-link");
+    let mut command = Command::new("/bin/bash");
+    command
+        .arg(script)
+        .env_clear()
+        .env("PATH", machine.bin.path())
+        .current_dir("/");
+    command.envs(libtorch.map(|folder| ("LIBTORCH", folder)));
+    let output = command.output().expect("bash starts");
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).expect("text"),
+    )
+}
+
+#[test]
+fn a_link_that_cannot_be_fetched_is_left_out_and_one_that_fails_is_not() {
+    let offline = "case \"$*\" in *' install '*) echo 'no network' >&2; exit 1;; esac";
+    let (status, said) = cuda_link("exit 0", offline, None);
+    assert!(said.contains("left out: libtorch with CUDA"), "{said}");
+    assert!(said.contains("no network"), "{said}");
+    assert_eq!(status, Some(0));
+    let (status, said) = cuda_link("exit 101", offline, None);
+    assert!(said.contains("left out: cargo could not fetch"), "{said}");
+    assert_eq!(status, Some(0));
+    // pip that succeeds without bringing the library.
+    let (status, said) = cuda_link("exit 0", "exit 0", None);
+    assert!(said.contains("holds no libtorch_cuda.so"), "{said}");
+    assert_eq!(status, Some(1));
+    let (status, said) = cuda_link("exit 0", "exit 0", Some("/nowhere"));
+    assert!(said.contains("LIBTORCH=/nowhere"), "{said}");
+    assert_eq!(status, Some(1));
+}
+
 /// Both scripts say `expected` on `machine`.
 fn both_say(machine: &Machine, expected: &str) {
     for script in ["run", "test"] {
