@@ -12,9 +12,11 @@ mod profile;
 mod text;
 mod torch;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use bace_stage::{join, tell_failure};
+use anyhow::bail;
+use bace_stage::{join, tell_failure, words_of_panic};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +29,11 @@ fn answer(found: impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs `work`. libtorch's binding panics where libtorch throws; in a run its trainer tells of that.
+fn caught(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| bail!(words_of_panic(&*panic)))
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("BACE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -36,9 +43,9 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .init();
     let done = match cli.command {
-        Some(Command::Check(args)) => check::check(&args).and_then(answer),
-        Some(Command::Parity(args)) => parity::parity(&args).and_then(answer),
-        Some(Command::Profile) => profile::profile(std::io::stdin()).and_then(answer),
+        Some(Command::Check(args)) => caught(|| check::check(&args).and_then(answer)),
+        Some(Command::Parity(args)) => caught(|| parity::parity(&args).and_then(answer)),
+        Some(Command::Profile) => caught(|| profile::profile(std::io::stdin()).and_then(answer)),
         None => {
             let args = cli
                 .join
@@ -56,5 +63,20 @@ fn main() -> ExitCode {
             tell_failure(error.as_ref());
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_fails_like_an_error() {
+        let failed = caught(|| panic!("CUDA out of memory. Tried to allocate 2.00 MiB. "));
+        assert_eq!(
+            failed.unwrap_err().to_string(),
+            "find memory: libtorch could not get 2.00 MiB and does not say what there is"
+        );
+        assert!(caught(|| Ok(())).is_ok());
     }
 }

@@ -49,6 +49,10 @@ impl Computer for Torch {
         Ok(Some(self.text.insert(text).hash()))
     }
 
+    fn beyond_bytes_per_parameter(&self) -> u64 {
+        self.precision.cast_bytes_per_parameter()
+    }
+
     fn load<'a>(&'a self, prepare: &Prepare) -> Result<Box<dyn StageCompute + 'a>, ComputeError> {
         match &self.text {
             None => Modelled.load(prepare),
@@ -160,8 +164,8 @@ impl<'a> TorchStage<'a> {
         bytes.map(|bytes| self.transfer.arrive(bytes)).transpose()
     }
 
-    /// Waits until the device has done what this action gave it, and the bytes of its result are here: first its kernels,
-    /// whose time is the action's, while the copy goes on beside them.
+    /// Waits until the device has done what this action gave it, its kernels and then the copy of its result, which is here
+    /// then. The kernels' time alone is the device's; the copy follows them, and nothing is computed meanwhile.
     fn departed(&mut self, tensor: Option<&Tensor>) -> Result<Option<Bytes>, Error> {
         let departure = tensor.map(|tensor| self.transfer.depart(tensor));
         let departure = departure.transpose()?;

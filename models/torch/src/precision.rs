@@ -27,6 +27,14 @@ impl Precision {
         }
     }
 
+    /// Bytes kept for each parameter beyond the 16 of its training state: its weight, cast to compute with.
+    pub fn cast_bytes_per_parameter(self) -> u64 {
+        match self {
+            Self::Fp32 => 0,
+            Self::Bf16 => 2,
+        }
+    }
+
     /// The kind of tensors that are computed with.
     pub(crate) fn kind(self) -> Kind {
         match self {

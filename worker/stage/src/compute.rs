@@ -18,6 +18,11 @@ pub trait Computer {
     /// absent where nothing is computed.
     fn begin(&mut self, begin: &Begin) -> Result<Option<String>, ComputeError>;
 
+    /// Bytes that it keeps for each parameter beyond those of the scheduler's formula, from cast weights.
+    fn beyond_bytes_per_parameter(&self) -> u64 {
+        0
+    }
+
     /// Loads the stage that `prepare` describes.
     fn load<'a>(&'a self, prepare: &Prepare) -> Result<Box<dyn StageCompute + 'a>, ComputeError>;
 }

@@ -24,3 +24,4 @@ pub use join::{JoinArgs, join, tell_failure};
 pub use memory::lack_of_memory;
 pub use session::Begin;
 pub use tables::HostTables;
+pub use trainer::words_of_panic;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bace_api::{Action, Prepare};
-use bace_models::StageMemory;
+use bace_models::{STATE_BYTES_PER_PARAMETER, StageMemory};
 
 const BYTES_PER_GB: f64 = 1e9;
 
@@ -19,14 +19,17 @@ pub struct OutOfMemory {
 struct Need {
     memory: StageMemory,
     in_flight: u32,
+    /// What the computer keeps beyond the formula.
+    beyond_bytes: u64,
 }
 
 impl OutOfMemory {
-    /// Understands libtorch's message, if it is about memory.
-    pub fn of(prepare: &Prepare, message: &str) -> Option<Self> {
+    /// Understands libtorch's message, if it is about memory; the computer keeps so many bytes for each parameter beyond the
+    /// scheduler's formula.
+    pub fn of(prepare: &Prepare, beyond_bytes_per_parameter: u64, message: &str) -> Option<Self> {
         let said = Said::of(message)?;
         Some(Self {
-            need: Need::of(prepare),
+            need: Need::of(prepare, beyond_bytes_per_parameter),
             said,
         })
     }
@@ -38,7 +41,7 @@ pub fn lack_of_memory(message: &str) -> Option<String> {
 }
 
 impl Need {
-    fn of(prepare: &Prepare) -> Self {
+    fn of(prepare: &Prepare, beyond_bytes_per_parameter: u64) -> Self {
         // The formula asks for all stages' layers, and of the others only whether they are there.
         let own = prepare.layers.end - prepare.layers.start;
         let before = prepare.previous.iter().map(|_| 1);
@@ -46,9 +49,12 @@ impl Need {
         let stage = usize::from(prepare.previous.is_some());
         let layers: Vec<u32> = before.chain([own]).chain(behind).collect();
         let (model, shape) = (&prepare.job.model, &prepare.job.shape);
+        let memory = StageMemory::of(model, shape, &layers, stage);
+        let parameters = memory.state_bytes / STATE_BYTES_PER_PARAMETER;
         Self {
-            memory: StageMemory::of(model, shape, &layers, stage),
+            memory,
             in_flight: most_in_flight(&prepare.program),
+            beyond_bytes: parameters.saturating_mul(beyond_bytes_per_parameter),
         }
     }
 }
@@ -91,19 +97,29 @@ impl Said {
             .iter()
             .find_map(|words| line.split_once(words))
             .map(|(_, rest)| until_sentence_ends(rest));
-        let have = ["GPU ", "Process ", "Of the allocated memory "]
-            .iter()
-            .filter_map(|begin| {
-                let mut sentences = line.split(". ");
-                sentences.find(|sentence| sentence.starts_with(begin))
-            })
-            .map(|sentence| sentence.trim_end_matches('.').to_owned())
+        // A cap on what the process may have ends in a semicolon, and the next sentence goes on behind it.
+        let parts = line.split(". ").flat_map(|sentence| sentence.split("; "));
+        let have = parts
+            .map(|part| part.trim_end_matches('.'))
+            .filter(|part| tells_what_there_is(part))
+            .map(str::to_owned)
             .collect();
         Some(Self {
             tried: tried.unwrap_or_else(|| "what it needed next".to_owned()),
             have,
         })
     }
+}
+
+/// Whether a part of libtorch's message is about the device's memory and who has it.
+fn tells_what_there_is(part: &str) -> bool {
+    let begins = [
+        "GPU ",
+        "Process ",
+        "Including non-PyTorch memory",
+        "Of the allocated memory ",
+    ];
+    part.ends_with(" allowed") || begins.iter().any(|begin| part.starts_with(begin))
 }
 
 /// Up to a full stop that is none of a number.
@@ -124,17 +140,28 @@ impl fmt::Display for Said {
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Need { memory, in_flight } = self.need;
+        let Need {
+            memory,
+            in_flight,
+            beyond_bytes,
+        } = self.need;
         let gb = |bytes: u64| bytes as f64 / BYTES_PER_GB;
         write!(
             out,
-            "find memory: by the scheduler's formula the stage needs {:.3} GB ({:.3} GB of weights, gradients and moments, {:.3} GB of activations of {in_flight} micro-batches in flight, {:.3} GB for the loss); {}",
+            "find memory: by the scheduler's formula the stage needs {:.3} GB ({:.3} GB of weights, gradients and moments, {:.3} GB of activations of {in_flight} micro-batches in flight, {:.3} GB for the loss)",
             gb(memory.peak_bytes(in_flight)),
             gb(memory.state_bytes),
             gb(memory.activation_bytes.saturating_mul(in_flight.into())),
             gb(memory.working_bytes),
-            self.said,
         )?;
+        if beyond_bytes > 0 {
+            let beyond = gb(beyond_bytes);
+            write!(
+                out,
+                ", and {beyond:.3} GB beyond it for weights cast to bf16"
+            )?;
+        }
+        write!(out, "; {}", self.said)?;
         write!(
             out,
             "; use fewer workers on a device (or a larger --device-memory-gb), a smaller `micro_batch`, or more GPUs for the job"
@@ -158,6 +185,8 @@ mod tests {
             [
                 "GPU 0 has a total capacity of 79.10 GiB of which 12.62 MiB is free",
                 "Process 4242 has 19.75 GiB memory in use",
+                "19.00 GiB allowed",
+                "Of the allocated memory 18.32 GiB is allocated by PyTorch, and 211.50 MiB is reserved by PyTorch but unallocated",
             ]
         );
         let cpu = Said::of(CPU).unwrap();
@@ -175,7 +204,7 @@ mod tests {
 
     #[test]
     fn need_and_have_are_told() {
-        let out = OutOfMemory {
+        let mut out = OutOfMemory {
             need: Need {
                 memory: StageMemory {
                     state_bytes: 16_000_000_000,
@@ -183,6 +212,7 @@ mod tests {
                     working_bytes: 250_000_000,
                 },
                 in_flight: 4,
+                beyond_bytes: 0,
             },
             said: Said {
                 tried: "20.00 MiB".to_owned(),
@@ -194,6 +224,14 @@ mod tests {
         assert_eq!(
             out.to_string(),
             "find memory: by the scheduler's formula the stage needs 18.250 GB (16.000 GB of weights, gradients and moments, 2.000 GB of activations of 4 micro-batches in flight, 0.250 GB for the loss); libtorch could not get 20.00 MiB: GPU 0 has a total capacity of 16.00 GiB of which 1.00 MiB is free; use fewer workers on a device (or a larger --device-memory-gb), a smaller `micro_batch`, or more GPUs for the job"
+        );
+        out.need.beyond_bytes = 2_000_000_000;
+        let told = out.to_string();
+        assert!(
+            told.contains(
+                "0.250 GB for the loss), and 2.000 GB beyond it for weights cast to bf16; libtorch could not get"
+            ),
+            "{told}"
         );
     }
 

@@ -9,7 +9,7 @@ use bace_lease::Seat;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compute::Computer;
-use crate::memory::OutOfMemory;
+use crate::memory::{OutOfMemory, lack_of_memory};
 use crate::neighbour::Neighbour;
 use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
@@ -67,7 +67,7 @@ fn train(
     // libtorch's binding panics where libtorch throws, for one when memory is short.
     let prepare = run.prepare.clone();
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run(&release, outbox)));
-    let outcome = outcome.unwrap_or_else(|panic| Err(gave_up(&prepare, &*panic)));
+    let outcome = outcome.unwrap_or_else(|panic| Err(gave_up(&prepare, computer, &*panic)));
     let weights = match outcome {
         Ok(weights) => weights,
         Err(StageError::CoordinatorGone) => return false,
@@ -146,10 +146,19 @@ impl StageOrderRun<'_> {
 }
 
 /// What a panic of libtorch's binding says.
-fn gave_up(prepare: &Prepare, panic: &(dyn Any + Send)) -> StageError {
-    match OutOfMemory::of(prepare, panic_message(panic)) {
+fn gave_up(prepare: &Prepare, computer: &dyn Computer, panic: &(dyn Any + Send)) -> StageError {
+    let beyond = computer.beyond_bytes_per_parameter();
+    match OutOfMemory::of(prepare, beyond, panic_message(panic)) {
         Some(short) => StageError::OutOfMemory(short),
         None => StageError::Libtorch(first_line(panic)),
+    }
+}
+
+/// What a panic of libtorch's binding says outside of a run, as what failed.
+pub fn words_of_panic(panic: &(dyn Any + Send)) -> String {
+    match lack_of_memory(panic_message(panic)) {
+        Some(short) => format!("find memory: {short}"),
+        None => format!("compute: libtorch gave up: {}", first_line(panic)),
     }
 }
 
@@ -164,4 +173,28 @@ fn first_line(panic: &(dyn Any + Send)) -> String {
     let text = panic_message(panic);
     let line = text.lines().next().unwrap_or(text);
     line.split("\\n").next().unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_are_told_as_what_failed() {
+        let told = |text: &str| words_of_panic(&text.to_owned());
+        assert_eq!(
+            told(
+                "Torch(\"CUDA out of memory. Tried to allocate 20.00 MiB. 1.00 GiB allowed; If reserved\\nframe"
+            ),
+            "find memory: libtorch could not get 20.00 MiB: 1.00 GiB allowed"
+        );
+        assert_eq!(
+            told("Torch(\"an illegal memory access\\nframe #0"),
+            "compute: libtorch gave up: Torch(\"an illegal memory access"
+        );
+        assert_eq!(
+            words_of_panic(&7),
+            "compute: libtorch gave up: it did not say why"
+        );
+    }
 }
