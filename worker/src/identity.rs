@@ -7,6 +7,9 @@ use bace_torch::{Device, LIBTORCH_VERSION, Precision};
 
 use crate::torch::THREADS;
 
+/// Where NVIDIA's kernel module says what it is.
+const KERNEL_MODULE: &str = "/proc/driver/nvidia/version";
+
 /// What `device` is where stages compute in `precision`.
 pub fn identity(device: Device, precision: Precision) -> anyhow::Result<ProfiledDevice> {
     let of = |kind, name, threads, driver| ProfiledDevice {
@@ -21,14 +24,30 @@ pub fn identity(device: Device, precision: Precision) -> anyhow::Result<Profiled
         Device::Cpu => of(DeviceKind::Cpu, processor()?, Some(THREADS), None),
         Device::Cuda(index) => {
             let driver = Driver::load()?;
-            let serves = format!("CUDA {}", driver.version());
+            // Without the file, as under WSL, only the CUDA that it serves is known.
+            let text = std::fs::read_to_string(KERNEL_MODULE).unwrap_or_default();
+            let version = kernel_module(&text).unwrap_or("of an unknown version");
+            let words = format!("{version}, CUDA {}", driver.version());
             of(
                 DeviceKind::Cuda,
                 driver.device(index)?.name,
                 None,
-                Some(serves),
+                Some(words),
             )
         }
+    })
+}
+
+/// The version in what NVIDIA's kernel module says of itself, which is the driver's.
+fn kernel_module(text: &str) -> Option<&str> {
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("NVRM version:"))?;
+    line.split_whitespace().find(|word| {
+        let mut numbers = word.split('.');
+        word.contains('.')
+            && numbers
+                .all(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
     })
 }
 
@@ -40,4 +59,23 @@ fn processor() -> anyhow::Result<String> {
         (key.trim() == "model name").then(|| value.trim().to_owned())
     });
     name.context("find `model name` in /proc/cpuinfo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kernel_modules_tell_their_version() {
+        let gcc = "GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)";
+        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)";
+        let closed = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95  Tue Sep 23 2025";
+        assert_eq!(
+            kernel_module(&format!("{open}\n{gcc}\n")),
+            Some("580.65.06")
+        );
+        assert_eq!(kernel_module(&format!("{closed}\n{gcc}\n")), Some("580.95"));
+        assert_eq!(kernel_module(gcc), None);
+        assert_eq!(kernel_module(""), None);
+    }
 }
