@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bace_cuda::Driver;
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use crate::run::ask_worker_for_parity;
 use super::energy::MeteredRun;
 use super::judge;
 use super::verdict::{Check, Verdict};
+
+/// Stages of the pipelines whose throughput is measured, as the script has them unless it is told otherwise.
+const BENCH_STAGES: usize = 2;
 
 /// Checks devices and runs on them, and writes the report; whether nothing failed.
 pub fn gpu_check(args: &GpuCheckArgs) -> anyhow::Result<bool> {
@@ -37,7 +40,7 @@ pub fn gpu_check(args: &GpuCheckArgs) -> anyhow::Result<bool> {
         &boards[..boards.len().min(1)],
         args,
     ));
-    checks.push(throughput(&all, args));
+    checks.push(throughput(&all, devices.len(), args));
     report(args, &devices, &checks)
 }
 
@@ -120,7 +123,7 @@ fn metered_run(
         Ok(summary) => summary,
         Err(error) => return vec![failed(error.as_ref())],
     };
-    let mut checks = vec![judge::run(name, &summary)];
+    let mut checks = vec![judge::run(name, rung == "paced", &summary)];
     match bace_ledger::read(&run_folder(rung, args)) {
         Ok(ledger) => {
             let run = MeteredRun {
@@ -164,11 +167,18 @@ fn summary(rung: &str, device: &str, args: &GpuCheckArgs) -> anyhow::Result<Valu
 }
 
 /// Tokens a second beside torch.distributed.pipelining, as its script prints and judges them.
-fn throughput(device: &str, args: &GpuCheckArgs) -> Check {
+fn throughput(device: &str, devices: usize, args: &GpuCheckArgs) -> Check {
     const NAME: &str = "throughput beside torch.distributed.pipelining";
     let Some(script) = &args.bench_torch else {
         return Check::left_out(NAME, "--bench-torch names no script that sets it up");
     };
+    // NCCL refuses two ranks on one GPU.
+    if device != "cpu" && devices < BENCH_STAGES {
+        return Check::left_out(
+            NAME,
+            format!("its peer needs a GPU for each of {BENCH_STAGES} stages, and {device} is one"),
+        );
+    }
     eprintln!("gpu-check: {NAME}");
     match bench(script, device) {
         Ok((works, said)) => Check::is(NAME, works, said),
@@ -181,25 +191,12 @@ fn throughput(device: &str, args: &GpuCheckArgs) -> Check {
 }
 
 fn bench(script: &Path, device: &str) -> anyhow::Result<(bool, String)> {
-    let output = |arguments: &[&str]| {
-        let output = Command::new(script)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output();
-        output.with_context(|| format!("start {}", script.display()))
-    };
-    let help = output(&["--help"])?;
-    let knows_devices = String::from_utf8_lossy(&help.stdout).contains("--device");
-    if device != "cpu" && !knows_devices {
-        bail!(
-            "measure it on {device}: {} takes no --device",
-            script.display()
-        );
-    }
-    let measured = match knows_devices {
-        true => output(&["--device", device])?,
-        false => output(&[])?,
-    };
+    let measured = Command::new(script)
+        .args(["--models", "small,medium", "--rounds", "5"])
+        .args(["--device", device])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", script.display()))?;
     let said = String::from_utf8_lossy(&measured.stdout).trim().to_owned();
     Ok((measured.status.success(), said))
 }

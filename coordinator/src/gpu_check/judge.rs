@@ -55,8 +55,8 @@ pub fn compared(device: &str, compared: &Value) -> Vec<Check> {
     ]
 }
 
-/// The summary of a run that was expected to finish.
-pub fn run(name: &str, summary: &Value) -> Check {
+/// The summary of a run that was expected to finish, with losses that are numbers; a paced one also to be valid.
+pub fn run(name: &str, is_paced: bool, summary: &Value) -> Check {
     let jobs = summary["jobs"].as_array().map_or(0, Vec::len);
     let left = ["refused", "waiting"].map(|key| summary[key].as_array().map_or(0, Vec::len));
     let unfinished = summary["jobs"].as_array().into_iter().flatten();
@@ -64,12 +64,33 @@ pub fn run(name: &str, summary: &Value) -> Check {
         .filter(|job| job["finish_s"].as_f64().is_none())
         .count();
     let mean = summary["mean_jct_s"].as_f64();
-    let found = match mean {
-        Some(mean) => format!("{jobs} jobs, {unfinished} unfinished, mean JCT {mean:.2} s"),
-        None => format!("{jobs} jobs, {unfinished} unfinished"),
-    };
+    let losses = summary["jobs"].as_array().into_iter().flatten();
+    let lossless = losses
+        .filter(|job| ["loss_first", "loss_last"].map(|key| job[key].is_f64()) != [true; 2])
+        .count();
+    let mut found = format!("{jobs} jobs, {unfinished} unfinished, {lossless} without losses");
+    found.extend(mean.map(|mean| format!(", mean JCT {mean:.2} s")));
+    let is_valid = !is_paced || summary["valid"] != false;
+    if is_paced {
+        found.push_str(&format!(", {} overruns", words(&summary["overruns"])));
+    }
+    if !is_valid {
+        let reasons = summary["invalid_reasons"].as_array().into_iter().flatten();
+        let reasons: Vec<_> = reasons.map(words).collect();
+        found.push_str(&format!(", not valid: {}", reasons.join("; ")));
+    }
     let finished = jobs > 0 && unfinished == 0 && left == [0, 0];
-    Check::is(name, finished && mean.is_some(), found)
+    Check::is(
+        name,
+        finished && mean.is_some() && lossless == 0 && is_valid,
+        found,
+    )
+}
+
+fn words(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -110,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_run_has_to_finish_all_jobs() {
-        let run = |summary: Value| run("native", &summary).verdict;
-        let job = json!({"finish_s": 3.0});
+        let run = |summary: Value| run("native", false, &summary).verdict;
+        let job = json!({"finish_s": 3.0, "loss_first": 5.5, "loss_last": 5.0});
         assert_eq!(
             run(json!({"jobs": [job], "refused": [], "waiting": [], "mean_jct_s": 3.0})),
             Passed
@@ -125,5 +146,30 @@ mod tests {
             Failed
         );
         assert_eq!(run(json!({"jobs": []})), Failed);
+        // What is no number has none in JSON.
+        let diverged = json!({"finish_s": 3.0, "loss_first": 5.5, "loss_last": null});
+        assert_eq!(run(json!({"jobs": [diverged], "mean_jct_s": 3.0})), Failed);
+    }
+
+    #[test]
+    fn a_paced_run_has_to_be_valid_and_tells_its_overruns() {
+        let judged = |is_paced, valid: bool| {
+            let summary = json!({
+                "jobs": [{"finish_s": 3.0, "loss_first": 5.5, "loss_last": 5.0}],
+                "mean_jct_s": 3.0, "overruns": 7, "valid": valid,
+                "invalid_reasons": if valid { vec![] } else { vec!["too many overruns"] },
+            });
+            run("run", is_paced, &summary)
+        };
+        let paced = judged(true, false);
+        assert_eq!(paced.verdict, Failed);
+        assert_eq!(
+            paced.found,
+            "1 jobs, 0 unfinished, 0 without losses, mean JCT 3.00 s, 7 overruns, not valid: too many overruns"
+        );
+        let fitting = judged(true, true);
+        assert_eq!(fitting.verdict, Passed);
+        assert!(fitting.found.ends_with("7 overruns"), "{}", fitting.found);
+        assert_eq!(judged(false, false).verdict, Passed);
     }
 }
