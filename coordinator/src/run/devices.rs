@@ -44,15 +44,32 @@ impl WorkerDevice {
 
     /// Names and values of the environment that a worker is started with, and names that are taken out of it.
     pub fn environment(&self) -> (Option<(&'static str, String)>, &'static [&'static str]) {
-        let own = ALLOCATOR_OPTIONS.map(|name| std::env::var(name).ok());
-        let own = own.into_iter().rev().flatten().next();
-        match allocator_options(own, self.memory_fraction) {
+        match allocator_options(own_options(), self.memory_fraction) {
             Some(options) => (
                 Some((ALLOCATOR_OPTIONS[0], options)),
                 &ALLOCATOR_OPTIONS[1..],
             ),
             None => (None, &[]),
         }
+    }
+}
+
+/// The people's own options for the allocator.
+fn own_options() -> Option<String> {
+    let own = ALLOCATOR_OPTIONS.map(|name| std::env::var(name).ok());
+    own.into_iter().rev().flatten().next()
+}
+
+/// Refuses a cap on memory beside the people's `own` options, if they have one already.
+fn check_cap(asked_gb: Option<f64>, own: Option<&str>) -> anyhow::Result<()> {
+    match (asked_gb, own) {
+        (Some(asked_gb), Some(own)) if own.contains(FRACTION_OPTION) => {
+            Err(WrongInput::error(format!(
+                "cap the memory of workers with --device-memory-gb {asked_gb}: the environment's {} = `{own}` caps it already; leave {FRACTION_OPTION} out of it, or leave the option out",
+                ALLOCATOR_OPTIONS.join(" or ")
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -130,6 +147,7 @@ pub fn devices(
         }
         DeviceChoice::Cpu => vec![on("cpu".to_owned(), None)],
         DeviceChoice::Cuda(indices) => {
+            check_cap(args.device_memory_gb, own_options().as_deref())?;
             // The driver tells in no time what workers could only tell one after the other.
             let gpus = gpus(indices)?;
             let on_each = workers(scenario).div_ceil(gpus.len() as u64);
@@ -228,6 +246,20 @@ mod tests {
             "share cuda:1 (Some GPU, 10.0 GB) among 4 workers: --device-memory-gb 3 is more than the 1.90 GB that each can have; use more GPUs or fewer emulated ones"
         );
         assert!(refused(20, None).contains("CUDA itself would take all"));
+    }
+
+    #[test]
+    fn two_caps_contradict_each_other() {
+        let own = Some("expandable_segments:True,per_process_memory_fraction:0.5");
+        let error = check_cap(Some(2.0), own).unwrap_err();
+        assert!(error.is::<WrongInput>());
+        assert_eq!(
+            error.to_string(),
+            "cap the memory of workers with --device-memory-gb 2: the environment's PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF = `expandable_segments:True,per_process_memory_fraction:0.5` caps it already; leave per_process_memory_fraction out of it, or leave the option out"
+        );
+        check_cap(None, own).unwrap();
+        check_cap(Some(2.0), Some("expandable_segments:True")).unwrap();
+        check_cap(Some(2.0), None).unwrap();
     }
 
     #[test]
