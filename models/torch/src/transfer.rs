@@ -1,7 +1,9 @@
 //! Boundary tensors between a device and the host, and the device's own time.
 //!
-//! On a GPU copies go through pinned buffers on a stream of their own, beside libtorch's kernels, and events order the two:
-//! the host waits only for bytes that it needs. On the CPU there is nothing to copy between, and no clock but the host's.
+//! On a GPU copies go through pinned buffers on a stream of their own, and events order them and libtorch's kernels: nothing
+//! waits for the whole device. A tensor may arrive beside kernels that do not read it. One that departs is serial with its
+//! action, since a stage waits for each action's bytes before it gives the device the next. On the CPU there is nothing to
+//! copy between, and no clock but the host's.
 
 use bace_cuda::{Context, Copying, DeviceRange, Driver, Event, PinnedBuffer, Pool, Stream};
 use tch::Tensor;
