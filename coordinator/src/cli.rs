@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bace_api::{ComputeRung, NetworkRung, Receipts};
+use bace_engine::Scenario;
 use bace_netem::TimeScale;
 use bace_sim::IterationModel;
 use bace_stage::JoinArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::profile::{Asked, FOLDER};
+use crate::profile::{Asked, FOLDER, asked_rung};
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
 ///
@@ -85,8 +86,9 @@ pub enum Command {
 pub struct PredictArgs {
     /// Whose times of compute are predicted: `modelled` those of the scenario's GPU types, as on the rungs modelled and paced;
     /// `native` those of this machine's device, whatever GPU types it stands for, from what `bace profile` measured.
-    #[arg(long, value_enum, default_value = "modelled")]
-    pub compute: PredictedCompute,
+    /// Default: what the scenario's `[compute]` says, else those of the GPU types.
+    #[arg(long, value_enum)]
+    pub compute: Option<ComputeChoice>,
     /// The device of a native run: `cpu`, `cuda` or `cuda:0,2`, all of them alike.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
@@ -99,24 +101,17 @@ pub struct PredictArgs {
 }
 
 impl PredictArgs {
-    /// What is asked for of `scenario`.
-    pub fn asked<'a>(&'a self, scenario: &'a ScenarioArgs) -> Asked<'a> {
+    /// What is asked for of `scenario`, which `named` names.
+    pub fn asked<'a>(&'a self, named: &'a ScenarioArgs, scenario: &Scenario) -> Asked<'a> {
         Asked {
-            is_native: self.compute == PredictedCompute::Native,
+            is_native: asked_rung(self.compute, scenario) == Some(ComputeRung::Native),
             device: &self.device,
             precision: self.precision,
             profile: self.profile.as_deref(),
-            scenario: &scenario.scenario,
-            seed: scenario.seed,
+            scenario: &named.scenario,
+            seed: named.seed,
         }
     }
-}
-
-/// Whose times of compute are predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PredictedCompute {
-    Modelled,
-    Native,
 }
 
 #[derive(Debug, Args)]
@@ -325,12 +320,16 @@ pub struct CompareArgs {
     /// What workers of real runs compute on, or would where they are only predicted: `cpu`, `cuda` or `cuda:0,2`.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
+    /// In which numbers they compute. Default: fp32 on the CPU, bf16 on GPUs.
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionChoice>,
     /// Who takes the time of compute in real runs. `native` also predicts with what `bace profile` measured on the device;
-    /// without --real it is the only choice that changes anything.
+    /// without --real it is the only choice that changes anything. Default: what the scenario's `[compute]` says, and for
+    /// real runs else what `bace run` would take.
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
-    /// The profile of the device, with --compute native. Default: the one under `profiles` that the device has.
-    #[arg(long, value_name = "FILE", requires = "compute")]
+    /// The profile of the device, where compute is native. Default: the one under `profiles` that the device has.
+    #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// Emulated seconds that pass in a second of this machine in real runs, from 0.001 to 100000.
     #[arg(long, value_name = "SCALE", value_parser = time_scale, requires = "real")]

@@ -11,11 +11,11 @@ use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
 use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
 use rayon::prelude::*;
 
-use crate::cli::{CompareArgs, ComputeChoice, IterationModelChoice};
+use crate::cli::{CompareArgs, DeviceChoice, IterationModelChoice};
 use crate::output::{self, say};
-use crate::profile::{Asked, ChosenProfile};
+use crate::profile::{Asked, ChosenProfile, asked_rung};
 use crate::real_runs::{RealRuns, run_all};
-use crate::run::identify;
+use crate::run::{default_rung, identify};
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -62,18 +62,15 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         let opened = opened.with_context(|| format!("write {}", path.display()));
         opened.or_wrong_input()?;
     }
-    let asked = asked(args);
-    let profile = match (args.real, asked.is_native, asked.profile) {
-        // As in the real runs beside: with a profile where there is one.
-        (true, true, None) => ChosenProfile::of_all(&identify(asked.device, asked.precision)?)?,
-        _ => ChosenProfile::asked_for(&asked)?,
-    };
+    let compute = compute(args, &loaded.scenario)?;
+    let asked = asked(args, compute);
+    let profile = ChosenProfile::asked_for(&asked)?;
     // What no seed changes is simulated once.
     let simulated = if varies { seeds.clone() } else { first..=first };
     let mut cases = simulate_all(
         &loaded,
         args,
-        profile.as_ref(),
+        (&asked, profile.as_ref()),
         (&points, &chosen, simulated),
     )?;
     if args.real {
@@ -91,6 +88,9 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
     let comparison = Comparison {
         scenario: loaded.scenario.name.clone(),
         iteration_model: args.iteration_model.word().to_owned(),
+        profile: profile
+            .as_ref()
+            .map(|profile| profile.path.display().to_string()),
         varies,
         cases,
     };
@@ -202,7 +202,7 @@ fn points(base: &Scenario, sweeps: &[(Knob, Vec<f64>)]) -> anyhow::Result<Vec<Po
 fn simulate_all(
     loaded: &Loaded,
     args: &CompareArgs,
-    profile: Option<&ChosenProfile>,
+    (asked, profile): (&Asked<'_>, Option<&ChosenProfile>),
     (points, chosen, seeds): (&[Point], &[&'static str], RangeInclusive<u64>),
 ) -> anyhow::Result<Vec<Case>> {
     let mut tasks = Vec::new();
@@ -214,7 +214,7 @@ fn simulate_all(
     let simulate = |&(point, policy, seed): &(&Point, &'static str, u64)| {
         let scenario = Arc::new(point.scenario.clone().with_seed(seed));
         let decides = policy_by_name(policy).expect("the name has been looked up before");
-        let engine = asked(args).give(profile, Engine::new(scenario, decides))?;
+        let engine = asked.give(profile, Engine::new(scenario, decides))?;
         let named = profile.map(ChosenProfile::named);
         let summary = simulate(loaded, engine, (policy, named), args.iteration_model);
         Ok(Case {
@@ -228,11 +228,25 @@ fn simulate_all(
     tasks.par_iter().map(simulate).collect()
 }
 
-fn asked(args: &CompareArgs) -> Asked<'_> {
+/// The rung of the real runs, so that what stands beside them is predicted for it; absent where nobody asks for one and nothing
+/// runs.
+fn compute(args: &CompareArgs, scenario: &Scenario) -> anyhow::Result<Option<ComputeRung>> {
+    let asked = asked_rung(args.compute, scenario);
+    if asked.is_some() || !args.real {
+        return Ok(asked);
+    }
+    let devices = match args.device {
+        DeviceChoice::Cpu => 0,
+        DeviceChoice::Cuda(_) => identify(&args.device, args.precision)?.len(),
+    };
+    Ok(Some(default_rung(&args.device, devices, scenario)))
+}
+
+fn asked(args: &CompareArgs, compute: Option<ComputeRung>) -> Asked<'_> {
     Asked {
-        is_native: args.compute == Some(ComputeChoice::Native),
+        is_native: compute == Some(ComputeRung::Native),
         device: &args.device,
-        precision: None,
+        precision: args.precision,
         profile: args.profile.as_deref(),
         scenario: &args.scenario,
         seed: args.seed,

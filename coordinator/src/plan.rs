@@ -32,7 +32,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<bool> {
         )));
     }
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let asked = args.predict.asked(&args.scenario);
+    let asked = args.predict.asked(&args.scenario, &loaded.scenario);
     let profile = ChosenProfile::asked_for(&asked)?;
     let engine = Engine::new(scenario.clone(), policy);
     let engine = asked.give(profile.as_ref(), engine)?;

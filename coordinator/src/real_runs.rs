@@ -100,7 +100,7 @@ impl RealRuns<'_> {
                 seed: Some(seed),
             },
             device: args.device.clone(),
-            precision: None,
+            precision: args.precision,
             device_memory_gb: None,
             compute: args.compute,
             profile: args.profile.clone(),

@@ -15,7 +15,7 @@ use crate::wrong_input::OrWrongInput;
 pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
     let loaded = scenarios::load(&args.scenario.scenario, args.scenario.seed)?;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let asked = args.predict.asked(&args.scenario);
+    let asked = args.predict.asked(&args.scenario, &loaded.scenario);
     let profile = ChosenProfile::asked_for(&asked)?;
     let engine = Engine::new(loaded.scenario.clone(), policy);
     let engine = asked.give(profile.as_ref(), engine)?;

@@ -37,6 +37,26 @@ fn a_single_run_is_the_simulation() {
 }
 
 #[test]
+fn a_native_scenario_is_predicted_from_a_profile_and_never_from_gpu_types() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("native.toml");
+    let shown = succeeds(&["scenario", "show", "three-regions"]);
+    fs::write(&file, format!("{shown}\n[compute]\nrung = \"native\"\n")).unwrap();
+    let nowhere = dir.path().join("none.toml");
+    let with_profile = ["--profile", text(&nowhere)];
+    for command in ["simulate", "plan", "compare"] {
+        let called = [&[command, text(&file)], &with_profile[..]].concat();
+        wrong("read the profile", &called);
+        let modelled = ["--compute", "modelled"];
+        succeeds(&[&[command, text(&file)], &modelled[..]].concat());
+    }
+    let real = ["compare", text(&file), "--real"];
+    wrong("read the profile", &[&real, &with_profile[..]].concat());
+    let asked = ["compare", "three-regions", "--real", "--compute", "native"];
+    wrong("read the profile", &[&asked, &with_profile[..]].concat());
+}
+
+#[test]
 fn seeds_and_sweeps_make_rows_and_bars() {
     let dir = TempDir::new().unwrap();
     let svg = dir.path().join("bars.svg");

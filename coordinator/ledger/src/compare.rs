@@ -42,6 +42,8 @@ pub struct Comparison {
     pub scenario: String,
     /// Iteration model of the simulated runs.
     pub iteration_model: String,
+    /// The profile that gave the simulated runs their times of compute; absent where the GPU types did.
+    pub profile: Option<String>,
     /// Whether two seeds can differ in what is simulated.
     pub varies: bool,
     /// All runs: point by point, in each policy by policy.
@@ -258,6 +260,7 @@ impl Comparison {
         json!({
             "scenario": self.scenario,
             "iteration_model": self.iteration_model,
+            "profile": self.profile,
             "seeds": self.seeds(),
             "seeds_differ": self.varies,
             "points": points.collect::<Vec<_>>(),
@@ -373,6 +376,7 @@ mod tests {
         Comparison {
             scenario: "s".to_owned(),
             iteration_model: "analytic".to_owned(),
+            profile: None,
             varies: true,
             cases,
         }
@@ -395,6 +399,19 @@ mod tests {
         assert!((sample.half_width.unwrap() - 4.3027 / 3.0_f64.sqrt()).abs() < 1e-9);
         assert_eq!(Sample::of(&[4.0]).unwrap().half_width, None);
         assert_eq!(Sample::of(&[]), None);
+    }
+
+    #[test]
+    fn the_profile_that_predicts_is_named() {
+        let mut comparison = comparison(vec![case("lcf", 1, 100.0, 2)]);
+        assert_eq!(comparison.to_json()["profile"], Value::Null);
+        comparison.profile = Some("profiles/cpu.toml".to_owned());
+        assert_eq!(comparison.to_json()["profile"], "profiles/cpu.toml");
+        let told = comparison.render();
+        assert!(
+            told.contains("times of compute from profiles/cpu.toml"),
+            "{told}"
+        );
     }
 
     #[test]

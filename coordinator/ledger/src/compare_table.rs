@@ -105,9 +105,13 @@ impl Comparison {
             (false, true) => format!("{told}; simulated {same}"),
             (false, false) => same.to_owned(),
         };
+        let profile = self.profile.as_ref();
+        let times = profile.map(|path| format!(", times of compute from {path}"));
         format!(
-            "{}: iterations {}; {seeds}\n",
-            self.scenario, self.iteration_model
+            "{}: iterations {}{}; {seeds}\n",
+            self.scenario,
+            self.iteration_model,
+            times.unwrap_or_default()
         )
     }
 

@@ -5,12 +5,12 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bace_api::ProfileUse;
-use bace_engine::{Engine, Unprofiled};
+use bace_api::{ComputeRung, ProfileUse};
+use bace_engine::{Engine, Scenario, Unprofiled};
 use bace_models::{DeviceProfile, ProfiledDevice};
 
 use super::file::{ProfileFile, file_name};
-use crate::cli::{DeviceChoice, PrecisionChoice};
+use crate::cli::{ComputeChoice, DeviceChoice, PrecisionChoice};
 use crate::run::{CheckedDevice, identify};
 use crate::wrong_input::WrongInput;
 
@@ -173,6 +173,11 @@ impl ChosenProfile {
             command.text(self.path.parent())
         ))
     }
+}
+
+/// Who is to take the time of compute: as the command line says, else the scenario; absent where the devices decide.
+pub fn asked_rung(compute: Option<ComputeChoice>, scenario: &Scenario) -> Option<ComputeRung> {
+    compute.map(ComputeRung::from).or(scenario.compute.rung)
 }
 
 /// What a prediction is asked for.

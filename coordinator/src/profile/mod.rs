@@ -6,5 +6,5 @@ mod file;
 mod memory;
 mod wanted;
 
-pub use chosen::{Asked, ChosenProfile, FOLDER, absent};
+pub use chosen::{Asked, ChosenProfile, FOLDER, absent, asked_rung};
 pub use command::profile;

@@ -11,7 +11,7 @@ use bace_ledger::{RunFolder, Summary};
 use bace_netem::TimeScale;
 
 use crate::cli::{DeviceChoice, RunArgs};
-use crate::profile::{Asked, ChosenProfile, absent};
+use crate::profile::{Asked, ChosenProfile, absent, asked_rung};
 use crate::report::print_summary;
 use crate::scenarios::{self, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
@@ -47,7 +47,7 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     }
     let loaded = loaded;
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let asked = asked_rung(&args, &loaded.scenario);
+    let asked = asked_rung(args.compute, &loaded.scenario);
     preflight::refuse_what_cannot_run(&args, asked, &loaded.scenario)?;
     let network = args
         .network
@@ -61,12 +61,8 @@ pub fn summary(args: RunArgs) -> anyhow::Result<Summary> {
     } else {
         devices::devices(&args, asked, &loaded.scenario)?
     };
-    let compute = asked.unwrap_or_else(|| {
-        let mut jobs = loaded.scenario.jobs.iter();
-        let trains_scale_models = jobs.any(|job| job.scale_model.is_some());
-        let workers = preflight::workers(&loaded.scenario);
-        default_rung(&args.device, devices.len(), workers, trains_scale_models)
-    });
+    let compute =
+        asked.unwrap_or_else(|| default_rung(&args.device, devices.len(), &loaded.scenario));
     refuse_scaled_native(compute, loaded.scenario.compute.time_scale)?;
     let prediction = Prediction::of(&args, compute, &devices)?;
     let engine = prediction.give(&args, Engine::new(loaded.scenario.clone(), policy))?;
@@ -211,14 +207,20 @@ impl Prediction {
     }
 }
 
-/// Who is to take the time of compute: as the command line says, else the scenario; absent where the devices decide.
-fn asked_rung(args: &RunArgs, scenario: &Scenario) -> Option<ComputeRung> {
-    let asked = args.compute.map(ComputeRung::from);
-    asked.or(scenario.compute.rung)
+/// Who takes the time of compute where nobody says so, on so many devices.
+pub fn default_rung(device: &DeviceChoice, devices: usize, scenario: &Scenario) -> ComputeRung {
+    let mut jobs = scenario.jobs.iter();
+    let trains_scale_models = jobs.any(|job| job.scale_model.is_some());
+    rung_on(
+        device,
+        devices,
+        preflight::workers(scenario),
+        trains_scale_models,
+    )
 }
 
 /// On the CPU, for scale models, and wherever workers share a device, an action takes the emulated GPU's time.
-fn default_rung(
+fn rung_on(
     device: &DeviceChoice,
     devices: usize,
     workers: u64,
@@ -279,7 +281,7 @@ mod tests {
         let text = scenarios::built_in("three-regions").expect("it is built in");
         let text = format!("{text}\n[compute]\n{compute}\n");
         let scenario = Scenario::parse(&text, "s.toml", &|_| unreachable!("no file is named"));
-        asked_rung(&args, &scenario.expect("a scenario"))
+        asked_rung(args.compute, &scenario.expect("a scenario"))
     }
 
     #[test]
@@ -313,7 +315,7 @@ mod tests {
             (&some, 2, 3, ComputeRung::Paced),
         ] {
             assert_eq!(
-                default_rung(device, devices, workers, false),
+                rung_on(device, devices, workers, false),
                 rung,
                 "{device:?} {workers}"
             );
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn scale_models_are_paced_wherever_they_train() {
         let all = DeviceChoice::Cuda(Vec::new());
-        assert_eq!(default_rung(&all, 8, 6, true), ComputeRung::Paced);
+        assert_eq!(rung_on(&all, 8, 6, true), ComputeRung::Paced);
     }
 
     #[test]
