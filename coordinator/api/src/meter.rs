@@ -56,6 +56,9 @@ pub struct MeterAbsentRecord {
     /// What would make it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// Workers whose energy it would have counted, by their names in the run: what they draw is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<String>,
 }
 
 /// What a worker drew on one meter while it held a stage, once its last joules had been counted.

@@ -53,10 +53,10 @@ pub(crate) struct PhysicalFold {
     totals: BTreeMap<String, MeterTotalRecord>,
     jobs: BTreeMap<String, u64>,
     workers: BTreeMap<String, u64>,
-    /// Workers on hosts whose energy nobody counts.
-    elsewhere: BTreeSet<String>,
-    /// Jobs with a stage there, and one such worker.
-    jobs_elsewhere: BTreeMap<String, String>,
+    /// Workers whose energy is not counted, or not all of it, and why.
+    unmetered: BTreeMap<String, String>,
+    /// Jobs with a stage on one of them, and why their energy is not known.
+    jobs_unmetered: BTreeMap<String, String>,
     metering: Option<MeteringRecord>,
 }
 
@@ -65,21 +65,30 @@ impl PhysicalFold {
     pub fn add(&mut self, record: &Record) {
         match record {
             Record::Meter(meter) => self.meters.push(meter.clone()),
-            Record::MeterAbsent(absent) => self.absent.push(absent.clone()),
+            Record::MeterAbsent(absent) => {
+                for worker in &absent.workers {
+                    let reason = format!(
+                        "worker {worker} drew energy that was not metered: {}: {}",
+                        absent.meter, absent.reason
+                    );
+                    self.unmetered.entry(worker.clone()).or_insert(reason);
+                }
+                self.absent.push(absent.clone());
+            }
             Record::PhysicalEnergy(share) => self.add_share(share),
             Record::MeterTotal(total) => {
                 self.totals.insert(total.meter.clone(), total.clone());
             }
             Record::Metering(metering) => self.metering = Some(*metering),
             Record::WorkerJoined { worker, host, .. } if host.is_some_and(|host| host > 0) => {
-                self.elsewhere.insert(worker.clone());
+                let reason =
+                    format!("worker {worker} was on another host, where nothing was metered");
+                self.unmetered.insert(worker.clone(), reason);
             }
             Record::Training { job, workers, .. } => {
-                let there = workers
-                    .iter()
-                    .find(|worker| self.elsewhere.contains(*worker));
-                if let Some(worker) = there {
-                    self.jobs_elsewhere.insert(job.clone(), worker.clone());
+                let reason = workers.iter().find_map(|worker| self.unmetered.get(worker));
+                if let Some(reason) = reason {
+                    self.jobs_unmetered.insert(job.clone(), reason.clone());
                 }
             }
             _ => {}
@@ -105,22 +114,14 @@ impl PhysicalFold {
         held_gpus: bool,
         ended_s: Option<f64>,
     ) -> Figure {
-        if let Some(reason) = self.unmetered(header) {
+        if let Some(reason) = self.nothing_metered(header) {
             return Figure::Unknown(reason.into());
         }
         if !held_gpus {
             return Figure::Known(0.0);
         }
-        if let Some(worker) = self.jobs_elsewhere.get(name) {
-            let reason = format!("worker {worker} was on another host, where nothing was metered");
-            return Figure::Unknown(reason.into());
-        }
-        let lost = self.totals.values().find_map(|total| {
-            let (at_s, reason) = lost(total)?;
-            let in_time = ended_s.is_some_and(|ended_s| ended_s <= at_s);
-            (!in_time).then(|| told_lost(&total.meter, at_s, reason))
-        });
-        if let Some(reason) = lost {
+        let unmetered = self.jobs_unmetered.get(name).cloned();
+        if let Some(reason) = unmetered.or_else(|| self.incomplete(ended_s)) {
             return Figure::Unknown(reason.into());
         }
         let energy_uj = self.jobs.get(name).copied();
@@ -130,41 +131,63 @@ impl PhysicalFold {
 
     /// What the records amount to; `regions` is what each region's GPUs would have drawn.
     pub fn summary(self, header: &Header, regions: &BTreeMap<&str, &Figure>) -> PhysicalSummary {
-        let unmetered = self.unmetered(header);
+        let reason = self
+            .nothing_metered(header)
+            .or_else(|| self.incomplete(None));
         let meters: Vec<MeterSummary> = self
             .meters
             .iter()
             .map(|meter| self.meter(meter, regions))
             .collect();
         let sum = |pick: fn(&MeterTotalRecord) -> u64| {
-            if let Some(reason) = &unmetered {
+            if let Some(reason) = &reason {
                 return Figure::Unknown(reason.clone().into());
             }
-            let mut sum_uj = 0_u64;
-            for meter in self.physical() {
-                let Some(total) = self.totals.get(&meter.meter) else {
-                    return Figure::Unknown(NO_TOTAL.into());
-                };
-                if let Some((at_s, reason)) = lost(total) {
-                    return Figure::Unknown(told_lost(&meter.meter, at_s, reason).into());
-                }
-                sum_uj = sum_uj.saturating_add(pick(total));
-            }
-            Figure::Known(joules(sum_uj))
+            let totals = self
+                .physical()
+                .filter_map(|meter| self.totals.get(&meter.meter));
+            Figure::Known(joules(totals.map(pick).fold(0, u64::saturating_add)))
         };
         PhysicalSummary {
             energy_j: sum(|total| total.energy_uj),
             attributed_j: sum(attributed_uj),
             unattributed_j: sum(|total| total.unattributed_uj),
-            workers: self
-                .workers
-                .iter()
-                .map(|(worker, uj)| (worker.clone(), Figure::Known(joules(*uj))))
-                .collect(),
+            workers: self.workers(reason.as_deref()),
             meters,
             absent: self.absent,
             metering: self.metering,
         }
+    }
+
+    /// Workers that drew anything, and those that nobody metered; `reason` is why nothing is known of any.
+    fn workers(&self, reason: Option<&str>) -> Vec<(String, Figure)> {
+        let names: BTreeSet<&String> = self.workers.keys().chain(self.unmetered.keys()).collect();
+        let figure = |worker: &String| {
+            let unmetered = self.unmetered.get(worker).map(String::as_str);
+            match unmetered.or(reason) {
+                Some(reason) => Figure::Unknown(reason.to_owned().into()),
+                None => Figure::Known(joules(
+                    self.workers.get(worker).copied().unwrap_or_default(),
+                )),
+            }
+        };
+        let workers = names.into_iter();
+        workers
+            .map(|worker| (worker.clone(), figure(worker)))
+            .collect()
+    }
+
+    /// Why sums up to `until_s` lack energy that a meter did not count; up to the end where that is absent.
+    fn incomplete(&self, until_s: Option<f64>) -> Option<String> {
+        self.physical().find_map(|meter| {
+            let Some(total) = self.totals.get(&meter.meter) else {
+                return Some(NO_TOTAL.to_owned());
+            };
+            let lost =
+                lost(total).filter(|(at_s, _)| until_s.is_none_or(|until_s| until_s > *at_s));
+            let lost = lost.map(|(at_s, reason)| told_lost(&meter.meter, at_s, reason));
+            lost.or_else(|| uncounted(total))
+        })
     }
 
     fn meter(&self, meter: &MeterRecord, regions: &BTreeMap<&str, &Figure>) -> MeterSummary {
@@ -181,8 +204,12 @@ impl PhysicalFold {
             };
         }
         let total = self.totals.get(&meter.meter);
-        let figure = |pick: fn(&MeterTotalRecord) -> u64| {
-            Figure::new(total.map(|total| joules(pick(total))), NO_TOTAL)
+        let figure = |pick: fn(&MeterTotalRecord) -> u64| match total
+            .map(|total| (total, uncounted(total)))
+        {
+            None => Figure::Unknown(NO_TOTAL.into()),
+            Some((_, Some(reason))) => Figure::Unknown(reason.into()),
+            Some((total, None)) => Figure::Known(joules(pick(total))),
         };
         MeterSummary {
             meter: meter.clone(),
@@ -199,7 +226,7 @@ impl PhysicalFold {
     }
 
     /// Why nothing is known of physical energy; absent where a meter was there.
-    fn unmetered(&self, header: &Header) -> Option<String> {
+    fn nothing_metered(&self, header: &Header) -> Option<String> {
         if header.clock == ClockKind::Virtual {
             return Some("a simulation draws nothing that would be metered".to_owned());
         }
@@ -236,6 +263,19 @@ fn attributed_uj(total: &MeterTotalRecord) -> u64 {
 fn lost(total: &MeterTotalRecord) -> Option<(f64, &str)> {
     let reason = total.lost_reason.as_deref();
     Some((total.lost_at_s?, reason.unwrap_or("no reason is recorded")))
+}
+
+/// Why what a meter counted is not what was drawn; absent where it is.
+fn uncounted(total: &MeterTotalRecord) -> Option<String> {
+    let meter = &total.meter;
+    if total.unread_s > 0.0 {
+        let unread_s = total.unread_s;
+        return Some(format!(
+            "{meter} was not read for {unread_s:.1} s, whose energy nobody knows"
+        ));
+    }
+    // Whatever is switched on draws something.
+    (total.energy_uj == 0).then(|| format!("{meter} stood still over the whole run"))
 }
 
 fn told_lost(meter: &str, at_s: f64, reason: &str) -> String {

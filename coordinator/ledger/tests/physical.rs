@@ -153,6 +153,7 @@ fn a_meter_that_was_lost_leaves_sums_unknown_and_says_since_when() {
     let reason = "rapl package-0 could not be read any more from 5.0 s on: it fell off the bus";
     assert_eq!(summary.jobs[1].physical_energy_j.reason(), Some(reason));
     assert_eq!(summary.physical.energy_j.reason(), Some(reason));
+    assert_eq!(summary.physical.workers[0].1.reason(), Some(reason));
     assert_eq!(summary.physical.meters[0].energy_j.known(), Some(&20.0));
     let text = render(&summary);
     assert!(
@@ -192,7 +193,111 @@ fn a_ledger_that_was_cut_off_has_no_totals() {
     lines.extend(job("a", 4.0));
     lines.push(share("rapl package-0", "w0", "a", 12_000_000));
     let summary = summary(&lines);
+    let reason = Some("the ledger ends before its meters' totals");
+    assert_eq!(summary.jobs[0].physical_energy_j.reason(), reason);
+    assert_eq!(summary.physical.energy_j.reason(), reason);
+    assert_eq!(summary.physical.workers[0].1.reason(), reason);
+}
+
+/// Two jobs on a worker each, `w0` and `w1`, before the totals of the meters.
+fn two_jobs() -> Vec<Value> {
+    let training = |job: &str, worker: &str| json!({"kind": "training", "at_s": 0.1, "job": job, "attempt": 0, "workers": [worker], "parameters": 1});
+    let mut lines = Vec::new();
+    lines.extend(job("a", 4.0));
+    lines.extend(job("b", 6.0));
+    lines.extend([training("a", "w0"), training("b", "w1")]);
+    lines
+}
+
+#[test]
+fn a_worker_whose_board_has_no_meter_leaves_its_job_unknown_and_no_other() {
+    let mut lines = vec![
+        meter("nvml GPU-0"),
+        json!({"kind": "meter_absent", "at_s": 0.0, "meter": "NVML board GPU-1", "reason": "it cannot be opened",
+               "workers": ["w1"]}),
+        json!({"kind": "meter_absent", "at_s": 0.0, "meter": "RAPL psys", "reason": "left out"}),
+    ];
+    lines.extend(two_jobs());
+    lines.extend([
+        share("nvml GPU-0", "w0", "a", 12_000_000),
+        total("nvml GPU-0", 20_000_000, 8_000_000),
+        ended(),
+    ]);
+    let summary = summary(&lines);
     assert_eq!(summary.jobs[0].physical_energy_j.known(), Some(&12.0));
-    let reason = summary.physical.energy_j.reason();
-    assert_eq!(reason, Some("the ledger ends before its meters' totals"));
+    let reason =
+        "worker w1 drew energy that was not metered: NVML board GPU-1: it cannot be opened";
+    assert_eq!(summary.jobs[1].physical_energy_j.reason(), Some(reason));
+    let [w0, w1] = &summary.physical.workers[..] else {
+        panic!("{:?}", summary.physical.workers);
+    };
+    assert_eq!((&*w0.0, w0.1.known()), ("w0", Some(&12.0)));
+    assert_eq!((&*w1.0, w1.1.reason()), ("w1", Some(reason)));
+}
+
+#[test]
+fn half_a_processor_is_not_what_its_workers_drew() {
+    let mut lines = vec![
+        meter("rapl package-0"),
+        json!({"kind": "meter_absent", "at_s": 0.0, "meter": "RAPL package-1", "reason": "it holds no number",
+               "workers": ["w0", "w1"]}),
+    ];
+    lines.extend(two_jobs());
+    lines.extend([
+        share("rapl package-0", "w0", "a", 12_000_000),
+        share("rapl package-0", "w1", "b", 3_000_000),
+        total("rapl package-0", 20_000_000, 5_000_000),
+        ended(),
+    ]);
+    let summary = summary(&lines);
+    for job in &summary.jobs {
+        let reason = job.physical_energy_j.reason();
+        assert!(
+            reason.is_some_and(|reason| reason.ends_with("RAPL package-1: it holds no number"))
+        );
+    }
+    let workers = &summary.physical.workers;
+    assert!(
+        workers
+            .iter()
+            .all(|(_, energy_j)| energy_j.known().is_none())
+    );
+    assert_eq!(summary.physical.energy_j.known(), Some(&20.0));
+}
+
+#[test]
+fn energy_that_a_meter_did_not_count_is_not_known() {
+    let figures = |total: Value| {
+        let mut lines = vec![meter("nvml GPU-0")];
+        lines.extend(two_jobs());
+        lines.extend([share("nvml GPU-0", "w0", "a", 0), total, ended()]);
+        let summary = summary(&lines);
+        let figures = [
+            &summary.physical.energy_j,
+            &summary.physical.attributed_j,
+            &summary.physical.meters[0].energy_j,
+            &summary.physical.workers[0].1,
+            &summary.jobs[0].physical_energy_j,
+        ];
+        let first = figures[0].reason().map(str::to_owned);
+        assert!(
+            figures
+                .iter()
+                .all(|figure| figure.reason() == first.as_deref())
+        );
+        first
+    };
+    let still = figures(total("nvml GPU-0", 0, 0));
+    assert_eq!(
+        still.as_deref(),
+        Some("nvml GPU-0 stood still over the whole run")
+    );
+    let mut unread = total("nvml GPU-0", 20_000_000, 20_000_000);
+    unread["unread_s"] = json!(2.5);
+    let unread = figures(unread);
+    assert_eq!(
+        unread.as_deref(),
+        Some("nvml GPU-0 was not read for 2.5 s, whose energy nobody knows")
+    );
+    assert_eq!(figures(total("nvml GPU-0", 20_000_000, 20_000_000)), None);
 }

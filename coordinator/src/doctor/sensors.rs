@@ -1,6 +1,6 @@
 //! Meters of energy, as runs find them: NVML for GPUs, RAPL for processors.
 
-use bace_meter::{Absent, Places, SourceKind, Survey, Wanted};
+use bace_meter::{Absent, Missing, Places, SourceKind, Survey, Wanted};
 
 use super::finding::Finding;
 
@@ -29,15 +29,15 @@ fn findings(survey: &Survey) -> Vec<Finding> {
 }
 
 fn absent(absent: &Absent) -> Finding {
-    let (name, what) = match absent.source.split_once(' ') {
-        Some(("NVML", what)) => ("NVML", Some(what)),
-        Some(("RAPL", what)) => ("RAPL", Some(what)),
-        _ if absent.source == "NVML" => ("NVML", None),
-        _ => ("RAPL", None),
+    let name = match absent.missing {
+        Missing::Board(_) | Missing::Boards => "NVML",
+        Missing::Processor | Missing::Nothing => "RAPL",
+        Missing::All => "meters",
     };
-    let found = match what {
-        Some(what) => format!("{what}: {}", absent.reason),
+    // A source may also be called by its kind as meters are: `nvml GPU-…`.
+    let found = match absent.source.split_once(' ') {
         None => absent.reason.clone(),
+        Some((_, what)) => format!("{what}: {}", absent.reason),
     };
     match &absent.advice {
         Some(advice) => Finding::absent(name, found, advice.as_str()),
@@ -56,9 +56,24 @@ mod tests {
         let survey = Survey {
             sources: Vec::new(),
             absent: vec![
-                Absent::new("RAPL package-0", "it is for root alone", "run as root"),
-                Absent::by_design("RAPL psys", "left out: it holds the packages"),
-                Absent::new("NVML", "no library", "install the driver"),
+                Absent::new(
+                    "RAPL package-0",
+                    Missing::Processor,
+                    "it is for root alone",
+                    "run as root",
+                ),
+                Absent::by_design(
+                    "RAPL psys",
+                    Missing::Nothing,
+                    "left out: it holds the packages",
+                ),
+                Absent::new("NVML", Missing::Boards, "no library", "install the driver"),
+                Absent::new(
+                    "nvml GPU-1",
+                    Missing::Boards,
+                    "it cannot be read",
+                    "see nvidia-smi",
+                ),
             ],
         };
         let found = findings(&survey);
@@ -76,6 +91,7 @@ mod tests {
                     "psys: left out: it holds the packages"
                 ),
                 ("NVML", State::Absent, "no library"),
+                ("NVML", State::Absent, "GPU-1: it cannot be read"),
             ]
         );
         assert_eq!(found[0].advice.as_deref(), Some("run as root"));

@@ -11,8 +11,8 @@ use bace_cuda::Driver;
 use bace_engine::Scenario;
 use bace_lease::LeaseTable;
 use bace_meter::{
-    Absent, BoardId, Finished, MeterTotal, Place, Places, Sampler, SamplerPlan, SettledShare,
-    Source, SourceKind, Started, TimeKeeper, Usage, Wanted, modelled,
+    Absent, BoardId, Finished, MeterTotal, Missing, Place, Places, Sampler, SamplerPlan,
+    SettledShare, Source, SourceKind, Started, TimeKeeper, Usage, Wanted, modelled,
 };
 use tokio::task::spawn_blocking;
 
@@ -69,8 +69,11 @@ impl Metering {
             recorder.add(meter_record(&source, None))?;
         }
         if args.meters == MetersChoice::Off {
-            let off = Absent::by_design(ALL, "nothing was to be metered (--meters off)");
-            recorder.add(absent_record(off))?;
+            let reason = "nothing was to be metered (--meters off)";
+            recorder.add(absent_record(
+                Absent::by_design(ALL, Missing::All, reason),
+                &[],
+            ))?;
             return Ok(metering);
         }
         let Sites {
@@ -87,6 +90,7 @@ impl Metering {
             }
         };
         let attributed_by = keeper.name();
+        let computing = places.clone();
         let plan = SamplerPlan {
             places: Places::from_environment(),
             wanted: Wanted::Boards(boards.into_iter().collect()),
@@ -106,10 +110,10 @@ impl Metering {
         }
         let elsewhere = fleet.other_hosts().into_iter().map(|host| {
             let reason = "meters run on the coordinator's host alone";
-            Absent::by_design(format!("{ALL} of host {host}"), reason)
+            Absent::by_design(format!("{ALL} of host {host}"), Missing::Nothing, reason)
         });
         for one in absent.into_iter().chain(unknown).chain(elsewhere) {
-            recorder.add(absent_record(one))?;
+            recorder.add(absent_record(one, &computing))?;
         }
         metering.sampler = Some(sampler);
         metering.sources = sources;
@@ -240,7 +244,7 @@ impl Sites {
             }
             Err(error) => {
                 let reason = format!("which boards the run uses is not known: failed to {error}");
-                self.unknown = Some(Absent::by_design("NVML", reason));
+                self.unknown = Some(Absent::by_design("NVML", Missing::All, reason));
                 Vec::new()
             }
         }
@@ -285,12 +289,18 @@ fn meter_record(source: &Source, attributed_by: Option<&str>) -> Record {
     })
 }
 
-fn absent_record(absent: Absent) -> Record {
+/// `computing` is where each worker of this host does.
+fn absent_record(absent: Absent, computing: &[Place]) -> Record {
+    let workers = (0..).zip(computing);
+    let workers = workers.filter(|(_, place)| absent.missing.concerns(place));
     Record::MeterAbsent(MeterAbsentRecord {
         at_s: 0.0,
         meter: absent.source,
         reason: absent.reason,
         advice: absent.advice,
+        workers: workers
+            .map(|(worker, _)| WorkerId(worker).certificate_name())
+            .collect(),
     })
 }
 

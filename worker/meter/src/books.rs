@@ -175,16 +175,15 @@ impl<D: Clone + Ord> Books<D> {
         take(&mut self.meters, |books| books.take(is_over))
     }
 
-    /// Everything; what is under way counts as over. Where `hung` a reading had not returned.
-    pub fn finish(&mut self, hung: bool) -> Finished<D> {
+    /// Everything; what is under way counts as over. `cut_off` is why the meters were not read to the end, if they were not.
+    pub fn finish(&mut self, cut_off: Option<&str>) -> Finished<D> {
         let shares = take(&mut self.meters, Attribution::take_all);
         let totals = self.meters.iter().map(|meter| {
             let mut total = meter.total.clone();
             total.energy_uj = meter.attribution.total_uj();
             total.unattributed_uj = meter.attribution.unattributed_uj();
-            if hung {
-                let reason = "a reading had not returned when the run ended".to_owned();
-                total.lost.get_or_insert((total.to_ns, reason));
+            if let Some(reason) = cut_off {
+                total.lost.get_or_insert((total.to_ns, reason.to_owned()));
             }
             total
         });

@@ -22,7 +22,7 @@ mod powercap;
 mod sampler;
 mod sources;
 
-pub use absent::Absent;
+pub use absent::{Absent, Missing};
 pub use attribution::Share;
 pub use books::{Finished, MeterTotal, SamplerCost, SettledShare};
 pub use clock::now_ns;

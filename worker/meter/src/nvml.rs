@@ -6,7 +6,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use crate::board::{EnergyBoard, PowerBoard};
-use crate::{Absent, BoardId, Meter};
+use crate::{Absent, BoardId, Meter, Missing};
 
 /// The whole library, as a source that may be absent.
 const NVML: &str = "NVML";
@@ -38,14 +38,17 @@ impl Library {
         let wanted = match wanted {
             Some(wanted) => wanted,
             None => match self.nvml.device_count() {
-                Ok(0) => return vec![Err(Absent::new(NVML, "the driver shows no board", LIST))],
+                Ok(0) => {
+                    let reason = "the driver shows no board";
+                    return vec![Err(Absent::new(NVML, Missing::Boards, reason, LIST))];
+                }
                 Ok(count) => {
                     all = (0..count).map(BoardId::Index).collect::<Vec<_>>();
                     &all
                 }
                 Err(error) => {
                     let reason = format!("boards cannot be counted: {}", told(&error));
-                    return vec![Err(Absent::new(NVML, reason, LIST))];
+                    return vec![Err(Absent::new(NVML, Missing::Boards, reason, LIST))];
                 }
             },
         };
@@ -56,7 +59,7 @@ impl Library {
         let name = format!("{NVML} board {board}");
         let absent = |what: &str, error: &NvmlError| {
             let reason = format!("{what}: {}", told(error));
-            Absent::new(&name, reason, advice(error))
+            Absent::new(&name, Missing::Board(board.clone()), reason, advice(error))
         };
         let device = match board {
             BoardId::Uuid(uuid) => self.nvml.device_by_uuid(uuid.as_str()),
@@ -129,6 +132,7 @@ fn not_loaded(library: &OsStr, error: &NvmlError) -> Absent {
     };
     Absent::new(
         NVML,
+        Missing::Boards,
         reason,
         "install and load the NVIDIA driver, or give the container its GPUs; CPU runs do not need it",
     )

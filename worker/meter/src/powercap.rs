@@ -1,5 +1,6 @@
 //! RAPL, the energy counters of processors, as the kernel's powercap shows them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::counter::{Counter, Health};
 use crate::meter::{Meter, ReadError, Source, SourceKind};
-use crate::{Absent, Place};
+use crate::{Absent, Missing, Place};
 
 /// Sources of this kind as they may be absent.
 const RAPL: &str = "RAPL";
@@ -42,12 +43,13 @@ struct Zone {
 /// The domains below `root` that count each joule once: packages, and memory, which is not part of its package. Cores and
 /// uncore are parts of their package, and psys holds everything else; they are left out.
 pub(crate) fn domains(root: &Path) -> Vec<Result<Domain, Absent>> {
-    let zones = match zones(root) {
-        Ok(zones) if zones.is_empty() => return vec![Err(none(root, None))],
+    let mut unknown = Vec::new();
+    let zones = match zones(root, &mut unknown) {
+        Ok(zones) if zones.is_empty() && unknown.is_empty() => return vec![Err(none(root, None))],
         Ok(zones) => zones,
         Err(error) => return vec![Err(none(root, Some(&error)))],
     };
-    let mut domains = Vec::new();
+    let mut domains: Vec<_> = unknown.into_iter().map(Err).collect();
     for zone in &zones {
         let top = zone.id.matches(':').count() == 1;
         let name = match (top, zone.name.as_str()) {
@@ -55,16 +57,18 @@ pub(crate) fn domains(root: &Path) -> Vec<Result<Domain, Absent>> {
             (true, "psys") => {
                 let reason =
                     "left out: the whole platform, which holds the packages that are counted";
-                domains.push(Err(Absent::by_design(format!("{RAPL} psys"), reason)));
+                let psys = format!("{RAPL} psys");
+                domains.push(Err(Absent::by_design(psys, Missing::Nothing, reason)));
                 continue;
             }
             (false, "dram") => match parent(&zones, zone) {
                 Some(package) => format!("{} dram", package.name),
-                None => continue,
+                None => format!("{} dram", zone.id),
             },
             (true, other) => {
                 let reason = format!("left out: zone {} is no package that is known", zone.id);
-                domains.push(Err(Absent::by_design(format!("{RAPL} {other}"), reason)));
+                let other = format!("{RAPL} {other}");
+                domains.push(Err(Absent::by_design(other, Missing::Nothing, reason)));
                 continue;
             }
             // Cores and uncore are in their package already.
@@ -80,27 +84,46 @@ fn parent<'a>(zones: &'a [Zone], part: &Zone) -> Option<&'a Zone> {
     zones.iter().find(|zone| zone.id == package)
 }
 
-/// All zones, by id; parts lie within their package's folder, and mostly beside it as well.
-fn zones(root: &Path) -> std::io::Result<Vec<Zone>> {
+/// All zones, by id; parts lie within their package's folder, and mostly beside it as well. Those that do not tell what they
+/// are go to `unknown`.
+fn zones(root: &Path, unknown: &mut Vec<Absent>) -> std::io::Result<Vec<Zone>> {
     let mut zones: Vec<Zone> = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let Ok(id) = entry.file_name().into_string() else {
-                continue;
-            };
-            let is_zone = id.starts_with(ZONES) && id.len() > ZONES.len();
-            if !is_zone || zones.iter().any(|zone| zone.id == id) {
-                continue;
-            }
-            let folder = entry.path();
-            let name = fs::read_to_string(folder.join("name"))?.trim().to_owned();
-            folders.push(folder.clone());
-            zones.push(Zone { id, name, folder });
+    let mut seen = BTreeSet::new();
+    let mut found = zones_in(root)?;
+    while let Some((id, folder)) = found.pop() {
+        if !seen.insert(id.clone()) {
+            continue;
+        }
+        let source = format!("{RAPL} {id}");
+        let name = folder.join("name");
+        match fs::read_to_string(&name) {
+            Ok(name) => zones.push(Zone {
+                id,
+                name: name.trim().to_owned(),
+                folder: folder.clone(),
+            }),
+            Err(error) => unknown.push(unreadable(&source, &name, &error)),
+        }
+        match zones_in(&folder) {
+            Ok(parts) => found.extend(parts),
+            Err(error) => unknown.push(unreadable(&source, &folder, &error)),
         }
     }
     zones.sort_by(|one, two| one.id.cmp(&two.id));
+    Ok(zones)
+}
+
+/// Ids and folders of the zones right below `folder`.
+fn zones_in(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut zones = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // An id that is no text is none of these.
+        let id = entry.file_name().into_string().unwrap_or_default();
+        if id.starts_with(ZONES) && id.len() > ZONES.len() {
+            zones.push((id, entry.path()));
+        }
+    }
     Ok(zones)
 }
 
@@ -181,6 +204,7 @@ fn none(root: &Path, error: Option<&std::io::Error>) -> Absent {
     if is_virtual_machine() {
         Absent::new(
             RAPL,
+            Missing::Processor,
             format!(
                 "{reason}; this is a virtual machine, whose host keeps the processor's counters"
             ),
@@ -189,6 +213,7 @@ fn none(root: &Path, error: Option<&std::io::Error>) -> Absent {
     } else {
         Absent::new(
             RAPL,
+            Missing::Processor,
             reason,
             "modprobe intel_rapl_msr; processors before 2011 (Intel) or 2017 (AMD) have no counter",
         )
@@ -206,6 +231,7 @@ fn unreadable(source: &str, path: &Path, error: &std::io::Error) -> Absent {
     if error.kind() == ErrorKind::PermissionDenied {
         return Absent::new(
             source,
+            Missing::Processor,
             format!("{} is for root alone", path.display()),
             "kernels hide it, since energy tells what others compute (CVE-2020-8694): run as root, or chmod o+r it on a \
              machine that is yours alone",
@@ -213,6 +239,7 @@ fn unreadable(source: &str, path: &Path, error: &std::io::Error) -> Absent {
     }
     Absent::new(
         source,
+        Missing::Processor,
         format!("{} cannot be read: {error}", path.display()),
         ELSEWHERE,
     )
@@ -222,6 +249,7 @@ fn no_number(source: &str, path: &Path, text: &str) -> Absent {
     let held: String = text.trim().chars().take(COUNTER_BYTES).collect();
     Absent::new(
         source,
+        Missing::Processor,
         format!("{} holds `{held}`, no number", path.display()),
         ELSEWHERE,
     )

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::books::{Books, Finished, SamplerCost, SettledShare};
 use crate::clock::thread_cpu_ns;
 use crate::sources::Opened;
-use crate::{Absent, Meter, Place, Places, Source, SourceKind, Wanted, now_ns};
+use crate::{Absent, Meter, Missing, Place, Places, Source, SourceKind, Wanted, now_ns};
 
 /// Time between two samples: as often as the energy counters of boards change.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -123,6 +123,7 @@ impl<D: Clone + Ord + Send + 'static> Sampler<D> {
                 sources: Vec::new(),
                 absent: vec![Absent::new(
                     "meters",
+                    Missing::All,
                     reason,
                     "see whether nvidia-smi answers",
                 )],
@@ -167,8 +168,12 @@ impl<D: Clone + Ord + Send + 'static> Sampler<D> {
                 cost: SamplerCost::default(),
             };
         };
-        let hung = self.ended.recv_timeout(INTERVAL + CLOSING) == Err(RecvTimeoutError::Timeout);
-        lock(books).finish(hung)
+        let cut_off = match self.ended.recv_timeout(INTERVAL + CLOSING) {
+            Ok(()) => None,
+            Err(RecvTimeoutError::Timeout) => Some("a reading had not returned when the run ended"),
+            Err(RecvTimeoutError::Disconnected) => Some("the thread that reads the meters died"),
+        };
+        lock(books).finish(cut_off)
     }
 }
 
@@ -206,7 +211,7 @@ fn sample_until<D: Clone + Ord>(
         .filter_map(|mut meter| match meter.read(now_ns()) {
             Ok(shown_uj) => Some((meter, shown_uj)),
             Err(error) => {
-                absent.push(Absent::unreadable(&meter.source().name, &error));
+                absent.push(Absent::unreadable(meter.as_ref(), &error));
                 None
             }
         })

@@ -100,7 +100,7 @@ impl<'a> Opened<'a> {
         for one in found {
             let read = one.and_then(|mut meter| match meter.read(now_ns()) {
                 Ok(_) => Ok(meter),
-                Err(error) => Err(Absent::unreadable(&meter.source().name, &error)),
+                Err(error) => Err(Absent::unreadable(meter.as_ref(), &error)),
             });
             match read {
                 Ok(meter) => meters.push(meter),

@@ -375,6 +375,57 @@ fn a_processor_without_counters_says_why() {
 }
 
 #[test]
+fn a_zone_that_does_not_tell_its_name_is_missed_alone() {
+    let machine = Machine::new();
+    machine.zone("", "intel-rapl:0", "package-0", 1);
+    machine.zone("intel-rapl:0", "intel-rapl:0:0", "dram", 2);
+    machine.zone("", "intel-rapl:1", "package-1", 3);
+    fs::remove_file(machine.powercap().join("intel-rapl:1/name")).unwrap();
+    let survey = Survey::take(&machine.places(), &boards(&[]));
+    let names: Vec<_> = survey.sources.iter().map(|source| &*source.name).collect();
+    assert_eq!(names, ["rapl package-0", "rapl package-0 dram"]);
+    assert_eq!(survey.absent.len(), 1, "{survey:#?}");
+    assert!(absent(&survey, "RAPL intel-rapl:1").contains("intel-rapl:1/name cannot be read"));
+    assert!(survey.absent[0].missing.concerns(&Place::Processor));
+    assert!(!survey.absent[0].missing.concerns(&Place::Board(uuid(ONE))));
+}
+
+/// A lease that cannot be read any more after some readings.
+struct Broken(AtomicU64);
+
+impl Usage for Broken {
+    fn held_ns(&self, _worker: u32, _now_ns: u64) -> u64 {
+        let readings = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(readings < 2, "this sampler is to die");
+        0
+    }
+
+    fn slots(&self, _place: &Place) -> u64 {
+        1
+    }
+}
+
+#[test]
+fn a_sampler_that_dies_has_lost_its_meters() {
+    let machine = Machine::with_boards(&[Board::new(ONE, 1_000)]);
+    let plan = SamplerPlan {
+        places: machine.places(),
+        wanted: boards(&[ONE]),
+        workers: vec![Place::Board(uuid(ONE))],
+        keeper: TimeKeeper::Lease(Box::new(Broken(AtomicU64::new(0)))),
+    };
+    let started = Sampler::<()>::start(plan).unwrap();
+    // The second sample is its last one.
+    sleep(Duration::from_millis(400));
+    let finished = started.sampler.finish();
+    let lost = finished.totals[0].lost.as_ref();
+    assert_eq!(
+        lost.map(|(_, reason)| reason.as_str()),
+        Some("the thread that reads the meters died")
+    );
+}
+
+#[test]
 fn without_any_meter_a_sampler_has_nothing_to_tell() {
     let machine = Machine::new();
     let started = start(&machine, &[]);
