@@ -94,6 +94,7 @@ impl Loaded {
                     from: scenario.regions[link.from.index()].name.clone(),
                     to: scenario.regions[link.to.index()].name.clone(),
                     bandwidth_bps: spec.rate.bps(),
+                    one_way_delay_s: Some(spec.delay.seconds()),
                 })
                 .collect(),
             profile: kind.profile.map(Box::new),

@@ -163,6 +163,9 @@ pub struct HeaderLink {
     pub to: String,
     /// Capacity, bit/s.
     pub bandwidth_bps: f64,
+    /// One-way delay, seconds; absent in ledgers of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way_delay_s: Option<f64>,
 }
 
 /// A region of a chosen path.

@@ -9,7 +9,7 @@ use bace_api::{
 };
 
 use crate::notes::{late_from, sentence};
-use crate::{Figure, OverrunSummary, RunEnd};
+use crate::{Figure, OverrunSummary, RunEnd, promptness};
 
 /// Late messages, or datagrams, of a link, or overruns of a job, that one hiccup of the host explains: fewer say nothing about a run,
 /// whatever share they are.
@@ -48,6 +48,8 @@ pub(crate) struct EmulationFold {
     pub(crate) receipts: Vec<ReceiptRecord>,
     pub(crate) crossed: BTreeMap<(String, String), Crossed>,
     pub(crate) shaping: Option<KernelShaping>,
+    /// Shortest one-way delay that each link ever had, seconds.
+    pub(crate) delays_s: BTreeMap<(String, String), f64>,
 }
 
 /// What crossed a link.
@@ -119,6 +121,32 @@ impl EmulationFold {
         }
     }
 
+    /// A link has this one-way delay from now on, seconds.
+    pub(crate) fn set_delay(&mut self, ends: (String, String), delay_s: f64) {
+        let shortest_s = self.delays_s.entry(ends).or_insert(delay_s);
+        *shortest_s = shortest_s.min(delay_s);
+    }
+
+    /// Why this machine is not prompt enough to tell whether the run was true, at its time scale: jobs' mean paced actions and the
+    /// delays of links that carried messages are what it emulated.
+    fn too_fast(&self, header: &Header, overruns: Option<&OverrunSummary>) -> Option<String> {
+        let links = self.crossed.iter();
+        let used = links.filter(|(_, link)| link.messages.sent > 0);
+        let delays = used.filter_map(|(ends, _)| {
+            let delay_s = *self.delays_s.get(ends)?;
+            Some((
+                format!("the delay of the link {} → {}", ends.0, ends.1),
+                delay_s,
+            ))
+        });
+        let jobs = overruns.iter().flat_map(|overruns| &overruns.jobs);
+        let actions = jobs.map(|job| {
+            let mean_s = (job.paced_s - job.excess_s) / job.actions as f64;
+            (format!("the mean action of job {}", job.job), mean_s)
+        });
+        promptness::unjudged(header, delays.chain(actions))
+    }
+
     /// What the records amount to.
     pub(crate) fn summary(
         mut self,
@@ -152,16 +180,18 @@ impl EmulationFold {
             }
         }
         faults.extend(overruns.iter().flat_map(OverrunSummary::faults));
+        let valid = if faults.is_empty() {
+            self.unmeasured(header, end)
+                .or_else(|| self.too_fast(header, overruns.as_ref()).map(Cow::from))
+                .map_or(Figure::Known(true), Figure::Unknown)
+        } else {
+            Figure::Known(false)
+        };
         EmulationSummary {
             overruns,
             mode: header.receipts,
             loopback: self.loopback,
-            valid: if faults.is_empty() {
-                self.unmeasured(header, end)
-                    .map_or(Figure::Known(true), Figure::Unknown)
-            } else {
-                Figure::Known(false)
-            },
+            valid,
             receipts: self.receipts,
             faults,
         }

@@ -118,6 +118,12 @@ impl Fold {
             input_s: 0.0,
             last_s: 0.0,
         };
+        for link in &header.links {
+            if let Some(delay_s) = link.one_way_delay_s {
+                let ends = (link.from.clone(), link.to.clone());
+                fold.emulation.set_delay(ends, delay_s);
+            }
+        }
         for name in &header.jobs {
             fold.job(name);
         }
@@ -160,7 +166,7 @@ impl Fold {
                 worker,
                 reason,
             } => self.worker_lost(*at_s, worker, reason),
-            Record::Training { at_s, job, .. } => self.job(job).training_s = Some(*at_s),
+            Record::Training { at_s, job, .. } => self.job(job).began(*at_s),
             Record::Iteration(iteration) => {
                 let time_scale = self.header.time_scale.unwrap_or(1.0);
                 let job = self.job(&iteration.job);
@@ -273,11 +279,14 @@ impl Fold {
                 from,
                 to,
                 bandwidth_bps,
-                one_way_delay_s: _,
+                one_way_delay_s,
             } => {
                 let ends = (from.clone(), to.clone());
                 if let Some(capacity) = self.capacities.get_mut(&ends) {
                     capacity.set(at_s, *bandwidth_bps);
+                }
+                if let Some(delay_s) = one_way_delay_s {
+                    self.emulation.set_delay(ends, *delay_s);
                 }
             }
             InputRecord::GpusChanged { region, gpus } => {
@@ -355,6 +364,10 @@ pub(crate) struct JobFold {
     /// From each loss of its GPUs to the placement after.
     waited_again_s: f64,
     training_s: Option<f64>,
+    /// Its latest placement, until it trains.
+    loads_since_s: Option<f64>,
+    /// From each placement to the begin of training, all together.
+    set_up_s: f64,
     placed: Option<PlacementSummary>,
     finished_s: Option<f64>,
     failed: Option<String>,
@@ -453,10 +466,19 @@ impl JobFold {
         if let Some(released_s) = self.released_s.take() {
             self.waited_again_s += at_s - released_s;
         }
+        self.loads_since_s = Some(at_s);
         self.passed_over = None;
         self.energy.stages = 0;
         self.transfers.crossings = 0;
         self.placed = Some(placement);
+    }
+
+    /// All its stages are loaded, and begin.
+    fn began(&mut self, at_s: f64) {
+        self.training_s = Some(at_s);
+        if let Some(since_s) = self.loads_since_s.take() {
+            self.set_up_s += at_s - since_s;
+        }
     }
 
     fn add_iteration(&mut self, record: &IterationRecord) {
@@ -508,6 +530,13 @@ impl JobFold {
             jct_s: finished_s.with(&submitted_s, |finish, arrival| finish - arrival),
             training_s: match (&started_s, self.training_s) {
                 (Figure::Known(_), at_s) => time(at_s, "no begin of training is recorded"),
+                (unknown, _) => unknown.clone(),
+            },
+            set_up_s: match (&started_s, self.training_s) {
+                (Figure::Known(_), at_s) => time(
+                    at_s.map(|_| self.set_up_s),
+                    "no begin of training is recorded",
+                ),
                 (unknown, _) => unknown.clone(),
             },
             submitted_s,

@@ -124,6 +124,7 @@ fn job(job: &JobSummary) -> Value {
         .figure("submitted_s", &job.submitted_s)
         .figure("start_s", &job.started_s)
         .figure("training_s", &job.training_s)
+        .figure("set_up_s", &job.set_up_s)
         .figure("finish_s", &job.finished_s)
         .figure("queueing_s", &job.queueing_s)
         .figure("jct_s", &job.jct_s)

@@ -20,6 +20,7 @@ mod notes;
 mod overruns;
 mod path;
 mod physical;
+mod promptness;
 mod reader;
 mod receipt_table;
 mod summary;

@@ -1,14 +1,15 @@
 //! What a reader of a report has to know beyond its numbers, in sentences.
 
-use bace_api::Header;
-
-use bace_api::ProfileUse;
+use bace_api::{ClockKind, Header, ProfileUse};
 
 use crate::fold::LOSS_NOT_A_NUMBER;
 use crate::meter_table;
 use crate::receipt_table::remarks;
 use crate::table::GLUE;
 use crate::{EmulationSummary, Figure, JobStatus, JobSummary, RunEnd, Summary};
+
+/// Share of a job's JCT that its set-up may be before that is said.
+const SET_UP_SHARE: f64 = 0.01;
 
 /// Sentences of one sort that still serve a person.
 const MAX_EACH: usize = 20;
@@ -44,6 +45,7 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
         summary.workers_lost.iter().cloned(),
         "workers were lost",
     );
+    notes.extend(set_up(summary));
     notes.extend(clocks(summary));
     notes.extend(scale_models(summary));
     limited(
@@ -105,6 +107,38 @@ fn clocks(summary: &Summary) -> Option<String> {
     Some(format!(
         "Workers were on several hosts, whose clocks are known to within {uncertainty_ms:.3} ms: delays \
          between hosts, and when stages on other hosts did what, are true to that."
+    ))
+}
+
+/// The set-up that is the largest share of its job's JCT, where that is a share worth telling.
+fn set_up(summary: &Summary) -> Option<String> {
+    if summary.header.clock != ClockKind::Wall {
+        return None;
+    }
+    let jobs = summary.jobs.iter().filter_map(|job| {
+        let (set_up_s, jct_s) = (*job.set_up_s.known()?, *job.jct_s.known()?);
+        (set_up_s > SET_UP_SHARE * jct_s).then(|| (set_up_s / jct_s, set_up_s, job))
+    });
+    let told: Vec<_> = jobs.collect();
+    let (share, set_up_s, job) = told.iter().max_by(|one, two| one.0.total_cmp(&two.0))?;
+    let more = match told.len() - 1 {
+        0 => String::new(),
+        more => format!(
+            "; it is over {:.0} % of the JCT of {more} other{}",
+            100.0 * SET_UP_SHARE,
+            if more == 1 { "" } else { "s" }
+        ),
+    };
+    let here = match summary.header.time_scale {
+        Some(scale) => format!(", {} here × time_scale {scale}", duration(set_up_s / scale)),
+        None => String::new(),
+    };
+    Some(format!(
+        "JCT, energy and cost contain what this machine took to load and connect stages, from placement to the begin of training: \
+         {}{here}, {:.1} % of the JCT of job {}{more}.",
+        duration(*set_up_s),
+        100.0 * share,
+        job.name,
     ))
 }
 

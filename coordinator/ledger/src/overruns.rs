@@ -81,11 +81,6 @@ impl OverrunFold {
         }
     }
 
-    /// Mean time of a paced action, excesses included, seconds; absent without any.
-    pub(crate) fn mean_action_s(&self) -> Option<f64> {
-        (self.actions > 0).then(|| self.paced_s / self.actions as f64)
-    }
-
     fn summary(&self, job: &str, share: f64) -> Option<JobOverruns> {
         let may_be = ((share * self.actions as f64).floor() as u64).max(HANDFUL - 1);
         let are_too_many = self.overruns > may_be || self.excess_s > share * self.paced_s;
@@ -200,7 +195,7 @@ fn percent(share: f64) -> String {
 }
 
 /// The largest number of two digits that is not above `value`; 0 for what is no positive number.
-fn rounded_down(value: f64) -> f64 {
+pub(crate) fn rounded_down(value: f64) -> f64 {
     // Nobody runs anything slower, and smaller ones have no two digits.
     if !(value.is_finite() && value > 1e-300) {
         return 0.0;

@@ -105,6 +105,9 @@ pub struct JobSummary {
     pub started_s: Figure,
     /// Begin of the first iteration of its latest start, all stages loaded, seconds.
     pub training_s: Figure,
+    /// From each placement to the begin of its training: loading and connecting, which the machine takes its own time for. Part of
+    /// the JCT and, since GPUs are held, of energy and cost. Seconds.
+    pub set_up_s: Figure,
     /// End of the last step on the last stage, seconds.
     pub finished_s: Figure,
     /// From arrival to first placement and from each loss of its GPUs to the placement after, seconds.
