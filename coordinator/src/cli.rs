@@ -466,8 +466,9 @@ pub enum BenchCommand {
     Transport(BenchTransportArgs),
     /// Measure what reading this machine's energy meters takes.
     ///
-    /// Reads every meter there is ten times a second, as a run does. Exit status 1 if that takes more than 0.5 % of a core, or
-    /// there is no meter.
+    /// Reads every meter there is ten times a second, as a run does, while nothing else is done: what is measured is the
+    /// processor time of reading, not what a run loses by it, for which docs/energy.md has the commands. Exit status 1 if it is more
+    /// than 0.5 % of a core, or there is no meter.
     Meter(BenchMeterArgs),
     /// Train pipelines natively over unshaped links: tokens a second, overhead over the ideal, start and memory of workers.
     ///

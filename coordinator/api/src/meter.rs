@@ -79,7 +79,7 @@ pub struct PhysicalEnergyRecord {
     /// The stage it held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageIndex>,
-    /// Device time, machine seconds.
+    /// Device time, machine seconds, as the joules are the machine's; that of an iteration is in emulated ones.
     pub device_s: f64,
     /// Microjoules.
     pub energy_uj: u64,
@@ -92,9 +92,9 @@ pub struct MeterTotalRecord {
     pub at_s: f64,
     /// The meter.
     pub meter: String,
-    /// First reading.
+    /// First reading, machine seconds after the run's begin: negative, since meters are read from before it.
     pub from_s: f64,
-    /// Last reading that succeeded.
+    /// Last reading that succeeded, machine seconds after the run's begin.
     pub to_s: f64,
     /// The counter's delta between them, microjoules.
     pub energy_uj: u64,
@@ -117,7 +117,7 @@ pub struct MeterTotalRecord {
     /// Time that an integral left out, machine seconds.
     #[serde(default)]
     pub unread_s: f64,
-    /// Since when it could not be read any more; absent where it was read to the end.
+    /// Since when it could not be read any more, emulated seconds as the ends of jobs are; absent where it was read to the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at_s: Option<f64>,
     /// Why.
@@ -132,10 +132,10 @@ pub struct MeteringRecord {
     pub at_s: f64,
     /// Samples; each reads all meters.
     pub samples: u64,
-    /// Processor time, seconds.
+    /// Processor time, machine seconds.
     pub cpu_s: f64,
     /// From the first sample to the last, machine seconds.
     pub wall_s: f64,
-    /// The longest sample, seconds.
+    /// The longest sample, machine seconds.
     pub worst_s: f64,
 }

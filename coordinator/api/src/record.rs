@@ -264,10 +264,11 @@ pub struct IterationRecord {
     /// Tokens of the iteration; last stage only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Under the lease of its device, or by the clock of a device that has its own, seconds; absent where nothing is computed.
+    /// Under the lease of its device, or by the clock of a device that has its own, emulated seconds: the machine's × the
+    /// run's `time_scale`; absent where nothing is computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_s: Option<f64>,
-    /// Waiting for that lease, seconds; absent where nothing is computed.
+    /// Waiting for that lease, emulated seconds; absent where nothing is computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_wait_s: Option<f64>,
     /// Forwards and backwards that were given the emulated GPU's time; absent where they take as long as they take, and in

@@ -1,4 +1,5 @@
-//! `bace bench meter`: what reading this machine's meters takes.
+//! `bace bench meter`: what reading this machine's meters takes of a processor. What a run loses by it takes runs with and
+//! without meters; docs/energy.md says how.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::cli::BenchMeterArgs;
 use crate::machine;
 use crate::output::say;
 
-/// Processor time that metering may take, of one core.
+/// Processor time that reading the meters may take, of one core.
 const MOST_SHARE: f64 = 0.005;
 const NS_PER_S: f64 = 1e9;
 

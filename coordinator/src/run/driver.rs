@@ -169,7 +169,8 @@ impl<'a> Driver<'a> {
     async fn end_metering(&mut self) -> anyhow::Result<()> {
         let mut metering = std::mem::take(&mut self.metering);
         let at_s = self.now_s();
-        let records = metering.finish(at_s, |ns| self.seconds(ns)).await?;
+        let machine_s = |ns| self.machine_seconds(ns);
+        let records = metering.finish(at_s, machine_s, self.scale).await?;
         self.record_all(records)
     }
 
@@ -284,8 +285,18 @@ impl<'a> Driver<'a> {
 
     /// The emulated seconds of the run at a reading of the monotonic clock.
     fn seconds(&self, monotonic_ns: u64) -> f64 {
-        let wall_s = monotonic_ns.saturating_sub(self.origin_ns) as f64 / 1e9;
-        self.scale.emulated_seconds(wall_s)
+        self.scale
+            .emulated_seconds(self.machine_seconds(monotonic_ns).max(0.0))
+    }
+
+    /// The machine's seconds of the run at a reading of the monotonic clock, negative before it.
+    fn machine_seconds(&self, monotonic_ns: u64) -> f64 {
+        let elapsed_s = monotonic_ns.abs_diff(self.origin_ns) as f64 / 1e9;
+        if monotonic_ns < self.origin_ns {
+            -elapsed_s
+        } else {
+            elapsed_s
+        }
     }
 
     /// Hands in what the scenario says happens by now.

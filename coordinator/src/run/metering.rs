@@ -14,6 +14,7 @@ use bace_meter::{
     Absent, BoardId, Finished, MeterTotal, Missing, Place, Places, Sampler, SamplerPlan,
     SettledShare, Source, SourceKind, Started, TimeKeeper, Usage, Wanted, modelled,
 };
+use bace_netem::TimeScale;
 use tokio::task::spawn_blocking;
 
 use super::fleet::Fleet;
@@ -134,12 +135,13 @@ impl Metering {
         self.records(at_s, shares)
     }
 
-    /// Ends the meters: the last shares, what each meter counted, and what that took. `seconds` are the run's at a reading of
-    /// the monotonic clock, negative before it.
+    /// Ends the meters: the last shares, what each meter counted, and what that took. `machine_s` are the machine's seconds of
+    /// the run at a reading of the monotonic clock, negative before it.
     pub async fn finish(
         &mut self,
         at_s: f64,
-        seconds: impl Fn(u64) -> f64,
+        machine_s: impl Fn(u64) -> f64,
+        scale: TimeScale,
     ) -> anyhow::Result<Vec<Record>> {
         let Some(sampler) = self.sampler.take() else {
             return Ok(Vec::new());
@@ -157,7 +159,7 @@ impl Metering {
             return Ok(records);
         }
         let totals = totals.into_iter();
-        records.extend(totals.map(|total| total_record(at_s, total, &seconds)));
+        records.extend(totals.map(|total| total_record(at_s, total, &machine_s, scale)));
         records.push(Record::Metering(MeteringRecord {
             at_s,
             samples: cost.samples,
@@ -304,16 +306,24 @@ fn absent_record(absent: Absent, computing: &[Place]) -> Record {
     })
 }
 
-fn total_record(at_s: f64, total: MeterTotal, seconds: impl Fn(u64) -> f64) -> Record {
+fn total_record(
+    at_s: f64,
+    total: MeterTotal,
+    machine_s: impl Fn(u64) -> f64,
+    scale: TimeScale,
+) -> Record {
     let (lost_at_s, lost_reason) = match total.lost {
-        Some((since_ns, reason)) => (Some(seconds(since_ns)), Some(reason)),
+        Some((since_ns, reason)) => {
+            let lost_at_s = scale.emulated_seconds(machine_s(since_ns));
+            (Some(lost_at_s), Some(reason))
+        }
         None => (None, None),
     };
     Record::MeterTotal(MeterTotalRecord {
         at_s,
         meter: total.source.name,
-        from_s: seconds(total.from_ns),
-        to_s: seconds(total.to_ns),
+        from_s: machine_s(total.from_ns),
+        to_s: machine_s(total.to_ns),
         energy_uj: total.energy_uj,
         unattributed_uj: total.unattributed_uj,
         readings: total.readings,
