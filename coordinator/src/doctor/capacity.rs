@@ -157,7 +157,7 @@ impl Capacity {
             },
             Demand {
                 what: "links that can be in use at once",
-                needed: scale * links_in_use_bps(scenario) / 1e9,
+                needed: scale * links_in_use_bps(scenario) * crossing_share(scenario) / 1e9,
                 available: self.links_gbps,
                 unit: "Gbit/s",
                 of_training: false,
@@ -172,6 +172,10 @@ impl Capacity {
                 advice: "use a lower time_scale, lower `peak_tflops` or `gpus`, or run with --compute modelled",
             },
         ];
+        if trains_scale_models(scenario) {
+            // What they take is no matter of operations.
+            demands.retain(|demand| demand.unit != "Gop/s");
+        }
         if scenario.compute.rung == Some(ComputeRung::Modelled) {
             // Neither libtorch nor training state, and nothing computes.
             demands.retain(|demand| !demand.of_training);
@@ -204,6 +208,18 @@ impl Demand {
             "fits": self.fits(),
         })
     }
+}
+
+/// Whether any job trains a small model in the place of its own.
+pub fn trains_scale_models(scenario: &Scenario) -> bool {
+    scenario.jobs.iter().any(|job| job.scale_model.is_some())
+}
+
+/// The largest share of a job's bytes on links that really crosses: all, but for scale models.
+fn crossing_share(scenario: &Scenario) -> f64 {
+    let jobs = scenario.jobs.iter();
+    jobs.map(|job| job.trained().boundary_bytes() as f64 / job.boundary_bytes() as f64)
+        .fold(0.0, f64::max)
 }
 
 /// What the emulated GPUs' speeds add up to, operations an emulated second.

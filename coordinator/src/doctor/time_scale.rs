@@ -8,7 +8,7 @@ use bace_netem::TimeScale;
 use bace_sim::{IterationModel, simulate};
 use serde_json::{Value, json};
 
-use super::capacity::{COMPUTE_SHARE, Capacity, operations_per_s};
+use super::capacity::{COMPUTE_SHARE, Capacity, operations_per_s, trains_scale_models};
 use crate::run::{MOST_WORKERS, can_be_carried, workers};
 
 /// Who places the jobs whose messages are counted.
@@ -50,7 +50,7 @@ struct Traffic {
     messages: f64,
     /// Bytes of a message.
     message_bytes: f64,
-    /// Rates that can be sent at once, bit/s: a micro-batch is in one place at a time.
+    /// Rates on links between regions at which its bytes can be sent at once, bit/s: a micro-batch is in one place at a time.
     at_once: Vec<f64>,
 }
 
@@ -201,15 +201,20 @@ fn placed(scenario: &Scenario, name: &str, path: Vec<(&str, u32)>, at_s: f64) ->
         .collect();
     let mut rates = Vec::new();
     for pair in stages.windows(2) {
-        for (from, to) in [(pair[0], pair[1]), (pair[1], pair[0])] {
-            rates.push(rate_between(scenario, from, to));
+        // Lateness on a fabric is judged by nobody.
+        if pair[0] != pair[1] {
+            rates.push(rate_between(scenario, pair[0], pair[1]));
+            rates.push(rate_between(scenario, pair[1], pair[0]));
         }
     }
-    let boundaries = rates.len() as f64;
+    let boundaries = 2.0 * stages.len().saturating_sub(1) as f64;
     let each = f64::from(job.iterations) * f64::from(job.micro_batches);
     // A stage tells of each iteration.
     let told = f64::from(job.iterations) * stages.len() as f64;
-    let message_bytes = job.boundary_bytes() as f64;
+    let message_bytes = job.trained().boundary_bytes() as f64;
+    // A link takes a small tensor as slowly as the one it stands for.
+    let stands_for = job.boundary_bytes() as f64 / message_bytes;
+    rates.iter_mut().for_each(|rate| *rate /= stands_for);
     rates.sort_by(|a, b| b.total_cmp(a));
     rates.truncate(job.micro_batches as usize);
     Traffic {
@@ -222,11 +227,8 @@ fn placed(scenario: &Scenario, name: &str, path: Vec<(&str, u32)>, at_s: f64) ->
     }
 }
 
-/// The highest rate from one region to another, or inside one, bit/s.
+/// The highest rate from one region to another, bit/s.
 fn rate_between(scenario: &Scenario, from: usize, to: usize) -> f64 {
-    if from == to {
-        return scenario.regions[from].fabric.rate.bps();
-    }
     let states = scenario.link_states();
     let rates = states.filter(|(link, _)| (link.from.index(), link.to.index()) == (from, to));
     rates.map(|(_, spec)| spec.rate.bps()).fold(0.0, f64::max)
@@ -355,6 +357,13 @@ fn messages(traffic: &[Traffic], capacity: &Capacity) -> Bound {
 }
 
 fn compute(scenario: &Scenario, capacity: &Capacity) -> Bound {
+    if trains_scale_models(scenario) {
+        return Bound {
+            what: "emulated GPUs' speeds",
+            largest: None,
+            why: "scale models are too small for the speed that was measured; a run tells the scale at which it had no overruns".to_owned(),
+        };
+    }
     let needed = operations_per_s(scenario) / 1e9;
     let available = capacity.compute_gops;
     Bound {
@@ -448,6 +457,37 @@ mod tests {
             .scale
             .expect("there is one");
         assert!(more.get() > 5.0 * scale, "{more}");
+    }
+
+    #[test]
+    fn fabrics_bind_nothing_at_one_moment() {
+        let slow = Capacity {
+            links_gbps: Some(3.0),
+            ..ROOMY
+        };
+        let [paced, modelled] = <[Choice; 2]>::try_from(choose(&three_regions(), &slow)).unwrap();
+        assert_eq!(paced.scale, TimeScale::new(0.5), "{paced:#?}");
+        assert!(
+            largest(&modelled, "messages at one moment") >= Some(1.0),
+            "{modelled:#?}"
+        );
+    }
+
+    #[test]
+    fn scale_models_count_for_what_crosses_and_their_compute_is_not_known() {
+        let scenario = scenario(include_str!("../../scenarios/paper-scale.toml"));
+        let [paced, modelled] = <[Choice; 2]>::try_from(choose(&scenario, &ROOMY)).unwrap();
+        assert_eq!(paced.scale, None);
+        assert_eq!(largest(&paced, "emulated GPUs' speeds"), None);
+        assert!(modelled.scale >= TimeScale::new(1.0), "{modelled:#?}");
+        assert!(
+            ROOMY
+                .demands(&scenario)
+                .iter()
+                .all(|demand| demand.fits() == Some(true)),
+            "{:?}",
+            ROOMY.demands(&scenario)
+        );
     }
 
     #[test]
