@@ -6,7 +6,7 @@
 //! The driver's library is looked for when it is asked for, so that the same program runs where there is none. Everything
 //! that is called is looked up first: what is missing is a [`CudaError`], never a panic.
 //!
-//! Streams do what they are given in order, later than they are given it. [`Stream::legacy_default`] is the one on which
+//! Streams do what they are given in order, later than they are given it. [`Context::legacy_default_stream`] is the one on which
 //! libtorch computes unless it is told otherwise.
 
 mod copies;
