@@ -4,6 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BitRate, LinkSpec, LossModel, Sharing};
 
+/// How late anything may be on the machine that emulates it before that counts, ns: what links are true to, and timers on a busy
+/// machine. Less, such as a message on a fabric faster than loopback, says nothing about the host.
+pub const LATE_TOLERANCE_NS: u64 = 1_000_000;
+/// [`LATE_TOLERANCE_NS`], s.
+pub const LATE_TOLERANCE_S: f64 = LATE_TOLERANCE_NS as f64 / 1e9;
+
 /// Jain's index of two senders that count as equal: shares of 0.45 and 0.55 have it. Each holds a turn of one chunk, and a
 /// measured stretch of a slow link has few of them.
 const EQUAL_JAIN: f64 = 0.99;

@@ -1,13 +1,12 @@
 //! Whether what counts as prompt on this machine is short enough, in emulated time, to judge a run by.
 
 use bace_api::Header;
+use bace_netem::LATE_TOLERANCE_S;
 
 use crate::notes::duration;
 use crate::overruns::rounded_down;
 
-/// What messages, links and paced actions may be late before anything tells, seconds of the machine.
-const TOLERANCE_S: f64 = 1e-3;
-/// Share of what is emulated that this may be. Where it is more, all could be late by as much and nobody would know.
+/// Share of what is emulated that [`LATE_TOLERANCE_S`] may be, in which nothing tells of messages, links and paced actions. Where it is more, all could be late by as much and nobody would know.
 const TOLERABLE_SHARE: f64 = 0.05;
 
 /// Why a run whose shortest emulated times are these, each with its name, cannot be judged; absent where it can. At no more than
@@ -19,12 +18,12 @@ pub(crate) fn unjudged(
     let scale = header.time_scale.filter(|&scale| scale > 1.0)?;
     let positive = times.filter(|(_, seconds)| *seconds > 0.0);
     let (what, shortest_s) = positive.min_by(|(_, one), (_, two)| one.total_cmp(two))?;
-    let largest = rounded_down(TOLERABLE_SHARE * shortest_s / TOLERANCE_S).max(1.0);
+    let largest = rounded_down(TOLERABLE_SHARE * shortest_s / LATE_TOLERANCE_S).max(1.0);
     (scale > largest).then(|| {
         format!(
             "at time_scale {scale} what may be late unnoticed, a millisecond of this machine, is {} of emulated time, more than \
              {:.0} % of {what} ({}); the run can be judged at a time_scale of at most {largest}",
-            duration(TOLERANCE_S * scale),
+            duration(LATE_TOLERANCE_S * scale),
             100.0 * TOLERABLE_SHARE,
             duration(shortest_s),
         )

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bace_api::Record;
 use bace_engine::{Scenario, policy_by_name};
-use bace_netem::TimeScale;
+use bace_netem::{LATE_TOLERANCE_S, TimeScale};
 use bace_sim::{IterationModel, simulate};
 use serde_json::{Value, json};
 
@@ -13,8 +13,6 @@ use crate::run::{MOST_WORKERS, can_be_carried, workers};
 
 /// Who places the jobs whose messages are counted.
 const POLICY: &str = "bace-pipe";
-/// From when on a message counts as late, s.
-const LATE_S: f64 = 1e-3;
 /// Share of what links may carry that messages take on average: they come in bursts, and each is to be in time.
 const MEAN_SHARE: f64 = 0.25;
 /// What a choice is rounded down to, times a power of ten.
@@ -325,7 +323,8 @@ fn at_once(traffic: &[Traffic], capacity: &Capacity) -> Bound {
         let count: usize = jobs.iter().map(|job| job.at_once.len()).sum();
         for job in jobs {
             let fastest = job.at_once.iter().copied().fold(0.0, f64::max);
-            let largest = job.message_bytes * 8.0 / (fastest * (takes_s - LATE_S).max(0.0));
+            let largest =
+                job.message_bytes * 8.0 / (fastest * (takes_s - LATE_TOLERANCE_S).max(0.0));
             if fastest > 0.0 && largest < lowest {
                 lowest = largest;
                 why = format!(

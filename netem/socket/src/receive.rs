@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bace_netem::{ClockEstimate, Timing};
+use bace_netem::{ClockEstimate, LATE_TOLERANCE_NS, Timing};
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -23,9 +23,6 @@ const READ_BYTES: usize = 1 << 20;
 /// Messages being read or held at once: many more than a link's rate x delay holds of real ones.
 /// At the bound the peer's next stream waits, and its lateness shows.
 const MAX_MESSAGES_HELD: usize = 4096;
-/// What a link is true to, ns: a message that is late by less, such as any on a fabric faster than
-/// loopback, says nothing about the host.
-pub(crate) const LATE_TOLERANCE_NS: u64 = 1_000_000;
 /// The code of a stream whose bytes are no message.
 const MALFORMED: VarInt = VarInt::from_u32(2);
 

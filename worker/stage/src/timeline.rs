@@ -15,14 +15,11 @@ use std::time::Duration;
 
 use bace_api::{ComputePlan, ComputeRung};
 use bace_lease::Seat;
+use bace_netem::LATE_TOLERANCE_NS;
 use bace_socket::now_ns;
 
 use crate::compute::ComputeError;
 use crate::session::Never;
-
-/// Real work may end this much after its modelled end before it counts as an overrun: the lateness of a
-/// timer on a busy machine.
-const OVERRUN_TOLERANCE_NS: u64 = 1_000_000;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
@@ -183,13 +180,13 @@ impl<'a> Timeline<'a> {
         let pacing = &mut self.pacing;
         pacing.actions += 1;
         let needed_ns = now_ns.saturating_sub(begin_ns);
-        let needed_ns = needed_ns.saturating_sub(OVERRUN_TOLERANCE_NS);
+        let needed_ns = needed_ns.saturating_sub(LATE_TOLERANCE_NS);
         if needed_ns > 0 {
             let scale = modelled_ns as f64 / needed_ns as f64;
             let least = pacing.scale_without_overrun.unwrap_or(f64::INFINITY);
             pacing.scale_without_overrun = Some(least.min(scale));
         }
-        if late_ns <= OVERRUN_TOLERANCE_NS {
+        if late_ns <= LATE_TOLERANCE_NS {
             self.cursor_ns = end_ns;
         } else {
             pacing.overruns += 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::receive::LATE_TOLERANCE_NS;
+use bace_netem::LATE_TOLERANCE_NS;
 
 /// What has become of the datagrams that one member sent over one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

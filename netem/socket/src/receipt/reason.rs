@@ -1,14 +1,11 @@
 //! Why a link is not what it should be, in words.
 
 use bace_netem::{
-    BitRate, Finding, LinkId, LinkSpec, Miss, Quantity, Shaping, TimeScale, Timing, bucket_seconds,
+    BitRate, Finding, LATE_TOLERANCE_S, LinkId, LinkSpec, Miss, Quantity, Shaping, TimeScale,
+    Timing, bucket_seconds,
 };
 
-use crate::receive::LATE_TOLERANCE_NS;
-
 const BITS_PER_MEGABIT: f64 = 1e6;
-/// [`LATE_TOLERANCE_NS`], s.
-const LATE_S: f64 = LATE_TOLERANCE_NS as f64 / 1e9;
 
 /// Who emulates the links of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +80,7 @@ impl Arrivals {
         };
         timings.into_iter().fold(none, |all, timing| Self {
             messages: all.messages + 1,
-            late: all.late + u64::from(timing.late_s() > LATE_S),
+            late: all.late + u64::from(timing.late_s() > LATE_TOLERANCE_S),
             worst_late_s: all.worst_late_s.max(timing.late_s()),
             fastest_s: all.fastest_s.min(timing.physical_s()),
         })
