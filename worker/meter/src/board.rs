@@ -69,10 +69,6 @@ impl Meter for EnergyBoard<'_> {
     fn health(&self) -> Health {
         self.counter.health()
     }
-
-    fn is_integral(&self) -> bool {
-        false
-    }
 }
 
 /// A board without a counter, whose power is integrated.
@@ -151,10 +147,6 @@ impl Meter for PowerBoard<'_> {
             unread_ns: self.integral.unread_ns,
             ..Health::default()
         }
-    }
-
-    fn is_integral(&self) -> bool {
-        true
     }
 }
 

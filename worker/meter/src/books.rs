@@ -88,7 +88,6 @@ struct WorkerBook<D> {
 
 struct MeterBook<D> {
     place: Place,
-    is_integral: bool,
     attribution: Attribution<Holder<D>>,
     total: MeterTotal,
     /// What the meter showed last, uJ since it was opened.
@@ -105,7 +104,6 @@ impl<D: Clone + Ord> Books<D> {
     ) -> Self {
         let meters = meters.iter().map(|(meter, shown_uj)| MeterBook {
             place: meter.place().clone(),
-            is_integral: meter.is_integral(),
             attribution: Attribution::new(keeper.slots(meter.place()), now_ns),
             total: MeterTotal {
                 source: meter.source().clone(),
@@ -222,7 +220,7 @@ impl<D: Clone + Ord> MeterBook<D> {
     fn read(&mut self, shown_uj: u64, now_ns: u64) {
         let added_uj = shown_uj.saturating_sub(self.shown_uj);
         // The energy of a counter that has not moved is still to come, for the time since it last did.
-        if added_uj > 0 || self.is_integral {
+        if added_uj > 0 || self.total.source.kind.is_integral() {
             self.attribution.close(added_uj, now_ns);
             self.shown_uj = shown_uj;
         }

@@ -26,6 +26,12 @@ impl SourceKind {
             Self::Model => "model",
         }
     }
+
+    /// Whether the time between two readings has its energy even if no energy was added: true of an integral, not of a
+    /// counter, whose energy appears some time after it was drawn.
+    pub(crate) fn is_integral(self) -> bool {
+        self == Self::NvmlPower
+    }
 }
 
 /// A source of energy figures, the same four facts for each, so that all stand in one table.
@@ -61,10 +67,6 @@ pub trait Meter {
 
     /// What happened to its counter since the first reading.
     fn health(&self) -> Health;
-
-    /// Whether the time between two readings has its energy even if no energy was added: true of an integral, not of a
-    /// counter, whose energy appears some time after it was drawn.
-    fn is_integral(&self) -> bool;
 }
 
 /// Why a meter could not be read; words that follow a colon.

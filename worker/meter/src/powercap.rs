@@ -187,10 +187,6 @@ impl Meter for Domain {
     fn health(&self) -> Health {
         self.counter.health()
     }
-
-    fn is_integral(&self) -> bool {
-        false
-    }
 }
 
 fn none(root: &Path, error: Option<&std::io::Error>) -> Absent {
