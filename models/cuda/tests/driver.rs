@@ -6,22 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bace_cuda::{CudaError, DeviceRange, Driver, Pool};
-use bace_fake_cuda::{FakeCuda, Kind, rerun_with};
-
-/// Runs the test `name` with the fake; whether this is the outer test, which has nothing left to do.
-fn outer(name: &str, kind: Kind, settings: impl FnOnce(&mut Command)) -> bool {
-    let folder = tempfile::tempdir().unwrap();
-    let output = rerun_with(name, |command| {
-        FakeCuda::build(folder.path(), kind).give(command, 1);
-        settings(command);
-    });
-    let Some(output) = output else { return false };
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let ran = String::from_utf8_lossy(&output.stdout);
-    assert!(ran.contains("1 passed"), "{ran}");
-    true
-}
+use bace_fake_cuda::{Kind, is_outer};
 
 fn refusal() -> String {
     let looked = Driver::load().and_then(Driver::devices);
@@ -30,7 +15,7 @@ fn refusal() -> String {
 
 #[test]
 fn a_device_is_described() {
-    if outer("a_device_is_described", Kind::Whole, |_| {}) {
+    if is_outer("a_device_is_described", Kind::Whole, |_| {}) {
         return;
     }
     let driver = Driver::load().unwrap();
@@ -59,7 +44,7 @@ fn two_devices_are_two() {
             .env("FAKE_CUDA_DEVICES", "2")
             .env("CUDA_VISIBLE_DEVICES", "1,3");
     };
-    if outer("two_devices_are_two", Kind::Whole, two) {
+    if is_outer("two_devices_are_two", Kind::Whole, two) {
         return;
     }
     let driver = Driver::load().unwrap();
@@ -84,7 +69,7 @@ fn a_driver_without_devices_says_so() {
             .env("FAKE_CUDA_DEVICES", "0")
             .env("CUDA_VISIBLE_DEVICES", "-1");
     };
-    if outer("a_driver_without_devices_says_so", Kind::Whole, none) {
+    if is_outer("a_driver_without_devices_says_so", Kind::Whole, none) {
         return;
     }
     assert_eq!(
@@ -98,7 +83,7 @@ fn a_driver_that_does_not_start_is_quoted() {
     let broken = |command: &mut Command| {
         command.env("FAKE_CUDA_INIT", "999");
     };
-    if outer(
+    if is_outer(
         "a_driver_that_does_not_start_is_quoted",
         Kind::Whole,
         broken,
@@ -116,7 +101,7 @@ fn an_old_driver_is_told_which_one_to_install() {
     let old = |command: &mut Command| {
         command.env("FAKE_CUDA_VERSION", "12040");
     };
-    if outer(
+    if is_outer(
         "an_old_driver_is_told_which_one_to_install",
         Kind::Whole,
         old,
@@ -131,7 +116,7 @@ fn an_old_driver_is_told_which_one_to_install() {
 
 #[test]
 fn a_missing_symbol_is_named() {
-    if outer(
+    if is_outer(
         "a_missing_symbol_is_named",
         Kind::WithoutEventTiming,
         |_| {},
@@ -146,7 +131,7 @@ fn a_missing_symbol_is_named() {
 
 #[test]
 fn a_file_that_is_no_library_is_quoted() {
-    if outer("a_file_that_is_no_library_is_quoted", Kind::Broken, |_| {}) {
+    if is_outer("a_file_that_is_no_library_is_quoted", Kind::Broken, |_| {}) {
         return;
     }
     let said = refusal();
@@ -164,7 +149,7 @@ fn a_file_that_is_no_library_is_quoted() {
 /// The fake copies only when somebody waits, so that what is not ordered shows.
 #[test]
 fn copies_follow_the_work_before_them_and_are_there_once_waited_for() {
-    if outer(
+    if is_outer(
         "copies_follow_the_work_before_them_and_are_there_once_waited_for",
         Kind::Whole,
         |_| {},
@@ -231,7 +216,7 @@ fn a_copy_whose_end_cannot_be_marked_is_done_before_its_ends_are_used() {
     let refusing = |command: &mut Command| {
         command.env("FAKE_CUDA_RECORD", "999");
     };
-    if outer(name, Kind::Whole, refusing) {
+    if is_outer(name, Kind::Whole, refusing) {
         return;
     }
     assert_eq!(unmarked(&[7; 100]), (false, vec![7; 100]));
@@ -245,7 +230,7 @@ fn a_copy_that_nobody_can_wait_for_keeps_its_ends_for_ever() {
             .env("FAKE_CUDA_RECORD", "999")
             .env("FAKE_CUDA_WAIT", "999");
     };
-    if outer(name, Kind::Whole, refusing) {
+    if is_outer(name, Kind::Whole, refusing) {
         return;
     }
     // Another buffer has taken the place of the one that the device may still write to.
@@ -257,7 +242,7 @@ fn host_memory_is_not_taken_for_a_devices() {
     let host = |command: &mut Command| {
         command.env("FAKE_CUDA_HOST", "1");
     };
-    if outer("host_memory_is_not_taken_for_a_devices", Kind::Whole, host) {
+    if is_outer("host_memory_is_not_taken_for_a_devices", Kind::Whole, host) {
         return;
     }
     let context = Driver::load().unwrap().context(0).unwrap();

@@ -257,7 +257,7 @@ impl DeviceClock {
 
 #[cfg(test)]
 mod tests {
-    use bace_fake_cuda::{FakeCuda, Kind, rerun_with};
+    use bace_fake_cuda::{Kind, is_outer};
 
     use super::*;
 
@@ -292,17 +292,8 @@ mod tests {
     /// The fake copies only when somebody waits: bytes that are right were waited for, and a tensor outlives its handle.
     #[test]
     fn pinned_departures_are_right_and_bounded() {
-        let folder = tempfile::tempdir().unwrap();
         let name = "transfer::tests::pinned_departures_are_right_and_bounded";
-        let rerun = rerun_with(name, |command| {
-            FakeCuda::build(folder.path(), Kind::Whole).give(command, 1);
-        });
-        if let Some(output) = rerun {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && said.contains("1 passed"),
-                "{output:?}"
-            );
+        if is_outer(name, Kind::Whole, |_| {}) {
             return;
         }
         let context = Driver::load().unwrap().context(0).unwrap();
@@ -327,17 +318,8 @@ mod tests {
 
     #[test]
     fn pinned_arrivals_use_their_places_in_turn() {
-        let folder = tempfile::tempdir().unwrap();
         let name = "transfer::tests::pinned_arrivals_use_their_places_in_turn";
-        let rerun = rerun_with(name, |command| {
-            FakeCuda::build(folder.path(), Kind::Whole).give(command, 1);
-        });
-        if let Some(output) = rerun {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && said.contains("1 passed"),
-                "{output:?}"
-            );
+        if is_outer(name, Kind::Whole, |_| {}) {
             return;
         }
         let context = Driver::load().unwrap().context(0).unwrap();

@@ -1,12 +1,12 @@
 //! Builds the fake, and starts programs that find it in place of the true driver.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// The names under which programs look for the driver.
 const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
 const SOURCE: &str = include_str!("cuda.c");
-/// Tells a test that it is the inner one of [`rerun_with`].
+/// Tells a test that it is the inner one of [`is_outer`].
 const INNER: &str = "BACE_FAKE_CUDA_INNER";
 
 /// What the library offers.
@@ -64,17 +64,26 @@ impl FakeCuda {
     }
 }
 
-/// Runs the test `name` of the test's own program once more, with the fake and its `settings`, since a program looks for
-/// libraries where it was told to when it started. None within the inner test, which is to do its work then.
-pub fn rerun_with(name: &str, fake: impl FnOnce(&mut Command)) -> Option<Output> {
+/// Runs the test `name` of the test's own program once more, with the fake, one GPU and `settings`, since a program looks for
+/// libraries where it was told to when it started. Whether this is the outer test, which has nothing left to do then.
+///
+/// # Panics
+/// Where the inner test did not pass.
+pub fn is_outer(name: &str, kind: Kind, settings: impl FnOnce(&mut Command)) -> bool {
     if std::env::var_os(INNER).is_some() {
-        return None;
+        return false;
     }
-    let own = std::env::current_exe().expect("a test has a path");
-    let mut command = Command::new(own);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
     command
         .args(["--exact", name, "--nocapture"])
         .env(INNER, "1");
-    fake(&mut command);
-    Some(command.output().expect("the test starts"))
+    FakeCuda::build(folder.path(), kind).give(&mut command, 1);
+    settings(&mut command);
+    let output = command.output().expect("the test starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let ran = String::from_utf8_lossy(&output.stdout);
+    assert!(ran.contains("1 passed"), "{ran}");
+    true
 }

@@ -4,4 +4,4 @@
 
 mod build;
 
-pub use build::{FakeCuda, Kind, rerun_with};
+pub use build::{FakeCuda, Kind, is_outer};
