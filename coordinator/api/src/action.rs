@@ -1,6 +1,7 @@
 //! A pipeline as data: what a stage does, in order.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,76 @@ impl fmt::Display for Action {
             Self::SendGradient(m) => write!(f, "SG{m}"),
             Self::ReceiveGradient(m) => write!(f, "RG{m}"),
             Self::Step => write!(f, "S"),
+        }
+    }
+}
+
+/// That a text names no action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read the action `{0}`: there are F, B, SA, RA, SG and RG with a micro-batch behind, and S")]
+pub struct NoAction(String);
+
+impl FromStr for Action {
+    type Err = NoAction;
+
+    /// The text that [`Display`](fmt::Display) makes.
+    fn from_str(text: &str) -> Result<Self, NoAction> {
+        let no_action = || NoAction(text.to_owned());
+        let digits = text.find(|c: char| c.is_ascii_digit());
+        let (word, number) = text.split_at(digits.unwrap_or(text.len()));
+        if (word, number) == ("S", "") {
+            return Ok(Self::Step);
+        }
+        let m = MicroBatch(number.parse().map_err(|_| no_action())?);
+        match word {
+            "F" => Ok(Self::Forward(m)),
+            "B" => Ok(Self::Backward(m)),
+            "SA" => Ok(Self::SendActivation(m)),
+            "RA" => Ok(Self::ReceiveActivation(m)),
+            "SG" => Ok(Self::SendGradient(m)),
+            "RG" => Ok(Self::ReceiveGradient(m)),
+            _ => Err(no_action()),
+        }
+    }
+}
+
+/// An action as its text, for formats that people read.
+pub(crate) mod text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Action;
+
+    pub fn serialize<S: Serializer>(action: &Action, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(action)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Action, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_reads_its_own_text() {
+        let m = MicroBatch(12);
+        for action in [
+            Action::Forward(m),
+            Action::Backward(m),
+            Action::SendActivation(m),
+            Action::ReceiveActivation(m),
+            Action::SendGradient(m),
+            Action::ReceiveGradient(m),
+            Action::Step,
+        ] {
+            assert_eq!(action.to_string().parse(), Ok(action));
+        }
+        for wrong in ["", "F", "S3", "X1", "F-1", "F1x", "f1"] {
+            assert!(wrong.parse::<Action>().is_err(), "{wrong}");
         }
     }
 }

@@ -12,10 +12,11 @@ mod meter;
 mod placement;
 mod profiling;
 mod record;
+mod span;
 mod told;
 mod walk;
 
-pub use action::{Action, Program, StageProgram};
+pub use action::{Action, NoAction, Program, StageProgram};
 pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
 pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, WorkerId};
 pub use job::{Job, ScaleModel, Schedule};
@@ -39,5 +40,6 @@ pub use record::{
     IterationRecord, KernelShaping, MemoryPhase, NetworkRung, PlacedRegion, ProfileUse,
     ReceiptPhase, ReceiptRecord, Receipts, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
 };
+pub use span::{ActionSpan, ActionsRecord, MessageTimes};
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

@@ -7,7 +7,7 @@ use bace_netem::Finding;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, DatagramSummary, Iteration, MeterAbsentRecord, MeterRecord, MeterTotalRecord,
+    ActionsRecord, Attempt, DatagramSummary, Iteration, MeterAbsentRecord, MeterRecord, MeterTotalRecord,
     MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageTimes, TransferSummary,
 };
 
@@ -592,6 +592,8 @@ pub enum Record {
     },
     /// A stage ended an iteration.
     Iteration(IterationRecord),
+    /// The actions of that iteration; behind its record.
+    Actions(ActionsRecord),
     /// What crossed one direction of a stage boundary over a whole job.
     Transfer {
         /// When the job ended.

@@ -213,6 +213,7 @@ impl Fold {
             | Record::Pipeline { .. }
             | Record::WorkerJoined { .. }
             | Record::WorkerMemory(_)
+            | Record::Actions(_)
             | Record::Weights { .. }
             | Record::Meter(_)
             | Record::MeterAbsent(_)
@@ -701,6 +702,9 @@ fn time_of(record: &Record) -> f64 {
         Record::PhysicalEnergy(share) => share.at_s,
         Record::MeterTotal(total) => total.at_s,
         Record::Metering(metering) => metering.at_s,
-        Record::Header(_) | Record::Weights { .. } | Record::Energy(_) => 0.0,
+        Record::Header(_)
+        | Record::Actions(_)
+        | Record::Weights { .. }
+        | Record::Energy(_) => 0.0,
     }
 }

@@ -23,6 +23,8 @@ mod physical;
 mod promptness;
 mod reader;
 mod receipt_table;
+mod run_log;
+mod side;
 mod summary;
 mod table;
 mod totals;
@@ -38,6 +40,8 @@ pub use overruns::{JobOverruns, OverrunSummary};
 pub use path::path_text;
 pub use physical::{MeterSummary, PhysicalSummary};
 pub use reader::{Ledger, Omissions, Reader, read};
+pub use run_log::{AttemptLog, JobLog, RunLog, StageIteration, StageLog};
+pub use side::{Measured, Predicted};
 pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,
 };

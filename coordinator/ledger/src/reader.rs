@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{LEDGER_FILE, LedgerError, MAX_LINE_BYTES};
 
 /// Kinds of records that this program knows.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "header",
     "input",
     "refused",
@@ -27,6 +27,7 @@ const KINDS: [&str; 26] = [
     "worker_lost",
     "training",
     "iteration",
+    "actions",
     "transfer",
     "weights",
     "energy",

@@ -69,6 +69,7 @@ fn frozen_ledger_holds_every_kind_of_record_and_input() {
             Record::Receipt(_) => "receipt",
             Record::Training { .. } => "training",
             Record::Iteration(_) => "iteration",
+            Record::Actions(_) => "actions",
             Record::Transfer { .. } => "transfer",
             Record::Weights { .. } => "weights",
             Record::Energy(_) => "energy",

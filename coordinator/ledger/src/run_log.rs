@@ -1,0 +1,324 @@
+//! A ledger arranged by job, for whatever looks at more than sums.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bace_api::{
+    ActionSpan, Attempt, EnergyUse, Header, InputRecord, Iteration, IterationRecord, PlacedRegion,
+    Record, Schedule, StageIndex,
+};
+use serde_json::Value;
+
+use crate::{LedgerError, Omissions, Reader};
+
+/// A whole ledger in memory, by job, attempt, stage and iteration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunLog {
+    /// The ledger's first record.
+    pub header: Header,
+    /// Every job that a record names, in the header's order.
+    pub jobs: Vec<JobLog>,
+    /// All records but iterations and their actions, in order.
+    pub records: Vec<Record>,
+    /// What the reader had to leave out.
+    pub omissions: Omissions,
+}
+
+/// A job from its submission to its end. Times are emulated seconds from the start of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobLog {
+    /// Its name.
+    pub name: String,
+    /// When it was submitted; absent if it was not.
+    pub submitted_s: Option<f64>,
+    /// When it finished; absent if it did not.
+    pub finished_s: Option<f64>,
+    /// When it failed and why; absent if it did not.
+    pub failed: Option<(f64, String)>,
+    /// Its starts, in order.
+    pub attempts: Vec<AttemptLog>,
+}
+
+/// One start of a job, from its placement until its GPUs are free.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptLog {
+    /// Which start.
+    pub attempt: Attempt,
+    /// When it was placed.
+    pub placed_s: f64,
+    /// Stages that would be fastest on an unlimited cluster, K*.
+    pub k_star: u32,
+    /// Regions in pipeline order with their GPUs.
+    pub path: Vec<PlacedRegion>,
+    /// Seconds of an iteration by the analytic formula.
+    pub iteration_s: f64,
+    /// Why this job and this placement.
+    pub reason: Value,
+    /// Order of work within a stage; absent in analytic simulations.
+    pub schedule: Option<Schedule>,
+    /// Forwards of each stage before its first backward; empty in analytic simulations.
+    pub depths: Vec<u32>,
+    /// When all stages were loaded and connected; absent in simulations, which take no time for it.
+    pub training_s: Option<f64>,
+    /// The worker of each stage; empty in simulations.
+    pub workers: Vec<String>,
+    /// When its GPUs were free again; absent while they are held.
+    pub released_s: Option<f64>,
+    /// Its stages, in order.
+    pub stages: Vec<StageLog>,
+}
+
+/// One stage of one start of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageLog {
+    /// Where its GPU stands.
+    pub region: String,
+    /// Its layers.
+    pub layers: u32,
+    /// What it has ended.
+    pub iterations: BTreeMap<Iteration, StageIteration>,
+    /// Energy and money; absent while it holds its GPU.
+    pub energy: Option<EnergyUse>,
+}
+
+/// One iteration of one stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageIteration {
+    /// Its sums.
+    pub record: IterationRecord,
+    /// Its actions, in the order of the stage's program; empty where the ledger does not hold them.
+    pub spans: Vec<ActionSpan>,
+}
+
+impl RunLog {
+    /// Reads a ledger, a file or a run folder.
+    ///
+    /// # Errors
+    /// As [`Reader::open`] and [`Reader::next_record`].
+    pub fn read(path: &Path) -> Result<Self, LedgerError> {
+        let mut reader = Reader::open(path)?;
+        let mut log = Self::new(reader.header().clone());
+        let mut input_s = 0.0;
+        while let Some(record) = reader.next_record()? {
+            log.add(record, &mut input_s);
+        }
+        log.omissions = reader.omissions().clone();
+        Ok(log)
+    }
+
+    /// Arranges the records behind a header.
+    pub fn from_records(header: Header, records: impl IntoIterator<Item = Record>) -> Self {
+        let mut log = Self::new(header);
+        let mut input_s = 0.0;
+        for record in records {
+            log.add(record, &mut input_s);
+        }
+        log
+    }
+
+    /// A job by its name.
+    pub fn job(&self, name: &str) -> Option<&JobLog> {
+        self.jobs.iter().find(|job| job.name == name)
+    }
+
+    fn new(header: Header) -> Self {
+        Self {
+            header,
+            jobs: Vec::new(),
+            records: Vec::new(),
+            omissions: Omissions::default(),
+        }
+    }
+
+    /// `input_s` is when the engine was last told something, which is when GPUs that it gives back are free.
+    fn add(&mut self, record: Record, input_s: &mut f64) {
+        match record {
+            Record::Iteration(record) => {
+                if let Some(stage) = self.stage(&record.job, record.attempt, record.stage) {
+                    let spans = Vec::new();
+                    let iteration = record.iteration;
+                    let ended = StageIteration { record, spans };
+                    stage.iterations.insert(iteration, ended);
+                }
+                return;
+            }
+            Record::Actions(actions) => {
+                let stage = self.stage(&actions.job, actions.attempt, actions.stage);
+                let ended = stage.and_then(|stage| stage.iterations.get_mut(&actions.iteration));
+                if let Some(ended) = ended {
+                    ended.spans = actions.spans;
+                }
+                return;
+            }
+            _ => {}
+        }
+        match &record {
+            Record::Input { at_s, input } => {
+                *input_s = *at_s;
+                if let InputRecord::Submitted { job } = input {
+                    self.job_mut(job).submitted_s = Some(*at_s);
+                }
+            }
+            Record::Placed { job, .. } => {
+                let placed = AttemptLog::placed(&record);
+                self.job_mut(job).attempts.extend(placed);
+            }
+            Record::Pipeline {
+                job,
+                attempt,
+                schedule,
+                depths,
+                ..
+            } => {
+                if let Some(of) = self.attempt(job, *attempt) {
+                    of.schedule = Some(*schedule);
+                    of.depths.clone_from(depths);
+                }
+            }
+            Record::Training {
+                at_s,
+                job,
+                attempt,
+                workers,
+                ..
+            } => {
+                if let Some(of) = self.attempt(job, *attempt) {
+                    of.training_s = Some(*at_s);
+                    of.workers.clone_from(workers);
+                }
+            }
+            Record::Energy(energy) => {
+                if let Some(of) = self.attempt(&energy.job, energy.attempt) {
+                    of.released_s = Some(*input_s);
+                }
+                if let Some(stage) = self.stage(&energy.job, energy.attempt, energy.stage) {
+                    stage.energy = Some(energy.clone());
+                }
+            }
+            Record::JobFinished { at_s, job } => self.job_mut(job).finished_s = Some(*at_s),
+            Record::JobFailed { at_s, job, reason } => {
+                self.job_mut(job).failed = Some((*at_s, reason.clone()));
+            }
+            _ => {}
+        }
+        self.records.push(record);
+    }
+
+    fn job_mut(&mut self, name: &str) -> &mut JobLog {
+        let rank = |name: &str| self.header.jobs.iter().position(|of| of == name);
+        let place = match self.jobs.iter().position(|job| job.name == name) {
+            Some(place) => place,
+            None => {
+                let behind = |job: &JobLog| rank(&job.name) <= rank(name);
+                let place = self.jobs.iter().take_while(|job| behind(job)).count();
+                self.jobs.insert(place, JobLog::named(name));
+                place
+            }
+        };
+        &mut self.jobs[place]
+    }
+
+    fn attempt(&mut self, job: &str, attempt: Attempt) -> Option<&mut AttemptLog> {
+        let attempts = self.job_mut(job).attempts.iter_mut();
+        attempts.rev().find(|of| of.attempt == attempt)
+    }
+
+    fn stage(&mut self, job: &str, attempt: Attempt, stage: StageIndex) -> Option<&mut StageLog> {
+        self.attempt(job, attempt)?.stages.get_mut(stage.index())
+    }
+}
+
+impl JobLog {
+    /// Seconds from submission to the last step's end; absent if it was not submitted or did not finish.
+    pub fn jct_s(&self) -> Option<f64> {
+        Some(self.finished_s? - self.submitted_s?)
+    }
+
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            submitted_s: None,
+            finished_s: None,
+            failed: None,
+            attempts: Vec::new(),
+        }
+    }
+}
+
+impl AttemptLog {
+    /// Stages, K.
+    pub fn k(&self) -> u32 {
+        self.stages.len() as u32
+    }
+
+    fn placed(record: &Record) -> Option<Self> {
+        let Record::Placed {
+            at_s,
+            attempt,
+            k_star,
+            path,
+            layers,
+            iteration_s,
+            reason,
+            ..
+        } = record
+        else {
+            return None;
+        };
+        let regions = path
+            .iter()
+            .flat_map(|part| (0..part.gpus).map(|_| &part.region));
+        let stages = regions.zip(layers).map(|(region, &layers)| StageLog {
+            region: region.clone(),
+            layers,
+            iterations: BTreeMap::new(),
+            energy: None,
+        });
+        Some(Self {
+            attempt: *attempt,
+            placed_s: *at_s,
+            k_star: *k_star,
+            path: path.clone(),
+            iteration_s: *iteration_s,
+            reason: reason.clone(),
+            schedule: None,
+            depths: Vec::new(),
+            training_s: None,
+            workers: Vec::new(),
+            released_s: None,
+            stages: stages.collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ledger that an older program has written, without actions.
+    fn golden() -> RunLog {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ledger-v1");
+        RunLog::read(&dir).unwrap()
+    }
+
+    #[test]
+    fn a_frozen_ledger_is_arranged_by_job() {
+        let log = golden();
+        let summary = crate::summarise(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ledger-v1"),
+        )
+        .unwrap();
+        for of in &summary.jobs {
+            let job = log.job(&of.name).unwrap();
+            assert_eq!(job.jct_s(), of.jct_s.known().copied());
+            let Some(placed) = &of.placed else { continue };
+            let last = job.attempts.last().unwrap();
+            assert_eq!(last.k(), placed.k);
+            let iterations = last.stages.iter().map(|stage| stage.iterations.len());
+            assert!(iterations.clone().all(|count| count > 0), "{}", of.name);
+        }
+        let names = log.jobs.iter().map(|job| &job.name);
+        let listed = log.header.jobs.iter();
+        assert!(names.eq(listed.filter(|name| log.job(name).is_some())));
+    }
+}
