@@ -53,7 +53,9 @@ impl fmt::Display for Action {
 
 /// That a text names no action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("read the action `{0}`: there are F, B, SA, RA, SG and RG with a micro-batch behind, and S")]
+#[error(
+    "read the action `{0}`: there are F, B, SA, RA, SG and RG with a micro-batch behind, and S"
+)]
 pub struct NoAction(String);
 
 impl FromStr for Action {

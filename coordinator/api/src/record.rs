@@ -7,8 +7,9 @@ use bace_netem::Finding;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionsRecord, Attempt, DatagramSummary, Iteration, MeterAbsentRecord, MeterRecord, MeterTotalRecord,
-    MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageTimes, TransferSummary,
+    ActionsRecord, Attempt, DatagramSummary, Iteration, MeterAbsentRecord, MeterRecord,
+    MeterTotalRecord, MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageTimes,
+    TransferSummary,
 };
 
 /// Version of the ledger's format.

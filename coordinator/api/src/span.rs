@@ -70,9 +70,8 @@ impl ActionSpan {
 impl MessageTimes {
     /// When its receiver could use it.
     pub fn usable_s(&self) -> f64 {
-        self.late_until_s.map_or(self.due_s, |late_until_s| {
-            late_until_s.max(self.due_s)
-        })
+        self.late_until_s
+            .map_or(self.due_s, |late_until_s| late_until_s.max(self.due_s))
     }
 }
 

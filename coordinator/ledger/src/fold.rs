@@ -702,9 +702,6 @@ fn time_of(record: &Record) -> f64 {
         Record::PhysicalEnergy(share) => share.at_s,
         Record::MeterTotal(total) => total.at_s,
         Record::Metering(metering) => metering.at_s,
-        Record::Header(_)
-        | Record::Actions(_)
-        | Record::Weights { .. }
-        | Record::Energy(_) => 0.0,
+        Record::Header(_) | Record::Actions(_) | Record::Weights { .. } | Record::Energy(_) => 0.0,
     }
 }

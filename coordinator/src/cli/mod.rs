@@ -1,0 +1,25 @@
+//! The command line, a file for each family of commands; `choice` holds values that several take.
+
+mod bench;
+mod check;
+mod choice;
+mod command;
+mod netem;
+mod predict;
+mod run;
+mod scenario;
+
+pub use bench::{
+    BenchCommand, BenchLinkArgs, BenchMeterArgs, BenchModel, BenchPipelineArgs, BenchTransportArgs,
+    LinkPartChoice,
+};
+pub use check::{DoctorArgs, GpuCheckArgs};
+pub use choice::{
+    ComputeChoice, DeviceChoice, IterationModelChoice, MetersChoice, NetworkChoice,
+    PrecisionChoice, ReceiptsChoice,
+};
+pub use command::{Cli, Command};
+pub use netem::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
+pub use predict::{PredictArgs, ProfileArgs};
+pub use run::{CompareArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs, SimulateArgs};
+pub use scenario::{GenerateArgs, ScenarioCommand};
