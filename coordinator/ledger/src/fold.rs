@@ -46,7 +46,7 @@ impl Summary {
     }
 
     /// Takes in what the reader left out. What is in records of unknown kinds may well speak against the links.
-    fn omit(&mut self, omissions: &Omissions) {
+    pub(crate) fn omit(&mut self, omissions: &Omissions) {
         self.omissions = omissions.clone();
         if let (Figure::Known(true), Some(clause)) =
             (&self.emulation.valid, self.omissions.unknown())

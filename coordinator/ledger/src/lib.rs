@@ -28,6 +28,7 @@ mod side;
 mod summary;
 mod table;
 mod totals;
+mod validation;
 mod writer;
 
 pub use compare::{Case, Comparison, Outcome, Sample};
@@ -46,4 +47,5 @@ pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,
 };
 pub use table::render;
+pub use validation::{Check, PolicyRuns, PolicyValidation, Tolerances, Validation, Validator};
 pub use writer::{LedgerWriter, RunFolder};

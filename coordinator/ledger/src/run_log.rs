@@ -9,7 +9,7 @@ use bace_api::{
 };
 use serde_json::Value;
 
-use crate::{LedgerError, Omissions, Reader};
+use crate::{Fold, LedgerError, Omissions, Reader, Summary};
 
 /// A whole ledger in memory, by job, attempt, stage and iteration.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct RunLog {
     pub records: Vec<Record>,
     /// What the reader had to leave out.
     pub omissions: Omissions,
+    /// What all records amount to.
+    pub summary: Summary,
 }
 
 /// A job from its submission to its end. Times are emulated seconds from the start of the run.
@@ -97,41 +99,65 @@ impl RunLog {
     /// As [`Reader::open`] and [`Reader::next_record`].
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
         let mut reader = Reader::open(path)?;
-        let mut log = Self::new(reader.header().clone());
-        let mut input_s = 0.0;
+        let mut log = Arranging::new(reader.header().clone());
         while let Some(record) = reader.next_record()? {
-            log.add(record, &mut input_s);
+            log.add(record);
         }
+        let mut log = log.finish();
         log.omissions = reader.omissions().clone();
+        log.summary.ledger = Some(reader.path().to_owned());
+        log.summary.omit(reader.omissions());
         Ok(log)
     }
 
     /// Arranges the records behind a header.
     pub fn from_records(header: Header, records: impl IntoIterator<Item = Record>) -> Self {
-        let mut log = Self::new(header);
-        let mut input_s = 0.0;
+        let mut log = Arranging::new(header);
         for record in records {
-            log.add(record, &mut input_s);
+            log.add(record);
         }
-        log
+        log.finish()
     }
 
     /// A job by its name.
     pub fn job(&self, name: &str) -> Option<&JobLog> {
         self.jobs.iter().find(|job| job.name == name)
     }
+}
 
+/// A ledger that is being arranged.
+struct Arranging {
+    header: Header,
+    jobs: Vec<JobLog>,
+    records: Vec<Record>,
+    fold: Fold,
+    /// When the engine was last told something, which is when GPUs that it gives back are free.
+    input_s: f64,
+}
+
+impl Arranging {
     fn new(header: Header) -> Self {
         Self {
+            fold: Fold::new(&header),
             header,
             jobs: Vec::new(),
             records: Vec::new(),
-            omissions: Omissions::default(),
+            input_s: 0.0,
         }
     }
 
-    /// `input_s` is when the engine was last told something, which is when GPUs that it gives back are free.
-    fn add(&mut self, record: Record, input_s: &mut f64) {
+    fn finish(self) -> RunLog {
+        RunLog {
+            header: self.header,
+            jobs: self.jobs,
+            records: self.records,
+            omissions: Omissions::default(),
+            summary: self.fold.finish(),
+        }
+    }
+
+    fn add(&mut self, record: Record) {
+        self.fold.add(&record);
         match record {
             Record::Iteration(record) => {
                 if let Some(stage) = self.stage(&record.job, record.attempt, record.stage) {
@@ -154,7 +180,7 @@ impl RunLog {
         }
         match &record {
             Record::Input { at_s, input } => {
-                *input_s = *at_s;
+                self.input_s = *at_s;
                 if let InputRecord::Submitted { job } = input {
                     self.job_mut(job).submitted_s = Some(*at_s);
                 }
@@ -188,8 +214,9 @@ impl RunLog {
                 }
             }
             Record::Energy(energy) => {
+                let released_s = self.input_s;
                 if let Some(of) = self.attempt(&energy.job, energy.attempt) {
-                    of.released_s = Some(*input_s);
+                    of.released_s = Some(released_s);
                 }
                 if let Some(stage) = self.stage(&energy.job, energy.attempt, energy.stage) {
                     stage.energy = Some(energy.clone());
