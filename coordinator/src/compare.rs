@@ -231,23 +231,27 @@ fn simulate_all(
 /// The rung of the real runs, so that what stands beside them is predicted for it; absent where nobody asks for one and nothing
 /// runs.
 fn compute(args: &CompareArgs, scenario: &Scenario) -> anyhow::Result<Option<ComputeRung>> {
-    let asked = asked_rung(args.compute, scenario);
+    let asked = asked_rung(args.emulation.compute, scenario);
     if asked.is_some() || !args.real {
         return Ok(asked);
     }
-    let devices = match args.device {
+    let devices = match args.emulation.device {
         DeviceChoice::Cpu => 0,
-        DeviceChoice::Cuda(_) => identify(&args.device, args.precision)?.len(),
+        DeviceChoice::Cuda(_) => identify(&args.emulation.device, args.emulation.precision)?.len(),
     };
-    Ok(Some(default_rung(&args.device, devices, scenario)))
+    Ok(Some(default_rung(
+        &args.emulation.device,
+        devices,
+        scenario,
+    )))
 }
 
 fn asked(args: &CompareArgs, compute: Option<ComputeRung>) -> Asked<'_> {
     Asked {
         is_native: compute == Some(ComputeRung::Native),
-        device: &args.device,
-        precision: args.precision,
-        profile: args.profile.as_deref(),
+        device: &args.emulation.device,
+        precision: args.emulation.precision,
+        profile: args.emulation.profile.as_deref(),
         scenario: &args.scenario,
         seed: args.seed,
     }

@@ -1,6 +1,5 @@
 //! Real runs of one scenario, one after another: what `bace compare --real` sets beside its simulations.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use bace_api::told;
 use bace_engine::Scenario;
 use bace_ledger::{Case, Outcome};
 
-use crate::cli::{CompareArgs, MetersChoice, ReceiptsChoice, RunArgs, ScenarioArgs};
+use crate::cli::{CompareArgs, ReceiptsChoice, RunArgs, ScenarioArgs};
 use crate::run::{self, Interrupts};
 use crate::wrong_input::WrongInput;
 
@@ -93,31 +92,16 @@ pub fn run_all(runs: &RealRuns<'_>) -> anyhow::Result<Vec<Case>> {
 impl RealRuns<'_> {
     fn run(&self, policy: &str, seed: u64, is_first: bool) -> anyhow::Result<Outcome> {
         let args = self.args;
+        let scenario = ScenarioArgs {
+            scenario: args.scenario.clone(),
+            policy: policy.to_owned(),
+            seed: Some(seed),
+        };
+        let dir = args.out.as_ref();
         let ended = run::summary(RunArgs {
-            scenario: ScenarioArgs {
-                scenario: args.scenario.clone(),
-                policy: policy.to_owned(),
-                seed: Some(seed),
-            },
-            device: args.device.clone(),
-            precision: args.precision,
-            device_memory_gb: None,
-            compute: args.compute,
-            profile: args.profile.clone(),
-            finds_profile: true,
-            time_scale: args.time_scale,
-            network: args.network,
             receipts: args.receipts,
-            lease: None,
-            meters: MetersChoice::Auto,
-            data: None,
-            out: args
-                .out
-                .as_ref()
-                .map(|dir| dir.join(format!("{policy}-{seed}"))),
-            json: args.json,
-            await_workers: false,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            out: dir.map(|dir| dir.join(format!("{policy}-{seed}"))),
+            ..RunArgs::here(scenario, args.emulation.clone())
         });
         match ended {
             Ok(summary) => Ok(Outcome::of(&summary)),
@@ -148,6 +132,7 @@ impl RealRuns<'_> {
         };
         let scale = self
             .args
+            .emulation
             .time_scale
             .unwrap_or(self.scenario.compute.time_scale);
         scale.wall_seconds(makespan_s.unwrap_or_default())

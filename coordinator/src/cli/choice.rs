@@ -50,9 +50,10 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// What workers compute on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// libtorch's CPU backend.
+    #[default]
     Cpu,
     /// CUDA devices; empty means all there are.
     Cuda(Vec<u32>),
@@ -115,9 +116,10 @@ pub enum ReceiptsChoice {
     Off,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum MetersChoice {
     /// All that are there.
+    #[default]
     Auto,
     /// None; the report says so.
     Off,

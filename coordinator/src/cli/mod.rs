@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod choice;
 mod command;
+mod emulation;
 mod netem;
 mod predict;
 mod run;
@@ -19,6 +20,7 @@ pub use choice::{
     PrecisionChoice, ReceiptsChoice,
 };
 pub use command::{Cli, Command};
+pub use emulation::EmulationArgs;
 pub use netem::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 pub use predict::{PredictArgs, ProfileArgs};
 pub use run::{CompareArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs, SimulateArgs};

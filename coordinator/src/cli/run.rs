@@ -1,16 +1,15 @@
 //! Arguments of runs, real and simulated, and of what looks at them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use bace_netem::TimeScale;
-use clap::Args;
+use clap::{Arg, Args};
 
-use super::choice::{device_memory, seconds, time_scale};
-use super::{
-    ComputeChoice, DeviceChoice, IterationModelChoice, MetersChoice, NetworkChoice,
-    PrecisionChoice, PredictArgs, ReceiptsChoice,
-};
+use super::choice::seconds;
+use super::{EmulationArgs, IterationModelChoice, PredictArgs, ReceiptsChoice};
+
+/// The port is taken when the run begins, on this machine alone.
+const OWN_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What `run`, `simulate` and `plan` share.
 #[derive(Debug, Args)]
@@ -29,55 +28,13 @@ pub struct ScenarioArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
-    /// What workers compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these). Workers that people start
-    /// are told their own.
-    #[arg(long, default_value = "cpu", conflicts_with = "await_workers")]
-    pub device: DeviceChoice,
-    /// In which numbers workers compute; weights are kept in fp32. Default: fp32 on the CPU, bf16 on GPUs.
-    #[arg(long, value_enum, conflicts_with = "await_workers")]
-    pub precision: Option<PrecisionChoice>,
-    /// Most memory that each worker may take of its GPU, 10^9 bytes. Default: all of it, or where several workers share a
-    /// GPU an equal share of what CUDA itself leaves.
-    #[arg(long, value_name = "GB", value_parser = device_memory, conflicts_with = "await_workers")]
-    pub device_memory_gb: Option<f64>,
-    /// Who takes the time of compute: `paced` gives every action the emulated GPU's time, `native` lets
-    /// libtorch take as long as it takes, `modelled` computes nothing. Default: native with --device
-    /// cuda where there are as many CUDA devices as emulated GPUs, else paced; paced with --await-workers.
-    #[arg(long)]
-    pub compute: Option<ComputeChoice>,
-    /// What the scheduler of a native run takes times of compute from. Default: the profile under `profiles` that the
-    /// device has, if there is one, else the GPU types.
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
-    /// Whether the profile that the device has is looked for; no choice of the user's.
-    #[arg(skip = true)]
-    pub finds_profile: bool,
-    /// Emulated seconds that pass in a second of this machine, from 0.001 to 100000: below 1 a slow machine emulates what is
-    /// faster than it, above 1 hours are compressed. Compute, links, arrivals, changes and prices all follow (`bace doctor
-    /// SCENARIO` says what this machine can). Default: what the scenario's `[compute]` says, else 1.
-    #[arg(long, value_name = "SCALE", value_parser = time_scale)]
-    pub time_scale: Option<TimeScale>,
-    /// Who gives links their rates and delays: `virtual` clocks every chunk, exactly; `packet` delays, queues and loses
-    /// QUIC's datagrams in user space; `kernel` lets tc shape them between network namespaces; `none` shapes
-    /// nothing. Default: what the scenario's `[network]` says, else virtual.
-    #[arg(long)]
-    pub network: Option<NetworkChoice>,
+    #[command(flatten)]
+    pub emulation: EmulationArgs,
     /// Whether every link between regions is measured before the first job and again after the last: a link that is not
     /// what the scenario says stops the run before training, or marks it as not valid after it. Takes about a second for
     /// each direction of a link, before and after.
     #[arg(long, value_enum, default_value = "full")]
     pub receipts: ReceiptsChoice,
-    /// Workers that may compute on one device at a time; the others wait for their turn. Default: what the scenario's
-    /// `[compute]` says, else 1 on a GPU and as many as there are cores on the CPU.
-    #[arg(long, value_name = "WORKERS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub lease: Option<u32>,
-    /// Whether this machine's energy is metered beside the emulated one: `auto` reads every meter there is (NVML of the
-    /// boards that the run uses, RAPL), and says why others are not there.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub meters: MetersChoice,
-    /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
     /// Folder for the ledger, the summary and the workers' logs; it must not hold a run yet.
     /// Default: a fresh folder under `runs`.
     #[arg(long, value_name = "DIR")]
@@ -86,11 +43,26 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
     /// Start no workers; write a credentials file for each emulated GPU, print the commands that start them, and wait.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["device", "precision", "device_memory_gb"])]
     pub await_workers: bool,
     /// Where workers join; port 0 takes a free one. Of interest with --await-workers.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = OWN_PORT)]
     pub listen: SocketAddr,
+}
+
+impl RunArgs {
+    /// A run whose workers this program starts here, with links measured and a folder of its own unless that is changed.
+    pub fn here(scenario: ScenarioArgs, emulation: EmulationArgs) -> Self {
+        Self {
+            scenario,
+            emulation,
+            receipts: ReceiptsChoice::Full,
+            out: None,
+            json: false,
+            await_workers: false,
+            listen: OWN_PORT,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +115,7 @@ pub struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(of_comparison))]
 pub struct CompareArgs {
     /// A scenario file, or the name of a built-in one (`bace scenario list`).
     pub scenario: String,
@@ -171,30 +144,27 @@ pub struct CompareArgs {
     /// Also train for real, one run after another, and show measured beside simulated.
     #[arg(long)]
     pub real: bool,
-    /// What workers of real runs compute on, or would where they are only predicted: `cpu`, `cuda` or `cuda:0,2`.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// In which numbers they compute. Default: fp32 on the CPU, bf16 on GPUs.
-    #[arg(long, value_enum)]
-    pub precision: Option<PrecisionChoice>,
-    /// Who takes the time of compute in real runs. `native` also predicts with what `bace profile` measured on the device;
-    /// without --real it is the only choice that changes anything. Default: what the scenario's `[compute]` says, and for
-    /// real runs else what `bace run` would take.
-    #[arg(long)]
-    pub compute: Option<ComputeChoice>,
-    /// The profile of the device, where compute is native. Default: the one under `profiles` that the device has.
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
-    /// Emulated seconds that pass in a second of this machine in real runs, from 0.001 to 100000.
-    #[arg(long, value_name = "SCALE", value_parser = time_scale, requires = "real")]
-    pub time_scale: Option<TimeScale>,
-    /// Who gives links their rates and delays in real runs.
-    #[arg(long, requires = "real")]
-    pub network: Option<NetworkChoice>,
+    #[command(flatten)]
+    pub emulation: EmulationArgs,
     /// Whether links of real runs are measured before the first job and after the last.
     #[arg(long, value_enum, default_value = "full", requires = "real")]
     pub receipts: ReceiptsChoice,
     /// Folder for the folders of real runs, POLICY-SEED. Default: fresh folders under `runs`.
     #[arg(long, value_name = "DIR", requires = "real")]
     pub out: Option<PathBuf>,
+}
+
+/// What only real runs have needs --real; what else says how they are done is predicted for as well.
+fn of_comparison(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "device_memory_gb" | "time_scale" | "network" | "lease" | "meters" | "data" => {
+            arg.requires("real")
+        }
+        "compute" => arg.help(
+            "Who takes the time of compute in real runs. `native` also predicts with what `bace profile` measured on the device; \
+             without --real it is the only choice that changes anything. Default: what the scenario's `[compute]` says, and for \
+             real runs else what `bace run` would take",
+        ),
+        _ => arg,
+    }
 }

@@ -7,7 +7,7 @@ use bace_cuda::{DeviceInfo, Driver};
 use bace_engine::Scenario;
 use bace_models::ProfiledDevice;
 
-use crate::cli::{DeviceChoice, PrecisionChoice, RunArgs};
+use crate::cli::{DeviceChoice, EmulationArgs, PrecisionChoice};
 use crate::wrong_input::WrongInput;
 
 use super::ask::check;
@@ -127,7 +127,7 @@ fn checked(
 
 /// The devices that workers take turns to use; none where nothing is computed.
 pub fn devices(
-    args: &RunArgs,
+    args: &EmulationArgs,
     asked: Option<ComputeRung>,
     scenario: &Scenario,
 ) -> anyhow::Result<Vec<CheckedDevice>> {

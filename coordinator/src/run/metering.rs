@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 
 use super::fleet::Fleet;
 use super::recorder::Recorder;
-use crate::cli::{DeviceChoice, MetersChoice, RunArgs};
+use crate::cli::{DeviceChoice, EmulationArgs, MetersChoice};
 
 const NS_PER_S: f64 = 1e9;
 /// What a source is called that stands for all meters of this machine.
@@ -53,7 +53,7 @@ pub struct Metering {
 impl Metering {
     /// Starts the meters that there are, waiting for drivers that wake their boards, and writes down which there are, which not, and why.
     pub async fn start(
-        args: &RunArgs,
+        args: &EmulationArgs,
         compute: ComputeRung,
         scenario: &Scenario,
         fleet: &Fleet,

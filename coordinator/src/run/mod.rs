@@ -1,6 +1,7 @@
 //! `bace run`: a scenario trained for real.
 
 mod ask;
+mod checked;
 mod command;
 mod devices;
 mod driver;
@@ -26,7 +27,8 @@ mod wire;
 pub use ask::{
     ask_worker_for_speed, parity as ask_worker_for_parity, profile as ask_worker_for_profile,
 };
-pub use command::{default_rung, run, summary};
+pub use checked::default_rung;
+pub use command::{run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;
 pub use preflight::{MOST_WORKERS, can_be_carried, workers};

@@ -6,7 +6,7 @@ use bace_models::STATE_BYTES_PER_PARAMETER;
 use bace_netem::{LinkId, LinkSpec, Route, TimeScale};
 use bace_socket::{PacketLink, SenderConfig, SocketError};
 
-use crate::cli::{DeviceChoice, RunArgs};
+use crate::cli::{DeviceChoice, EmulationArgs};
 use crate::machine;
 use crate::run::in_flight::refuse_more_than_memory_holds;
 use crate::wall;
@@ -23,7 +23,7 @@ const BYTES_PER_GB: f64 = 1e9;
 
 /// Refuses what can be simulated but not run, on the rung that was asked for.
 pub fn refuse_what_cannot_run(
-    args: &RunArgs,
+    args: &EmulationArgs,
     asked: Option<ComputeRung>,
     scenario: &Scenario,
 ) -> anyhow::Result<()> {

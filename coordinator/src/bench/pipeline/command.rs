@@ -12,8 +12,8 @@ use super::show;
 use super::size::{Size, WARM_UP};
 use crate::bench::figures::all_met;
 use crate::cli::{
-    BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, MetersChoice, NetworkChoice,
-    PrecisionChoice, ReceiptsChoice, RunArgs, ScenarioArgs,
+    BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, EmulationArgs, MetersChoice,
+    NetworkChoice, PrecisionChoice, ReceiptsChoice, RunArgs, ScenarioArgs,
 };
 use crate::machine;
 use crate::output::say;
@@ -128,31 +128,28 @@ fn train(
     let written = std::fs::write(&scenario, size.scenario(stages, iterations));
     written.with_context(|| format!("write {}", scenario.display()))?;
     let out = folder.path().join("run");
-    let summary = run::summary(RunArgs {
-        scenario: ScenarioArgs {
-            scenario: scenario.display().to_string(),
-            policy: "bace-pipe".to_owned(),
-            seed: None,
-        },
+    let scenario = ScenarioArgs {
+        scenario: scenario.display().to_string(),
+        policy: "bace-pipe".to_owned(),
+        seed: None,
+    };
+    let emulation = EmulationArgs {
         device: args.device.clone(),
         // As the peer computes.
         precision: Some(PrecisionChoice::Fp32),
-        device_memory_gb: None,
         compute: Some(ComputeChoice::Native),
-        profile: None,
         // One that was measured for other models would be refused, and no choice of the scheduler's depends on it here.
-        finds_profile: false,
-        time_scale: None,
+        ignores_profiles: true,
         network: Some(NetworkChoice::None),
-        receipts: ReceiptsChoice::Off,
-        lease: None,
         // Reading meters takes processor time from what is measured.
         meters: MetersChoice::Off,
         data: args.data.clone(),
+        ..EmulationArgs::default()
+    };
+    let summary = run::summary(RunArgs {
+        receipts: ReceiptsChoice::Off,
         out: Some(out.clone()),
-        json: false,
-        await_workers: false,
-        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..RunArgs::here(scenario, emulation)
     })?;
     check_finished(&summary)?;
     let ledger = bace_ledger::read(&out.join(LEDGER_FILE))?;
