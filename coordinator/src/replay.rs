@@ -1,29 +1,27 @@
 //! `bace replay`: a ledger's inputs fed back to the engine.
 
 use std::fmt::Debug;
-use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
-use bace_api::{ClockKind, ProfileUse, Record};
-use bace_engine::{Engine, Policy, Replay, Replayed, policy_by_name};
-use bace_ledger::{PROFILE_FILE, Reader, SCENARIO_FILE};
-use bace_netem::TimeScale;
+use bace_api::Record;
+use bace_engine::{Replay, Replayed, policy_by_name};
+use bace_ledger::Reader;
 
 use crate::cli::ReplayArgs;
 use crate::output::say;
-use crate::profile::ChosenProfile;
-use crate::scenarios::{self, Loaded, RunKind};
+use crate::recorded::Recorded;
+use crate::scenarios::{Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
 /// Replays a ledger and compares every decision.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     let mut reader = Reader::open(&args.ledger).or_wrong_input()?;
     let header = reader.header().clone();
-    let loaded = scenario(args, &reader)?;
+    let recorded = Recorded::new(reader.path(), &header);
+    let loaded = scenario(args, &recorded)?;
     let policy = policy_by_name(&header.policy).or_wrong_input()?;
     same_cluster(&reader, &loaded)?;
-    let mut replay = Replay::new(engine(&reader, loaded, policy)?);
+    let mut replay = Replay::new(recorded.engine(loaded, policy)?);
     let mut ended = false;
     while let Some(record) = reader.next_record().or_wrong_input()? {
         let line = reader.line();
@@ -44,70 +42,17 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// The run's engine before its first input, with the profile that it predicted from.
-fn engine(
-    reader: &Reader,
-    mut loaded: Loaded,
-    policy: Box<dyn Policy + Send>,
-) -> anyhow::Result<Engine> {
-    let header = reader.header();
-    let Some(ProfileUse::Used { hash, .. }) = header.profile.as_deref() else {
-        return Ok(Engine::new(loaded.scenario, policy));
-    };
-    let path = reader.path().with_file_name(PROFILE_FILE);
-    let profile = ChosenProfile::read(&path)?;
-    if profile.hash() != *hash {
-        return Err(WrongInput::error(format!(
-            "replay {}: {} is not the profile of this run, its blake3 is {} and the header says {hash}",
-            reader.path().display(),
-            path.display(),
-            profile.hash()
-        )));
-    }
-    // Measured times are those of the machine, and the run may have had another scale than its file.
-    if header.clock == ClockKind::Wall {
-        let scale = TimeScale::new(header.time_scale.unwrap_or(1.0));
-        let scale = scale.with_context(|| {
-            format!("read {}: its `time_scale` is none", reader.path().display())
-        })?;
-        Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
-    }
-    Engine::new(loaded.scenario, policy)
-        .with_profile(&profile.profile)
-        .or_wrong_input()
-}
-
 /// The run's scenario with the run's seed; a ledger says by its hash which one it was.
-fn scenario(args: &ReplayArgs, reader: &Reader) -> anyhow::Result<Loaded> {
-    let header = reader.header();
-    let beside = reader.path().with_file_name(SCENARIO_FILE);
-    let name = match &args.scenario {
-        Some(name) => name.clone(),
-        None => beside.to_str().map(str::to_owned).ok_or_else(|| {
-            WrongInput::error(format!("read {}: its name is not UTF-8", beside.display()))
-        })?,
-    };
-    if args.scenario.is_none() && !Path::new(&name).exists() {
-        return Err(WrongInput::error(format!(
-            "find {name}: a replay needs the run's scenario; name it with --scenario"
-        )));
+fn scenario(args: &ReplayArgs, recorded: &Recorded<'_>) -> anyhow::Result<Loaded> {
+    match &args.scenario {
+        Some(name) => recorded.scenario(name),
+        None => recorded.kept_scenario().map_err(|error| {
+            WrongInput::error(format!(
+                "{}; where the run's scenario is elsewhere, name it with --scenario FILE",
+                bace_api::told(error.as_ref())
+            ))
+        }),
     }
-    let loaded = scenarios::load(&name, Some(header.seed)).map_err(|error| {
-        let hint = match args.scenario {
-            None => "; where it reads other files, name the one beside them with --scenario FILE",
-            Some(_) => "",
-        };
-        WrongInput::error(format!("{}{hint}", bace_api::told(error.as_ref())))
-    })?;
-    if loaded.hash() != header.scenario_hash {
-        return Err(WrongInput::error(format!(
-            "replay {}: {name} is not the scenario of this run, its blake3 is {} and the header says {}",
-            reader.path().display(),
-            loaded.hash(),
-            header.scenario_hash
-        )));
-    }
-    Ok(loaded)
 }
 
 /// What reports take from the header has to be the scenario's.

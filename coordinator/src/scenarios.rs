@@ -1,5 +1,6 @@
 //! Scenarios by file or by name.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -140,6 +141,40 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
         text,
         scenario: Arc::new(scenario),
     })
+}
+
+/// Files that the scenario in `path` reads and that are not beside it, each once.
+///
+/// # Errors
+/// If `path` cannot be read or is no TOML.
+pub fn missing_files(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = read(path)?;
+    let table: toml::Table = toml::from_str(&text)
+        .with_context(|| format!("read {}", path.display()))
+        .or_wrong_input()?;
+    let mut named = BTreeSet::new();
+    table
+        .values()
+        .for_each(|value| name_files(value, &mut named));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    named.retain(|name| !folder.join(name).exists());
+    Ok(named.into_iter().collect())
+}
+
+/// The values of all keys `csv`, the only one that names files.
+fn name_files(value: &toml::Value, named: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                match value.as_str() {
+                    Some(file) if key == "csv" => drop(named.insert(file.to_owned())),
+                    _ => name_files(value, named),
+                }
+            }
+        }
+        toml::Value::Array(values) => values.iter().for_each(|value| name_files(value, named)),
+        _ => {}
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
