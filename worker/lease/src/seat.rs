@@ -61,11 +61,13 @@ impl Seat {
         if !idle {
             return Err(self.lost());
         }
+        let mut has_waited = false;
         loop {
             let rung = line.bell.load(Ordering::Acquire);
             if self.claim(ticket) {
                 break;
             }
+            has_waited = true;
             if !self.look_at_others() {
                 // Rung meanwhile, a signal, the time is over: in any case the next thing is to look again.
                 let _ = futex::wait(&line.bell, Flags::empty(), rung, Some(&SLEEP));
@@ -80,7 +82,7 @@ impl Seat {
             seat: self,
             ticket,
             since_ns,
-            waited_ns: since_ns - begin_ns,
+            waited_ns: if has_waited { since_ns - begin_ns } else { 0 },
         })
     }
 
@@ -230,7 +232,7 @@ impl Drop for Seat {
 }
 
 impl Lease<'_> {
-    /// For how long it was waited for, ns.
+    /// For how long it was waited for, ns; 0 where it was free.
     pub fn waited_ns(&self) -> u64 {
         self.waited_ns
     }
