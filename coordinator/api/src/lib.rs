@@ -40,6 +40,6 @@ pub use record::{
     IterationRecord, KernelShaping, MemoryPhase, NetworkRung, PlacedRegion, ProfileUse,
     ReceiptPhase, ReceiptRecord, Receipts, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
 };
-pub use span::{ActionSpan, ActionsRecord, MessageTimes};
+pub use span::{ActionReport, ActionSpan, ActionsRecord, MOST_SPANS, MessageTimes};
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

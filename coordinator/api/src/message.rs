@@ -8,12 +8,12 @@ use bace_netem::{BitRate, ClockEstimate, Congestion, Delay, LinkId, LinkSpec, Ti
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ComputeRung, Iteration, Job, JobId, MeasurementId, NetworkRung, StageIndex,
-    StageProgram, TensorId, WorkerId,
+    ActionReport, Attempt, ComputeRung, Iteration, Job, JobId, MeasurementId, NetworkRung,
+    StageIndex, StageProgram, TensorId, WorkerId,
 };
 
 /// Version of these messages; both sides refuse another one.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The name in the coordinator's certificate.
 pub const COORDINATOR_NAME: &str = "coordinator.run.local";
@@ -147,6 +147,8 @@ pub struct Prepare {
     pub next: Option<Neighbour>,
     /// How long compute takes, or is made to take.
     pub compute: ComputePlan,
+    /// Whether the worker tells of every action, which costs the coordinator a line of its ledger an iteration.
+    pub tells_actions: bool,
 }
 
 /// A neighbouring stage and the directed link towards it.
@@ -366,6 +368,8 @@ pub struct IterationReport {
     pub end_ns: u64,
     /// Where the time between went.
     pub times: StageTimes,
+    /// All that the stage did, in the order of its program; empty where nobody wants to know.
+    pub spans: Vec<ActionReport>,
     /// Mean loss over the iteration's micro-batches, in nats a token; the last stage alone knows it.
     pub loss: Option<f64>,
     /// Under the lease of its device, or by the clock of a device that has its own, seconds; absent where nothing is computed.

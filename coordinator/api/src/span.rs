@@ -1,8 +1,15 @@
 //! What a stage did in one iteration, action by action, in reality and in a simulation alike.
 
+use bace_netem::{TimeScale, Timing};
 use serde::{Deserialize, Serialize};
 
 use crate::{Action, Attempt, Iteration, StageIndex};
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// The most actions of one iteration of one stage that are recorded: those of some ten thousand micro-batches. Behind real
+/// networks a line of the ledger, whose length is bounded too, takes some 150 bytes for each.
+pub const MOST_SPANS: usize = 1 << 16;
 
 /// The actions of one iteration of one stage, in the order of its program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +65,45 @@ pub struct MessageTimes {
     /// and where it came in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_until_s: Option<f64>,
+}
+
+/// An action as its worker tells of it, in nanoseconds of its host's monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionReport {
+    /// What was done.
+    pub action: Action,
+    /// Begin.
+    pub from_ns: u64,
+    /// End.
+    pub to_ns: u64,
+    /// As [`ActionSpan::lease_wait_s`].
+    pub lease_wait_ns: Option<u64>,
+    /// As [`ActionSpan::excess_s`].
+    pub excess_ns: Option<u64>,
+    /// Of a receive: when the tensor was where.
+    pub message: Option<Timing>,
+}
+
+impl ActionReport {
+    /// What was told, in emulated seconds; `seconds` turns the worker's clock into those of the run.
+    pub fn emulated(&self, scale: TimeScale, seconds: impl Fn(u64) -> f64) -> ActionSpan {
+        let lasting = |ns: u64| scale.emulated_seconds(ns as f64 / NANOS_PER_SECOND);
+        ActionSpan {
+            action: self.action,
+            from_s: seconds(self.from_ns),
+            to_s: seconds(self.to_ns),
+            lease_wait_s: self.lease_wait_ns.map(lasting),
+            excess_s: self.excess_ns.map(lasting),
+            message: self.message.map(|timing| MessageTimes {
+                ready_s: seconds(timing.ready_ns),
+                left_s: None,
+                queued_s: None,
+                due_s: seconds(timing.deliver_at_ns),
+                late_until_s: (timing.arrived_ns > timing.deliver_at_ns)
+                    .then(|| seconds(timing.arrived_ns)),
+            }),
+        }
+    }
 }
 
 impl ActionSpan {

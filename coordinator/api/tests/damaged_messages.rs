@@ -89,6 +89,15 @@ fn neighbour(address: &str) -> Neighbour {
     }
 }
 
+fn timing() -> Timing {
+    Timing {
+        ready_ns: 1,
+        deliver_at_ns: 300,
+        arrived_ns: 70_000,
+        delivered_ns: u64::MAX,
+    }
+}
+
 fn prepare() -> Prepare {
     let model = bace_models::catalogue::model("qwen2.5-14b").expect("it is built in");
     let shape = bace_models::MicroBatchShape {
@@ -133,6 +142,7 @@ fn prepare() -> Prepare {
             forward_s: 0.01,
             backward_s: 0.02,
         },
+        tells_actions: true,
     }
 }
 
@@ -199,15 +209,7 @@ fn from_worker() -> Vec<FromWorker> {
         },
         FromWorker::Measured {
             id: MeasurementId(3),
-            timings: vec![
-                Timing {
-                    ready_ns: 1,
-                    deliver_at_ns: 300,
-                    arrived_ns: 70_000,
-                    delivered_ns: u64::MAX,
-                };
-                3
-            ],
+            timings: vec![timing(); 3],
         },
         FromWorker::Ready {
             text_hash: Some("00ff".to_owned()),
@@ -227,6 +229,17 @@ fn from_worker() -> Vec<FromWorker> {
             begin_ns: 1,
             end_ns: u64::MAX,
             times: StageTimes::default(),
+            spans: vec![
+                ActionReport {
+                    action: Action::ReceiveActivation(MicroBatch(300)),
+                    from_ns: 1,
+                    to_ns: u64::MAX,
+                    lease_wait_ns: Some(3),
+                    excess_ns: None,
+                    message: Some(timing()),
+                };
+                2
+            ],
             loss: Some(2.5),
             device_s: Some(0.25),
             lease_wait_s: Some(0.5),

@@ -109,6 +109,14 @@ pub enum NetworkChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActionsChoice {
+    /// Each one, in a record beside that of its iteration.
+    Full,
+    /// Iterations only.
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReceiptsChoice {
     /// Measure.
     Full,

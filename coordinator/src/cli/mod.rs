@@ -16,7 +16,7 @@ pub use bench::{
 };
 pub use check::{DoctorArgs, GpuCheckArgs};
 pub use choice::{
-    ComputeChoice, DeviceChoice, IterationModelChoice, MetersChoice, NetworkChoice,
+    ActionsChoice, ComputeChoice, DeviceChoice, IterationModelChoice, MetersChoice, NetworkChoice,
     PrecisionChoice, ReceiptsChoice,
 };
 pub use command::{Cli, Command};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, Args};
 
 use super::choice::seconds;
-use super::{EmulationArgs, IterationModelChoice, PredictArgs, ReceiptsChoice};
+use super::{ActionsChoice, EmulationArgs, IterationModelChoice, PredictArgs, ReceiptsChoice};
 
 /// The port is taken when the run begins, on this machine alone.
 const OWN_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -35,6 +35,10 @@ pub struct RunArgs {
     /// each direction of a link, before and after.
     #[arg(long, value_enum, default_value = "full")]
     pub receipts: ReceiptsChoice,
+    /// Whether the ledger holds when every action began and ended, and how its tensor came: without, nothing says where a
+    /// stage's time went within an iteration, and a very long run needs less disk.
+    #[arg(long, value_enum, default_value = "full")]
+    pub actions: ActionsChoice,
     /// Folder for the ledger, the summary and the workers' logs; it must not hold a run yet.
     /// Default: a fresh folder under `runs`.
     #[arg(long, value_name = "DIR")]
@@ -51,12 +55,13 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// A run whose workers this program starts here, with links measured and a folder of its own unless that is changed.
+    /// A run whose workers this program starts here, with links measured, actions told and a folder of its own unless that is changed.
     pub fn here(scenario: ScenarioArgs, emulation: EmulationArgs) -> Self {
         Self {
             scenario,
             emulation,
             receipts: ReceiptsChoice::Full,
+            actions: ActionsChoice::Full,
             out: None,
             json: false,
             await_workers: false,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use bace_api::{ClockKind, Record};
 use bace_ledger::{RunFolder, Summary};
 
-use crate::cli::RunArgs;
+use crate::cli::{ActionsChoice, RunArgs};
 use crate::report::print_summary;
 use crate::scenarios::RunKind;
 use crate::wrong_input::OrWrongInput;
@@ -133,6 +133,7 @@ pub fn train(checked: CheckedRun) -> anyhow::Result<Summary> {
             engine,
             fleet,
             compute,
+            tells_actions: args.actions == ActionsChoice::Full,
             receipts,
             metering,
         };

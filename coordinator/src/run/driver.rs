@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bace_api::{
-    Attempt, ComputeRung, FromWorker, IterationReport, JobId, MemoryPhase, ReceiptPhase, Record,
-    StageFinished, StageIndex, ToWorker, WorkerId, told,
+    Attempt, ComputeRung, FromWorker, IterationReport, JobId, MOST_SPANS, MemoryPhase, Program,
+    ReceiptPhase, Record, StageFinished, StageIndex, ToWorker, WorkerId, told,
 };
 use bace_engine::{
     Command, DEAD_LINK, Engine, Input, Scenario, Scheduled, Start, agenda, pipeline,
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::fleet::{Event, Fleet, clock_record};
 use super::interrupts::Interrupts;
-use super::jobs::{ActiveJob, Launch, iteration_record};
+use super::jobs::{ActiveJob, Launch, actions_record, iteration_record};
 use super::metering::{Held, Metering};
 use super::progress::Progress;
 use super::receipts::{Occasion, ReceiptTaker};
@@ -35,6 +35,8 @@ pub struct DriverPlan {
     pub fleet: Fleet,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
+    /// Whether workers tell of every action.
+    pub tells_actions: bool,
     /// Who measures the links once more.
     pub receipts: ReceiptTaker,
     /// What reads this machine's meters.
@@ -60,6 +62,7 @@ pub struct Driver<'a> {
     engine: Engine,
     fleet: Fleet,
     compute: ComputeRung,
+    tells_actions: bool,
     scale: TimeScale,
     receipts: ReceiptTaker,
     metering: Metering,
@@ -90,6 +93,7 @@ impl<'a> Driver<'a> {
             engine,
             fleet,
             compute,
+            tells_actions,
             receipts,
             metering,
         } = plan;
@@ -105,6 +109,7 @@ impl<'a> Driver<'a> {
             scenario,
             fleet,
             compute,
+            tells_actions,
             recorder,
             interrupts,
             origin_ns: now_ns(),
@@ -425,6 +430,7 @@ impl<'a> Driver<'a> {
             cluster: self.engine.cluster(),
             fleet: &self.fleet,
             compute: self.compute,
+            tells_actions: self.tells_actions && self.fit_a_record(job, &plan.program),
             start: &start,
             workers: &workers,
         };
@@ -442,6 +448,19 @@ impl<'a> Driver<'a> {
         }
         self.jobs.insert(job, ActiveJob::new(start, workers));
         Ok(())
+    }
+
+    /// Whether the actions of an iteration fit a record; says so where they do not.
+    fn fit_a_record(&self, job: JobId, program: &Program) -> bool {
+        let most = program.stages.iter().map(Vec::len).max().unwrap_or(0);
+        let fit = most <= MOST_SPANS;
+        if !fit {
+            tracing::warn!(
+                "the ledger holds no actions of job `{}`: an iteration has {most} of them, and a record has room for {MOST_SPANS}",
+                self.scenario.jobs[job.index()].name
+            );
+        }
+        fit
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
@@ -556,9 +575,10 @@ impl<'a> Driver<'a> {
             return Ok(());
         };
         let done = active.iteration_ended(stage);
-        let sender = &self.fleet.workers[worker.index()];
-        let seconds = |ns| self.seconds(sender.to_own(ns));
+        let to_own = self.fleet.workers[worker.index()].to_own();
+        let seconds = |ns| self.seconds(to_own(ns));
         let record = iteration_record(&self.scenario, report, seconds);
+        let actions = actions_record(&self.scenario, report, seconds);
         let usage = Input::Usage {
             job,
             stage,
@@ -569,6 +589,9 @@ impl<'a> Driver<'a> {
         let record = Record::Iteration(record);
         self.progress.show(&record);
         self.recorder.add(record)?;
+        if let Some(actions) = actions {
+            self.recorder.add(Record::Actions(actions))?;
+        }
         self.tell_engine(usage)?;
         if let Some(done) = done {
             self.tell_engine(Input::Progress {

@@ -148,10 +148,11 @@ pub struct Fleet {
 }
 
 impl Worker {
-    /// The reading of the coordinator's clock at which the worker's read `their_ns`.
-    pub fn to_own(&self, their_ns: u64) -> u64 {
-        let clock = self.clock.as_ref();
-        clock.map_or(their_ns, |clock| clock.to_own(their_ns))
+    /// Turns readings of the worker's clock into the coordinator's that are equally far apart: all by the offset that is known
+    /// now.
+    pub fn to_own(&self) -> impl Fn(u64) -> u64 + use<> {
+        let estimate = self.clock.as_ref().map(PeerClock::estimate);
+        move |their_ns| estimate.map_or(their_ns, |estimate| estimate.to_own(their_ns))
     }
 
     /// Says `command`; a worker that is gone is told of by its event.

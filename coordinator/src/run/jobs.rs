@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bace_api::{
-    ComputePlan, ComputeRung, DatagramSummary, IterationRecord, IterationReport, Neighbour,
-    Prepare, Program, Record, StageFinished, StageIndex, ToWorker, TransferSummary, WorkerId,
+    ActionsRecord, ComputePlan, ComputeRung, DatagramSummary, IterationRecord, IterationReport,
+    Neighbour, Prepare, Program, Record, StageFinished, StageIndex, ToWorker, TransferSummary,
+    WorkerId,
 };
 use bace_engine::{Cluster, Scenario, Start};
 use bace_netem::LinkId;
@@ -150,6 +151,8 @@ pub struct Launch<'a> {
     pub fleet: &'a Fleet,
     /// Who takes the time of compute.
     pub compute: ComputeRung,
+    /// Whether its workers tell of every action.
+    pub tells_actions: bool,
     /// The engine's order.
     pub start: &'a Start,
     /// The worker of each stage.
@@ -193,6 +196,7 @@ impl Launch<'_> {
                     backward_s: takes.backward_s(),
                 }
                 .wall(scenario.compute.time_scale),
+                tells_actions: self.tells_actions,
             }))
         });
         prepares.collect()
@@ -257,4 +261,22 @@ pub fn iteration_record(
             .map(|_| scale.emulated_seconds(report.overrun_s)),
         scale_without_overrun: report.scale_without_overrun,
     }
+}
+
+/// The ledger's record of what a worker's report tells action by action, likewise; absent where it does not.
+pub fn actions_record(
+    scenario: &Scenario,
+    report: &IterationReport,
+    seconds: impl Fn(u64) -> f64,
+) -> Option<ActionsRecord> {
+    let scale = scenario.compute.time_scale;
+    let spans = report.spans.iter();
+    let spans = spans.map(|span| span.emulated(scale, &seconds));
+    (!report.spans.is_empty()).then(|| ActionsRecord {
+        job: scenario.jobs[report.job.index()].name.clone(),
+        attempt: report.attempt,
+        stage: report.stage,
+        iteration: report.iteration,
+        spans: spans.collect(),
+    })
 }

@@ -212,5 +212,6 @@ fn prepare(
             forward_s: 0.0,
             backward_s: 0.0,
         },
+        tells_actions: false,
     }
 }

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use bace_api::{
-    Action, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare, StageFinished,
-    StageTimes, StageWalk, TensorHeader, TensorId, TensorKind, decode, encode,
+    Action, ActionReport, Element, HEADER_LIMIT, Iteration, IterationReport, MicroBatch, Prepare,
+    StageFinished, StageTimes, StageWalk, TensorHeader, TensorId, TensorKind, decode, encode,
 };
 use bace_lease::Seat;
+use bace_netem::Timing;
 use bytes::Bytes;
 
 use crate::compute::{ComputeError, Forwarded, StageCompute, element_of};
 use crate::memory::OutOfMemory;
 use crate::neighbour::{Neighbour, NeighbourError};
 use crate::session::Never;
-use crate::timeline::Timeline;
+use crate::timeline::{Spent, Timeline};
 
 /// The links of a stage.
 #[derive(Debug, Default)]
@@ -58,6 +59,8 @@ pub struct StageRun<'a> {
     element: Element,
     timeline: Timeline<'a>,
     times: StageTimes,
+    /// The iteration's actions so far; none where nobody wants to know.
+    actions: Vec<ActionReport>,
     /// Sum and number of the iteration's losses.
     losses: (f64, u32),
     /// Inputs of forwards and backwards that were received and outputs that are to be sent, by micro-batch.
@@ -89,6 +92,7 @@ impl<'a> StageRun<'a> {
             neighbours,
             release,
             times: StageTimes::default(),
+            actions: Vec::new(),
             losses: (0.0, 0),
             held: BTreeMap::new(),
         })
@@ -132,31 +136,42 @@ impl<'a> StageRun<'a> {
         })
     }
 
-    /// Does the action at which `walk` stands.
+    /// Does the action at which `walk` stands, and books what it took.
     fn act(&mut self, walk: &StageWalk, action: Action) -> Result<(), StageError> {
-        match action {
-            Action::Forward(m) => self.forward(walk.iteration(), m),
-            Action::Backward(m) => self.backward(m),
+        let (spent, message) = match action {
+            Action::Forward(m) => (self.forward(walk.iteration(), m)?, None),
+            Action::Backward(m) => (self.backward(m)?, None),
             Action::SendActivation(_) | Action::SendGradient(_) => {
-                self.send(walk.handed_over().expect("a send hands a tensor over"))
+                let tensor = walk.handed_over().expect("a send hands a tensor over");
+                (self.send(tensor)?, None)
             }
             Action::ReceiveActivation(_) | Action::ReceiveGradient(_) => {
-                self.receive(walk.awaited().expect("a receive awaits a tensor"))
+                let tensor = walk.awaited().expect("a receive awaits a tensor");
+                let (spent, timing) = self.receive(tensor)?;
+                (spent, Some(timing))
             }
-            Action::Step => {
-                let ((), step_s) = self.timeline.step(|| self.compute.step())?;
-                self.times.step_s += step_s;
-                Ok(())
-            }
+            Action::Step => (self.timeline.step(|| self.compute.step())?.1, None),
+        };
+        let times = &mut self.times;
+        let booked = match action {
+            Action::Forward(_) => &mut times.forward_s,
+            Action::Backward(_) => &mut times.backward_s,
+            Action::SendActivation(_) | Action::SendGradient(_) => &mut times.send_wait_s,
+            Action::ReceiveActivation(_) | Action::ReceiveGradient(_) => &mut times.stall_s,
+            Action::Step => &mut times.step_s,
+        };
+        *booked += spent.seconds();
+        if self.prepare.tells_actions {
+            self.actions.push(report(action, spent, message));
         }
+        Ok(())
     }
 
-    fn forward(&mut self, iteration: Iteration, m: MicroBatch) -> Result<(), StageError> {
+    fn forward(&mut self, iteration: Iteration, m: MicroBatch) -> Result<Spent, StageError> {
         let input = self.held.remove(&(Slot::InputActivation, m));
-        let (output, forward_s) = self
+        let (output, spent) = self
             .timeline
             .forward(|| self.compute.forward(iteration, m, input))?;
-        self.times.forward_s += forward_s;
         match output {
             Forwarded::Activation(bytes) => {
                 self.held.insert((Slot::OutputActivation, m), bytes);
@@ -167,22 +182,21 @@ impl<'a> StageRun<'a> {
             }
             Forwarded::Loss(None) => {}
         }
-        Ok(())
+        Ok(spent)
     }
 
-    fn backward(&mut self, m: MicroBatch) -> Result<(), StageError> {
+    fn backward(&mut self, m: MicroBatch) -> Result<Spent, StageError> {
         let gradient = self.held.remove(&(Slot::OutputGradient, m));
-        let (gradient, backward_s) = self
+        let (gradient, spent) = self
             .timeline
             .backward(|| self.compute.backward(m, gradient))?;
-        self.times.backward_s += backward_s;
         if let Some(bytes) = gradient {
             self.held.insert((Slot::InputGradient, m), bytes);
         }
-        Ok(())
+        Ok(spent)
     }
 
-    fn send(&mut self, tensor: TensorId) -> Result<(), StageError> {
+    fn send(&mut self, tensor: TensorId) -> Result<Spent, StageError> {
         let (slot, neighbour) = match tensor.kind {
             TensorKind::Activation => (Slot::OutputActivation, &mut self.neighbours.next),
             TensorKind::Gradient => (Slot::InputGradient, &mut self.neighbours.previous),
@@ -205,11 +219,11 @@ impl<'a> StageRun<'a> {
             encode::<HEADER_LIMIT>(&header).expect("a tensor's header is a few dozen bytes");
         let ready_ns = self.timeline.now_ns();
         neighbour.send(header, payload, ready_ns)?;
-        self.times.send_wait_s += (self.timeline.now_ns() - ready_ns) as f64 / 1e9;
-        Ok(())
+        Ok(self.timeline.sent(ready_ns))
     }
 
-    fn receive(&mut self, tensor: TensorId) -> Result<(), StageError> {
+    fn receive(&mut self, tensor: TensorId) -> Result<(Spent, Timing), StageError> {
+        let from_ns = self.timeline.now_ns();
         let (slot, neighbour) = match tensor.kind {
             TensorKind::Activation => (Slot::InputActivation, &mut self.neighbours.previous),
             TensorKind::Gradient => (Slot::OutputGradient, &mut self.neighbours.next),
@@ -230,14 +244,11 @@ impl<'a> StageRun<'a> {
             }));
         }
         // What came late could not have been used before it was here.
-        let usable_ns = received
-            .timing
-            .deliver_at_ns
-            .max(received.timing.arrived_ns);
-        self.times.stall_s += self.timeline.received(usable_ns);
+        let timing = received.timing;
+        let usable_ns = timing.deliver_at_ns.max(timing.arrived_ns);
         self.held
             .insert((slot, tensor.micro_batch), received.payload);
-        Ok(())
+        Ok((self.timeline.received(from_ns, usable_ns), timing))
     }
 
     fn iteration_report(&mut self, iteration: Iteration, begin_ns: u64) -> IterationReport {
@@ -245,6 +256,7 @@ impl<'a> StageRun<'a> {
         let device = self.timeline.take_device_times();
         let by_device = self.compute.take_device_s();
         let (sum, count) = std::mem::take(&mut self.losses);
+        let room = Vec::with_capacity(self.actions.len());
         IterationReport {
             job: self.prepare.id,
             attempt: self.prepare.attempt,
@@ -254,6 +266,7 @@ impl<'a> StageRun<'a> {
             begin_ns,
             end_ns: self.timeline.now_ns(),
             times: std::mem::take(&mut self.times),
+            spans: std::mem::replace(&mut self.actions, room),
             loss: (count > 0).then(|| sum / f64::from(count)),
             device_s: by_device.or(device.map(|device| device.device_s)),
             lease_wait_s: device.map(|device| device.lease_wait_s),
@@ -263,6 +276,19 @@ impl<'a> StageRun<'a> {
             overrun_s: pacing.map_or(0.0, |pacing| pacing.overrun_s),
             scale_without_overrun: pacing.and_then(|pacing| pacing.scale_without_overrun),
         }
+    }
+}
+
+/// What is told of an action.
+fn report(action: Action, spent: Spent, message: Option<Timing>) -> ActionReport {
+    let some = |ns: u64| (ns > 0).then_some(ns);
+    ActionReport {
+        action,
+        from_ns: spent.from_ns,
+        to_ns: spent.to_ns,
+        lease_wait_ns: some(spent.lease_wait_ns),
+        excess_ns: some(spent.excess_ns),
+        message,
     }
 }
 

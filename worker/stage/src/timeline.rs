@@ -39,6 +39,26 @@ pub struct Pacing {
     pub scale_without_overrun: Option<f64>,
 }
 
+/// When an action began and ended, on the host's monotonic clock, and what of the time between was not its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Its begin, ns.
+    pub from_ns: u64,
+    /// Its end, ns; it may be to come.
+    pub to_ns: u64,
+    /// Part of it in which it waited for its turn on the device, ns.
+    pub lease_wait_ns: u64,
+    /// Part of it that the emulated GPU would not have taken, ns.
+    pub excess_ns: u64,
+}
+
+impl Spent {
+    /// From begin to end, seconds.
+    pub fn seconds(&self) -> f64 {
+        seconds(self.to_ns - self.from_ns)
+    }
+}
+
 /// Time on the device, as its lease tells it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DeviceTimes {
@@ -86,19 +106,19 @@ impl<'a> Timeline<'a> {
         self.cursor_ns
     }
 
-    /// A forward that `work` computes; returns its seconds.
+    /// A forward that `work` computes.
     pub fn forward<T>(
         &mut self,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<(T, f64), ComputeError> {
+    ) -> Result<(T, Spent), ComputeError> {
         self.spend(self.plan.forward_s, work)
     }
 
-    /// A backward that `work` computes; returns its seconds.
+    /// A backward that `work` computes.
     pub fn backward<T>(
         &mut self,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<(T, f64), ComputeError> {
+    ) -> Result<(T, Spent), ComputeError> {
         self.spend(self.plan.backward_s, work)
     }
 
@@ -106,17 +126,26 @@ impl<'a> Timeline<'a> {
     pub fn step<T>(
         &mut self,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<(T, f64), ComputeError> {
-        let begin_ns = self.now_ns();
-        let done = self.on_device(work)?;
-        Ok((done, seconds(self.now_ns() - begin_ns)))
+    ) -> Result<(T, Spent), ComputeError> {
+        let from_ns = self.now_ns();
+        let (done, waited_ns) = self.on_device(work)?;
+        Ok((done, self.spent(from_ns, waited_ns, 0)))
     }
 
-    /// A message was handed over at `delivered_ns`; returns the seconds the stage has waited for it.
-    pub fn received(&mut self, delivered_ns: u64) -> f64 {
-        let begin_ns = self.cursor_ns;
-        self.cursor_ns = begin_ns.max(delivered_ns);
-        seconds(self.now_ns() - begin_ns)
+    /// A message that was waited for since `from_ns` could be used from `usable_ns` on. How long this thread took to wake up is
+    /// no part of that.
+    pub fn received(&mut self, from_ns: u64, usable_ns: u64) -> Spent {
+        self.cursor_ns = self.cursor_ns.max(from_ns).max(usable_ns);
+        Spent {
+            from_ns,
+            to_ns: self.cursor_ns,
+            ..Spent::default()
+        }
+    }
+
+    /// A message was handed over, which began at `from_ns`.
+    pub fn sent(&mut self, from_ns: u64) -> Spent {
+        self.spent(from_ns, 0, 0)
     }
 
     /// Waits until the instant up to which the stage's time is spent, unless the job is dropped before.
@@ -146,34 +175,49 @@ impl<'a> Timeline<'a> {
         &mut self,
         modelled_s: f64,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<(T, f64), ComputeError> {
+    ) -> Result<(T, Spent), ComputeError> {
         self.catch_up();
-        let begin_ns = self.now_ns();
-        let done = self.on_device(work)?;
-        if self.plan.rung != ComputeRung::Native {
+        let from_ns = self.now_ns();
+        let (done, waited_ns) = self.on_device(work)?;
+        let excess_ns = if self.plan.rung == ComputeRung::Native {
+            0
+        } else {
             let modelled_ns = (modelled_s * NANOS_PER_SECOND).round() as u64;
-            self.end(begin_ns, modelled_ns);
-        }
-        Ok((done, seconds(self.now_ns() - begin_ns)))
+            self.end(from_ns, modelled_ns)
+        };
+        Ok((done, self.spent(from_ns, waited_ns, excess_ns)))
     }
 
-    /// Does real work when it is this worker's turn on the device.
+    /// What an action that began at `from_ns` and ends now has taken.
+    fn spent(&mut self, from_ns: u64, waited_ns: u64, excess_ns: u64) -> Spent {
+        let to_ns = self.now_ns();
+        Spent {
+            from_ns,
+            to_ns,
+            // What a paced action had to spare was not lost to it by waiting.
+            lease_wait_ns: waited_ns.min(to_ns - from_ns),
+            excess_ns,
+        }
+    }
+
+    /// Does real work when it is this worker's turn on the device; for how long it waited for that, ns.
     fn on_device<T>(
         &mut self,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<T, ComputeError> {
+    ) -> Result<(T, u64), ComputeError> {
         let Some(seat) = self.seat.as_deref_mut() else {
-            return work();
+            return Ok((work()?, 0));
         };
         let lease = seat.acquire()?;
         let done = work();
-        self.device.lease_wait_s += seconds(lease.waited_ns());
+        let waited_ns = lease.waited_ns();
+        self.device.lease_wait_s += seconds(waited_ns);
         self.device.device_s += seconds(lease.release());
-        done
+        Ok((done?, waited_ns))
     }
 
-    /// Ends a paced action whose real work is done.
-    fn end(&mut self, begin_ns: u64, modelled_ns: u64) {
+    /// Ends a paced action whose real work is done; by how much it is an overrun, ns.
+    fn end(&mut self, begin_ns: u64, modelled_ns: u64) -> u64 {
         let end_ns = begin_ns.saturating_add(modelled_ns);
         let now_ns = now_ns();
         let late_ns = now_ns.saturating_sub(end_ns);
@@ -188,11 +232,13 @@ impl<'a> Timeline<'a> {
         }
         if late_ns <= LATE_TOLERANCE_NS {
             self.cursor_ns = end_ns;
+            0
         } else {
             pacing.overruns += 1;
             pacing.worst_overrun_s = pacing.worst_overrun_s.max(seconds(late_ns));
             pacing.overrun_s += seconds(late_ns);
             self.cursor_ns = now_ns;
+            late_ns
         }
     }
 }
@@ -244,8 +290,10 @@ mod tests {
     fn slow_work_is_an_overrun_and_moves_the_timeline() {
         let (_held, release) = sync_channel(1);
         let mut line = Timeline::begin(plan(ComputeRung::Paced), &release, None);
-        let (_, took_s) = line.forward(work(30)).unwrap();
-        assert!(took_s >= 0.030);
+        let (_, spent) = line.forward(work(30)).unwrap();
+        assert!(spent.seconds() >= 0.030);
+        assert_eq!(spent.to_ns - spent.from_ns, 4_000_000 + spent.excess_ns);
+        assert_eq!(spent.lease_wait_ns, 0);
         let pacing = line.take_pacing().unwrap();
         assert_eq!((pacing.actions, pacing.overruns), (1, 1));
         assert!(pacing.worst_overrun_s >= 0.026);
@@ -260,8 +308,9 @@ mod tests {
     fn native_takes_as_long_as_it_takes() {
         let (_held, release) = sync_channel(1);
         let mut line = Timeline::begin(plan(ComputeRung::Native), &release, None);
-        let (_, took_s) = line.backward(work(1)).unwrap();
-        assert!(took_s >= 0.001);
+        let (_, spent) = line.backward(work(1)).unwrap();
+        assert!(spent.seconds() >= 0.001);
+        assert_eq!(spent.excess_ns, 0);
         assert_eq!(line.take_pacing(), None);
         assert_eq!(line.take_device_times(), None);
     }
@@ -271,8 +320,14 @@ mod tests {
         let (_held, release) = sync_channel(1);
         let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release, None);
         let begin_ns = line.now_ns();
-        assert_eq!(line.received(begin_ns - 5), 0.0);
-        assert_eq!(line.received(begin_ns + 2_000_000), 0.002);
+        let waited_ns = |spent: Spent| {
+            assert_eq!(spent.from_ns, begin_ns);
+            spent.to_ns - begin_ns
+        };
+        assert_eq!(waited_ns(line.received(begin_ns, begin_ns - 5)), 0);
+        assert_eq!(waited_ns(line.sent(begin_ns)), 0);
+        let usable_ns = begin_ns + 2_000_000;
+        assert_eq!(waited_ns(line.received(begin_ns, usable_ns)), 2_000_000);
         assert_eq!(line.now_ns(), begin_ns + 2_000_000);
     }
 
@@ -325,7 +380,9 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(40));
             });
             held.recv().unwrap();
-            line.forward(work(1)).unwrap();
+            let (_, spent) = line.forward(work(1)).unwrap();
+            assert!(spent.lease_wait_ns >= 20_000_000, "{spent:?}");
+            assert_eq!(spent.to_ns - spent.from_ns, 4_000_000 + spent.excess_ns);
         });
         let times = line.take_device_times().unwrap();
         assert!(times.device_s >= 0.001, "{times:?}");

@@ -12,8 +12,8 @@ use super::show;
 use super::size::{Size, WARM_UP};
 use crate::bench::figures::all_met;
 use crate::cli::{
-    BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, EmulationArgs, MetersChoice,
-    NetworkChoice, PrecisionChoice, ReceiptsChoice, RunArgs, ScenarioArgs,
+    ActionsChoice, BenchModel, BenchPipelineArgs, ComputeChoice, DeviceChoice, EmulationArgs,
+    MetersChoice, NetworkChoice, PrecisionChoice, ReceiptsChoice, RunArgs, ScenarioArgs,
 };
 use crate::machine;
 use crate::output::say;
@@ -148,6 +148,7 @@ fn train(
     };
     let summary = run::summary(RunArgs {
         receipts: ReceiptsChoice::Off,
+        actions: ActionsChoice::Off,
         out: Some(out.clone()),
         ..RunArgs::here(scenario, emulation)
     })?;
