@@ -6,6 +6,7 @@
 //! A run's driver makes a [`RunFolder`], hands each record to [`LedgerWriter::append`] and [`Fold::add`], and
 //! at the end has the same [`Summary`] that [`summarise`] makes of the file. docs/ledger.md describes the format.
 
+mod attribution;
 mod chart;
 mod compare;
 mod compare_table;
@@ -31,6 +32,10 @@ mod totals;
 mod validation;
 mod writer;
 
+pub use attribution::{
+    AttemptAttribution, AttemptTimes, Attributed, Attribution, Cause, JobAttribution, LinkName,
+    StageAttribution, Sums, attribute, render_attribution,
+};
 pub use compare::{Case, Comparison, Outcome, Sample};
 pub use emulation::{EmulationSummary, Loopback};
 pub use error::LedgerError;

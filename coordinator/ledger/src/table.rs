@@ -54,7 +54,7 @@ pub fn render(summary: &Summary) -> String {
     plain(&text)
 }
 
-fn paragraph(text: &mut String, content: &str) {
+pub(crate) fn paragraph(text: &mut String, content: &str) {
     if content.is_empty() {
         return;
     }
@@ -375,7 +375,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    fn plain<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+    pub(crate) fn plain<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
         Self {
             unit: "",
             divisor: 1.0,
@@ -459,6 +459,8 @@ fn share(figure: &Figure) -> String {
 pub(crate) struct Columns {
     table: Table,
     rows: usize,
+    /// What holds the rows that are left out.
+    rest_in: &'static str,
 }
 
 impl Columns {
@@ -478,11 +480,20 @@ impl Columns {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        Self { table, rows: 0 }
+        Self {
+            table,
+            rows: 0,
+            rest_in: crate::SUMMARY_FILE,
+        }
+    }
+
+    /// Says what holds the rows that are left out, where it is not the run's summary.
+    pub(crate) fn rest_in(self, rest_in: &'static str) -> Self {
+        Self { rest_in, ..self }
     }
 
     /// Lets a column of text read from the left and break into lines where room is short.
-    fn wrap(&mut self, column: usize) {
+    pub(crate) fn wrap(&mut self, column: usize) {
         let column = self
             .table
             .column_mut(column)
@@ -503,8 +514,8 @@ impl Columns {
         if self.rows > MAX_ROWS {
             let _ = write!(
                 text,
-                "\n{MAX_ROWS} of {} {what} are shown; summary.json holds all",
-                self.rows
+                "\n{MAX_ROWS} of {} {what} are shown; {} holds all",
+                self.rows, self.rest_in
             );
         }
         text
@@ -519,7 +530,7 @@ pub(crate) fn glued(text: &str) -> String {
 }
 
 /// `text` behind `prefix`, broken into lines of at most [`WIDTH`] columns that stand below each other.
-fn wrapped(prefix: &str, text: &str) -> String {
+pub(crate) fn wrapped(prefix: &str, text: &str) -> String {
     let indent = prefix.chars().count();
     let room = usize::from(WIDTH) - indent;
     let mut lines = vec![String::new()];
@@ -542,7 +553,7 @@ fn wrapped(prefix: &str, text: &str) -> String {
 }
 
 /// Text that moves no cursor: a ledger's strings may come from anywhere.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '\n' => '\n',
