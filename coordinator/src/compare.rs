@@ -8,7 +8,7 @@ use anyhow::Context;
 use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse, Record};
 use bace_engine::{Detail, Engine, Knob, Scenario, agenda, policies, policy_by_name};
 use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
-use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
+use bace_sim::simulate_engine;
 use rayon::prelude::*;
 
 use crate::cli::{CompareArgs, DeviceChoice, IterationModelChoice};
@@ -288,21 +288,14 @@ fn simulate(
     }
     let engine = engine.with_detail(Detail::Outcomes);
     let sink = |record| fold.add(&record);
-    match model {
-        IterationModelChoice::Analytic => simulate_engine(engine, IterationModel::Analytic, sink),
-        IterationModelChoice::Event => {
-            let settings = EventSettings {
-                iteration_records: false,
-                ..EventSettings::default()
-            };
-            drive(engine, &mut EventModel::new(scenario, settings), sink);
-        }
-    }
+    simulate_engine(engine, model.into(), sink);
     fold.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use bace_sim::IterationModel;
+
     use super::*;
 
     #[test]

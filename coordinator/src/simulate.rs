@@ -3,9 +3,9 @@
 use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
 use bace_engine::{Engine, policy_by_name};
 use bace_ledger::{Fold, RunFolder};
-use bace_sim::simulate_engine;
+use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
 
-use crate::cli::SimulateArgs;
+use crate::cli::{ActionsChoice, IterationModelChoice, SimulateArgs};
 use crate::profile::ChosenProfile;
 use crate::report::print_summary;
 use crate::scenarios::{self, RunKind};
@@ -41,12 +41,24 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
         Some((_, ledger)) => ledger.append(&Record::Header(header)),
         None => Ok(()),
     };
-    simulate_engine(engine, args.iteration_model.into(), |record| {
+    let actions = folder.is_some() && args.actions == ActionsChoice::Full;
+    let sink = |record| {
         fold.add(&record);
         if let (Some((_, ledger)), Ok(())) = (&mut folder, &written) {
             written = ledger.append(&record);
         }
-    });
+    };
+    match args.iteration_model {
+        IterationModelChoice::Analytic => simulate_engine(engine, IterationModel::Analytic, sink),
+        IterationModelChoice::Event => {
+            let settings = EventSettings {
+                action_records: actions,
+                ..EventSettings::default()
+            };
+            let mut model = EventModel::new(engine.scenario().clone(), settings);
+            drive(engine, &mut model, sink);
+        }
+    }
     written?;
     let mut summary = fold.finish();
     if let Some((folder, ledger)) = &folder {

@@ -105,6 +105,11 @@ impl Engine {
         self
     }
 
+    /// How much it tells.
+    pub fn detail(&self) -> Detail {
+        self.detail
+    }
+
     /// Takes the times of compute from what was measured on a device, for all GPUs alike, in place of the formula.
     ///
     /// # Errors

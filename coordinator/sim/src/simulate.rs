@@ -28,13 +28,14 @@ pub fn simulate(
     simulate_engine(Engine::new(scenario.clone(), policy), model, sink);
 }
 
-/// As [`simulate`], with an engine that has seen nothing yet, such as one that tells less.
+/// As [`simulate`], with an engine that has seen nothing yet, such as one that tells less: then iterations and their actions
+/// are not told either.
 pub fn simulate_engine(engine: Engine, model: IterationModel, sink: impl FnMut(Record)) {
     let scenario = engine.scenario().clone();
     match model {
         IterationModel::Analytic => drive(engine, &mut Analytic::new(scenario), sink),
         IterationModel::Event => {
-            let settings = EventSettings::default();
+            let settings = EventSettings::for_detail(engine.detail());
             drive(engine, &mut EventModel::new(scenario, settings), sink);
         }
     }

@@ -73,7 +73,7 @@ fn start(job: u32) -> Start {
 fn run(scenario: &Arc<Scenario>, repeat_steady: bool) -> (Vec<Record>, BTreeMap<u32, f64>) {
     let settings = EventSettings {
         repeat_steady,
-        iteration_records: true,
+        ..EventSettings::default()
     };
     let mut model = EventModel::new(scenario.clone(), settings);
     for job in 0..scenario.jobs.len() as u32 {

@@ -82,6 +82,9 @@ pub struct SimulateArgs {
     /// Also write the ledger, as a real run does, into this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Whether the ledger also tells every action of every iteration, which makes it many times as large; `event` alone has them.
+    #[arg(long, value_enum, default_value = "full", requires = "out")]
+    pub actions: ActionsChoice,
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use bace_api::TensorKind;
+use bace_api::{MessageTimes, TensorKind};
 use bace_netem::{FlowKey, LinkSpec, Sharing};
 
 use super::chunks::Chunks;
+use super::link::FlowRate;
 
 const BITS_PER_BYTE: f64 = 8.0;
 
@@ -24,15 +25,26 @@ pub(super) struct Flow {
     /// Bits that a tensor takes of the link's rate.
     bits: f64,
     cap_bps: f64,
-    /// Bits of each tensor that had not left at `updated_s`, oldest first.
-    left_bits: VecDeque<f64>,
+    /// Oldest first.
+    tensors: VecDeque<Tensor>,
     updated_s: f64,
     /// What each tensor under way gets.
-    rate_bps: f64,
+    rate: FlowRate,
+    /// Up to `queued_at_s`, what the link gave to other jobs since the oldest tensor's turn came.
+    queued_s: f64,
+    queued_at_s: f64,
     /// When the latest tensor so far arrives; none behind it arrives before.
     latest_s: f64,
     /// What the link draws for each chunk or message; absent where it draws nothing.
     chunks: Option<Chunks>,
+}
+
+/// A tensor that has not left.
+#[derive(Debug, Clone, Copy)]
+struct Tensor {
+    ready_s: f64,
+    /// Bits that had not left when the flow was last updated.
+    left_bits: f64,
 }
 
 impl Flow {
@@ -52,9 +64,11 @@ impl Flow {
             bytes,
             bits: BITS_PER_BYTE * spec.charged_bytes(bytes) as f64,
             cap_bps: f64::INFINITY,
-            left_bits: VecDeque::new(),
+            tensors: VecDeque::new(),
             updated_s: 0.0,
-            rate_bps: 0.0,
+            rate: FlowRate::default(),
+            queued_s: 0.0,
+            queued_at_s: 0.0,
             latest_s: 0.0,
             chunks: Chunks::draws(spec).then(|| Chunks::new(spec, key)),
         };
@@ -69,14 +83,14 @@ impl Flow {
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.left_bits.is_empty()
+        self.tensors.is_empty()
     }
 
     /// Parts of its link that the flow takes.
     pub fn under_way(&self) -> usize {
         match self.spec.sharing {
-            Sharing::PerJob => self.left_bits.len().min(1),
-            Sharing::PerFlow => self.left_bits.len(),
+            Sharing::PerJob => self.tensors.len().min(1),
+            Sharing::PerFlow => self.tensors.len(),
         }
     }
 
@@ -92,8 +106,9 @@ impl Flow {
 
     /// When the oldest tensor has left; infinite if there is none, or the link is dead.
     pub fn done_s(&self) -> f64 {
-        match self.left_bits.front() {
-            Some(left_bits) if self.rate_bps > 0.0 => self.updated_s + left_bits / self.rate_bps,
+        let rate_bps = self.rate.given_bps;
+        match self.tensors.front() {
+            Some(tensor) if rate_bps > 0.0 => self.updated_s + tensor.left_bits / rate_bps,
             _ => f64::INFINITY,
         }
     }
@@ -103,38 +118,56 @@ impl Flow {
         let before = self.under_way();
         if self.is_idle() {
             self.updated_s = now_s;
+            self.begin_turn(now_s);
         } else if self.spec.sharing == Sharing::PerFlow {
             self.settle(now_s);
         }
-        self.left_bits.push_back(self.bits);
+        self.tensors.push_back(Tensor {
+            ready_s: now_s,
+            left_bits: self.bits,
+        });
         if let Some(chunks) = &mut self.chunks {
             chunks.enqueue(self.bytes, now_s);
         }
         self.under_way() != before
     }
 
-    /// The oldest tensor has left; when it arrives, and whether the flow's parts of its link change.
-    pub fn complete(&mut self, now_s: f64) -> (f64, bool) {
+    /// The oldest tensor has left; how it comes to its receiver, and whether the flow's parts of its link change. `None` if
+    /// there is none.
+    pub fn complete(&mut self, now_s: f64) -> Option<(MessageTimes, bool)> {
         let before = self.under_way();
         self.settle(now_s);
         self.updated_s = now_s;
-        self.left_bits.pop_front();
+        self.note_queued(now_s);
+        let tensor = self.tensors.pop_front()?;
         let arrival_s = match &mut self.chunks {
             // Rounding to nanoseconds must not let it arrive before it has left.
             Some(chunks) => chunks.complete(now_s).max(now_s),
             None => now_s + self.spec.delay.seconds(),
         };
         self.latest_s = self.latest_s.max(arrival_s);
-        (self.latest_s, self.under_way() != before)
+        let times = MessageTimes {
+            ready_s: tensor.ready_s,
+            left_s: Some(now_s),
+            queued_s: Some(self.queued_s),
+            due_s: self.latest_s,
+            late_until_s: None,
+        };
+        self.begin_turn(now_s);
+        Some((times, self.under_way() != before))
     }
 
     /// What each tensor under way gets from now on.
-    pub fn set_rate(&mut self, now_s: f64, rate_bps: f64) {
-        // An unchanged rate is left alone, so that a link of one's own gives exactly bits over rate.
-        if rate_bps != self.rate_bps {
-            self.settle(now_s);
-            self.rate_bps = rate_bps;
+    pub fn set_rate(&mut self, now_s: f64, rate: FlowRate) {
+        if rate == self.rate {
+            return;
         }
+        self.note_queued(now_s);
+        // An unchanged rate is left alone, so that a link of one's own gives exactly bits over rate.
+        if rate.given_bps != self.rate.given_bps {
+            self.settle(now_s);
+        }
+        self.rate = rate;
     }
 
     /// What the link gives from now on.
@@ -142,9 +175,9 @@ impl Flow {
         self.settle(now_s);
         // What is behind the part of a tensor that has left does not overtake it.
         if self
-            .left_bits
+            .tensors
             .iter()
-            .any(|&left_bits| left_bits < self.bits)
+            .any(|tensor| tensor.left_bits < self.bits)
         {
             self.latest_s = self.latest_s.max(now_s + self.spec.delay.seconds());
         }
@@ -171,16 +204,30 @@ impl Flow {
         });
     }
 
+    /// The turn of the oldest tensor comes now.
+    fn begin_turn(&mut self, now_s: f64) {
+        self.queued_s = 0.0;
+        self.queued_at_s = now_s;
+    }
+
+    /// Counts what the link has given to others.
+    fn note_queued(&mut self, now_s: f64) {
+        let passed_s = (now_s - self.queued_at_s).max(0.0);
+        self.queued_s += passed_s * self.rate.share_of_others();
+        self.queued_at_s = self.queued_at_s.max(now_s);
+    }
+
     /// Takes off what has left since the last time.
     fn settle(&mut self, now_s: f64) {
         // An instant gathers events that rounding has parted, so that time may seem to stand back.
         let passed_s = (now_s - self.updated_s).max(0.0);
         let under_way = self.under_way();
-        for left_bits in self.left_bits.iter_mut().take(under_way) {
-            *left_bits = (*left_bits - passed_s * self.rate_bps).max(0.0);
+        let rate_bps = self.rate.given_bps;
+        for tensor in self.tensors.iter_mut().take(under_way) {
+            tensor.left_bits = (tensor.left_bits - passed_s * rate_bps).max(0.0);
         }
         if let Some(chunks) = &mut self.chunks {
-            chunks.pass(under_way, self.updated_s, passed_s, self.rate_bps);
+            chunks.pass(under_way, self.updated_s, passed_s, rate_bps);
         }
         self.updated_s = self.updated_s.max(now_s);
     }

@@ -27,21 +27,58 @@ pub(super) struct Claim {
     pub cap_bps: f64,
 }
 
+/// What a link gives to each of its claims.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shares {
+    capacity_bps: f64,
+    parts: Parts,
+}
+
 /// What each part of a claim gets, bit/s.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shares {
+enum Parts {
     /// All the same.
     Equal(f64),
     /// By claim.
     Each(Vec<f64>),
 }
 
+/// What each tensor under way of a flow gets of its link, bit/s.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct FlowRate {
+    /// At present.
+    pub given_bps: f64,
+    /// If no other job used the link.
+    pub alone_bps: f64,
+}
+
 impl Shares {
-    /// What each part of the claim at `place` gets.
-    pub fn of(&self, place: usize) -> f64 {
+    /// What each part of `claim`, which is at `place`, gets.
+    pub fn of(&self, place: usize, claim: &Claim) -> FlowRate {
+        FlowRate {
+            given_bps: self.parts.of(place),
+            alone_bps: claim.cap_bps.min(self.capacity_bps / claim.parts as f64),
+        }
+    }
+}
+
+impl Parts {
+    fn of(&self, place: usize) -> f64 {
         match self {
             Self::Equal(share_bps) => *share_bps,
             Self::Each(shares) => shares[place],
+        }
+    }
+}
+
+impl FlowRate {
+    /// The share of the time that the link gives to other jobs.
+    pub fn share_of_others(self) -> f64 {
+        // A dead link serves nobody.
+        if self.alone_bps > 0.0 {
+            (1.0 - self.given_bps / self.alone_bps).max(0.0)
+        } else {
+            0.0
         }
     }
 }
@@ -88,17 +125,20 @@ impl SharedLink {
         let capacity_bps = self.capacity_bps(at_s);
         let parts: usize = claims.iter().map(|claim| claim.parts).sum();
         let equal_bps = capacity_bps / parts as f64;
-        let shares = if claims.iter().all(|claim| claim.cap_bps >= equal_bps) {
-            Shares::Equal(equal_bps)
+        let given = if claims.iter().all(|claim| claim.cap_bps >= equal_bps) {
+            Parts::Equal(equal_bps)
         } else {
-            Shares::Each(capped(capacity_bps, claims))
+            Parts::Each(capped(capacity_bps, claims))
         };
         if let Some(credit) = &mut self.credit {
             let used = claims.iter().enumerate();
-            let used = used.map(|(place, claim)| claim.parts as f64 * shares.of(place));
+            let used = used.map(|(place, claim)| claim.parts as f64 * given.of(place));
             credit.used_bps = used.sum();
         }
-        shares
+        Shares {
+            capacity_bps,
+            parts: given,
+        }
     }
 
     /// When the bucket of credit is empty if all stays as it is; infinite if it does not get there.

@@ -6,7 +6,9 @@
 mod chunks;
 mod flow;
 mod link;
+mod road;
 mod run;
+mod spans;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -14,8 +16,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bace_api::{Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
-use bace_engine::{Input, Rates, Scenario, Start, pipeline};
+use bace_api::{ActionsRecord, Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
+use bace_engine::{Detail, Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
@@ -31,6 +33,21 @@ pub struct EventSettings {
     pub repeat_steady: bool,
     /// Whether every iteration of every stage becomes a record. A ledger wants them; a comparison is faster without.
     pub iteration_records: bool,
+    /// Whether each of these records is followed by one of the iteration's actions; without them it has no effect. A ledger
+    /// with actions is many times as large.
+    pub action_records: bool,
+}
+
+impl EventSettings {
+    /// What `detail` asks for: an engine that tells outcomes alone is not accompanied by iterations.
+    pub fn for_detail(detail: Detail) -> Self {
+        let is_full = detail == Detail::Full;
+        Self {
+            iteration_records: is_full,
+            action_records: is_full,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for EventSettings {
@@ -38,6 +55,7 @@ impl Default for EventSettings {
         Self {
             repeat_steady: true,
             iteration_records: true,
+            action_records: true,
         }
     }
 }
@@ -167,7 +185,7 @@ impl EventModel {
         let shares = link.divide(at_s, &claims);
         for (place, claim) in claims.iter().enumerate() {
             if let Some(run) = self.runs.get_mut(&claim.job) {
-                run.set_rate(claim.flow, at_s, shares.of(place));
+                run.set_rate(claim.flow, at_s, shares.of(place, claim));
             }
         }
     }
@@ -237,13 +255,23 @@ impl EventModel {
             return;
         };
         let facts = &self.scenario.jobs[job.index()];
-        let records = ended.iter().map(|ended| {
+        let records = ended.iter().flat_map(|ended| {
+            let iteration = Iteration(run.first_iteration + ended.iteration.0);
+            let actions = ended.spans.as_ref().map(|spans| {
+                Record::Actions(ActionsRecord {
+                    job: facts.name.clone(),
+                    attempt: run.attempt,
+                    stage: ended.stage,
+                    iteration,
+                    spans: spans.to_vec(),
+                })
+            });
             let last = ended.stage == run.last_stage();
-            Record::Iteration(IterationRecord {
+            let record = Record::Iteration(IterationRecord {
                 job: facts.name.clone(),
                 attempt: run.attempt,
                 stage: ended.stage,
-                iteration: Iteration(run.first_iteration + ended.iteration.0),
+                iteration,
                 from_s: ended.from_s,
                 to_s: ended.to_s,
                 times: ended.times,
@@ -256,7 +284,8 @@ impl EventModel {
                 worst_overrun_s: 0.0,
                 overrun_s: None,
                 scale_without_overrun: None,
-            })
+            });
+            std::iter::once(record).chain(actions)
         });
         reports.records.extend(records);
     }
@@ -303,6 +332,9 @@ impl Executor for EventModel {
         let mut run = Run::new(&self.scenario, present, start, plan.program, now.at_s());
         if self.settings.iteration_records {
             run.keep_ended();
+            if self.settings.action_records {
+                run.keep_actions();
+            }
         }
         for (index, flow) in run.flows.iter().enumerate() {
             self.disturb(flow.link(), now);

@@ -8,11 +8,15 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use bace_api::{Attempt, Boundary, JobId, Program, StageIndex, TensorKind, TransferSummary};
+use bace_api::{
+    Attempt, Boundary, JobId, MessageTimes, Program, StageIndex, TensorKind, TransferSummary,
+};
 use bace_engine::{Scenario, Start};
 use bace_netem::{FlowKey, LinkId, LinkSpec, RegionId};
 
 use super::flow::Flow;
+use super::link::FlowRate;
+use super::road::{Channel, Fabric, Road};
 use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
 
 /// Durations of iterations this close, relative, are the same.
@@ -20,6 +24,9 @@ const SAME: f64 = 1e-11;
 
 /// Most iterations that are repeated at once where each becomes a record, so that records flow off before they pile up.
 const REPEATED_AT_ONCE: u32 = 1_000;
+
+/// Most actions of iterations repeated at once where each becomes a part of a record, but for those of a single iteration: 2 MB.
+const REPEATED_ACTIONS_AT_ONCE: usize = 10_000;
 
 /// A job between its start and its end.
 #[derive(Debug)]
@@ -51,6 +58,9 @@ pub(super) struct Run {
     disturbed: bool,
     /// Duration of the last iteration, if undisturbed.
     duration_s: Option<f64>,
+    /// Iterations done since the job sleeps; the rest of it stands where it fell asleep, so that it makes no difference in how
+    /// many parts they are told.
+    slept: u32,
     state: State,
 }
 
@@ -67,25 +77,6 @@ enum State {
     Sleeping,
     /// All iterations are done.
     Done,
-}
-
-/// What carries one direction of a stage boundary, and how many tensors it has.
-#[derive(Debug)]
-struct Channel {
-    messages: u64,
-    road: Road,
-}
-
-#[derive(Debug)]
-enum Road {
-    /// A region's fabric, one for each boundary and direction.
-    Fabric {
-        transfer_s: f64,
-        delay_s: f64,
-        free_s: f64,
-    },
-    /// Index into the job's flows.
-    Flow(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -147,12 +138,12 @@ impl Run {
             origin_s: now_s,
             disturbed: false,
             duration_s: None,
+            slept: 0,
             state: State::Running,
         };
         for (index, boundary) in start.placement.boundaries().into_iter().enumerate() {
             let roads = run.roads(scenario, &present, boundary, index as u32);
-            run.boundaries
-                .push(roads.map(|road| Channel { messages: 0, road }));
+            run.boundaries.push(roads.map(Channel::new));
         }
         for flow in &mut run.flows {
             flow.rebase(now_s);
@@ -170,11 +161,7 @@ impl Run {
         match boundary {
             Boundary::Fabric(region) => {
                 let LinkSpec { rate, delay, .. } = scenario.regions[region.index()].fabric;
-                [(); 2].map(|()| Road::Fabric {
-                    transfer_s: rate.seconds_for(self.bytes),
-                    delay_s: delay.seconds(),
-                    free_s: 0.0,
-                })
+                [(); 2].map(|()| Road::Fabric(Fabric::new(rate.seconds_for(self.bytes), delay)))
             }
             Boundary::Link(link) => [
                 (link, upper, upper + 1, TensorKind::Activation),
@@ -200,6 +187,13 @@ impl Run {
         self.keep_ended = true;
     }
 
+    /// Asks for the actions of those iterations as well.
+    pub fn keep_actions(&mut self) {
+        for stage in &mut self.stages {
+            stage.log.is_kept = true;
+        }
+    }
+
     /// Lets every stage begin.
     pub fn begin(&mut self) {
         for stage in 0..self.stages.len() {
@@ -220,8 +214,9 @@ impl Run {
     /// Lets the next thing happen.
     pub fn step(&mut self) {
         if self.state == State::Sleeping {
-            self.repeat(self.slept_at_once());
+            self.sleep_through(self.slept_at_once());
             if self.left() == 0 {
+                self.awake();
                 self.state = State::Done;
             }
             return;
@@ -229,12 +224,13 @@ impl Run {
         let now_s = self.next_event_s();
         if let Some(index) = self.flows.iter().position(|flow| flow.done_s() <= now_s) {
             let flow = &mut self.flows[index];
-            let (arrival_s, changed) = flow.complete(now_s);
-            if changed {
-                self.touched.push(flow.link());
+            if let Some((message, changed)) = flow.complete(now_s) {
+                if changed {
+                    self.touched.push(flow.link());
+                }
+                let (to, kind) = (flow.to_stage, flow.kind);
+                self.deliver(to, kind, message);
             }
-            let (to, kind) = (flow.to_stage, flow.kind);
-            self.schedule(arrival_s, EventKind::Arrived(to, kind));
             return;
         }
         let Some(event) = self.events.pop() else {
@@ -246,7 +242,8 @@ impl Run {
                 stage
             }
             EventKind::Arrived(stage, kind) => {
-                self.stages[stage].inbox[slot(kind)] += 1;
+                let channel = &mut self.boundaries[boundary_before(stage, kind)][slot(kind)];
+                self.stages[stage].inbox[slot(kind)].extend(channel.under_way.pop_front());
                 stage
             }
         };
@@ -285,15 +282,16 @@ impl Run {
             return;
         };
         // One iteration is left to be walked, since it is what ends a run.
-        let most = f64::from(self.left().saturating_sub(1));
+        let most = f64::from((self.slept + self.left()).saturating_sub(1));
         let mut done = ((now_s - self.origin_s) / duration_s)
             .floor()
-            .clamp(0.0, most);
+            .clamp(f64::from(self.slept), most);
         // Rounding must not put the next begin into the future.
-        if done > 0.0 && self.origin_s + done * duration_s > now_s {
+        if done > f64::from(self.slept) && self.origin_s + done * duration_s > now_s {
             done -= 1.0;
         }
-        self.repeat(done as u32);
+        self.sleep_through(done as u32 - self.slept);
+        self.awake();
         self.go_on();
     }
 
@@ -303,8 +301,8 @@ impl Run {
     }
 
     /// Gives a flow its part of its link from `now_s` on.
-    pub fn set_rate(&mut self, flow: usize, now_s: f64, rate_bps: f64) {
-        self.flows[flow].set_rate(now_s - self.origin_s, rate_bps);
+    pub fn set_rate(&mut self, flow: usize, now_s: f64, rate: FlowRate) {
+        self.flows[flow].set_rate(now_s - self.origin_s, rate);
     }
 
     /// A flow's link is as `spec` says from `now_s` on.
@@ -315,7 +313,7 @@ impl Run {
     /// Iterations that all stages have ended since this start.
     pub fn done(&self) -> u32 {
         let ended = self.stages.iter().map(|stage| stage.walk.iteration().0);
-        ended.min().unwrap_or_default()
+        ended.min().unwrap_or_default() + self.slept
     }
 
     /// The stage that knows the loss.
@@ -367,15 +365,19 @@ impl Run {
 
     fn sleeps_to_s(&self) -> f64 {
         let duration_s = self.duration_s.unwrap_or(f64::INFINITY);
-        self.origin_s + f64::from(self.slept_at_once()) * duration_s
+        self.origin_s + f64::from(self.slept + self.slept_at_once()) * duration_s
     }
 
     fn slept_at_once(&self) -> u32 {
-        if self.keep_ended {
-            self.left().min(REPEATED_AT_ONCE)
-        } else {
-            self.left()
+        if !self.keep_ended {
+            return self.left();
         }
+        let actions: usize = self.stages.iter().map(Stage::kept_actions).sum();
+        let most = match REPEATED_ACTIONS_AT_ONCE.checked_div(actions) {
+            Some(iterations) => (iterations as u32).clamp(1, REPEATED_AT_ONCE),
+            None => REPEATED_AT_ONCE,
+        };
+        self.left().min(most)
     }
 
     fn left(&self) -> u32 {
@@ -406,21 +408,16 @@ impl Run {
     }
 
     fn send(&mut self, stage: usize, kind: TensorKind, now_s: f64) {
-        let (boundary, to) = match kind {
-            TensorKind::Activation => (stage, stage + 1),
-            TensorKind::Gradient => (stage - 1, stage - 1),
+        let to = match kind {
+            TensorKind::Activation => stage + 1,
+            TensorKind::Gradient => stage - 1,
         };
-        let channel = &mut self.boundaries[boundary][slot(kind)];
+        let channel = &mut self.boundaries[boundary_before(to, kind)][slot(kind)];
         channel.messages += 1;
         match &mut channel.road {
-            Road::Fabric {
-                transfer_s,
-                delay_s,
-                free_s,
-            } => {
-                *free_s = free_s.max(now_s) + *transfer_s;
-                let arrival_s = *free_s + *delay_s;
-                self.schedule(arrival_s, EventKind::Arrived(to, kind));
+            Road::Fabric(fabric) => {
+                let message = fabric.carry(now_s);
+                self.deliver(to, kind, message);
             }
             Road::Flow(index) => {
                 let flow = &mut self.flows[*index];
@@ -429,6 +426,13 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// A tensor has left for stage `to`.
+    fn deliver(&mut self, to: usize, kind: TensorKind, message: MessageTimes) {
+        let channel = &mut self.boundaries[boundary_before(to, kind)][slot(kind)];
+        channel.under_way.push_back(message);
+        self.schedule(message.due_s, EventKind::Arrived(to, kind));
     }
 
     /// Stage 0 has stepped.
@@ -465,28 +469,36 @@ impl Run {
             flow.rebase(origin_s);
         }
         for channel in self.boundaries.iter_mut().flatten() {
-            if let Road::Fabric { free_s, .. } = &mut channel.road {
-                *free_s = 0.0;
+            channel.rebase();
+        }
+    }
+
+    /// Does `count` further iterations like the last one that was walked.
+    fn sleep_through(&mut self, count: u32) {
+        let before = self.slept;
+        self.slept += count;
+        let Some(duration_s) = self.duration_s.filter(|_| self.keep_ended) else {
+            return;
+        };
+        for index in 0..self.stages.len() {
+            let Some(last) = self.stages[index].last().cloned() else {
+                continue;
+            };
+            for k in before + 1..=self.slept {
+                self.keep(last.later(k, f64::from(k) * duration_s));
             }
         }
     }
 
-    /// Does `count` iterations like the last one at once.
-    fn repeat(&mut self, count: u32) {
+    /// Accounts for all iterations that were slept through.
+    fn awake(&mut self) {
+        let count = std::mem::take(&mut self.slept);
         let Some(duration_s) = self.duration_s.filter(|_| count > 0) else {
             return;
         };
-        for index in 0..self.stages.len() {
-            let Some((last, span)) = self.stages[index].repeat(count, duration_s) else {
-                continue;
-            };
-            add(&mut self.spans[index], global(span, self.origin_s));
-            for k in 1..=if self.keep_ended { count } else { 0 } {
-                let mut ended = last;
-                ended.iteration.0 += k;
-                ended.from_s += f64::from(k) * duration_s;
-                ended.to_s += f64::from(k) * duration_s;
-                self.keep(ended);
+        for (stage, spans) in self.stages.iter_mut().zip(&mut self.spans) {
+            if let Some(span) = stage.repeat(count, duration_s) {
+                add(spans, global(span, self.origin_s));
             }
         }
         for channel in self.boundaries.iter_mut().flatten() {
@@ -497,8 +509,7 @@ impl Run {
 
     fn keep(&mut self, mut ended: StageIteration) {
         if self.keep_ended {
-            ended.from_s += self.origin_s;
-            ended.to_s += self.origin_s;
+            ended.shift(self.origin_s);
             self.ended.push(ended);
         }
     }
@@ -520,6 +531,14 @@ impl Run {
             order: self.events_made,
             kind,
         });
+    }
+}
+
+/// The boundary that tensors of `kind` cross on their way to stage `to`.
+fn boundary_before(to: usize, kind: TensorKind) -> usize {
+    match kind {
+        TensorKind::Activation => to - 1,
+        TensorKind::Gradient => to,
     }
 }
 

@@ -1,7 +1,13 @@
 //! One stage of a running job.
 
-use bace_api::{Action, Iteration, StageIndex, StageProgram, StageTimes, StageWalk, TensorKind};
+use std::collections::VecDeque;
+
+use bace_api::{
+    Action, Iteration, MessageTimes, StageIndex, StageProgram, StageTimes, StageWalk, TensorKind,
+};
 use bace_models::StageSeconds;
+
+use super::spans::{SpanLog, Spans};
 
 /// Two shares of busy time this close, relative, are one.
 const SAME_SHARE: f64 = 1e-10;
@@ -13,7 +19,8 @@ const SAME_TIME: f64 = 1e-12;
 pub(super) struct Stage {
     pub walk: StageWalk,
     /// Arrived and not received: activations, gradients.
-    pub inbox: [u32; 2],
+    pub inbox: [VecDeque<MessageTimes>; 2],
+    pub log: SpanLog,
     index: StageIndex,
     takes: StageSeconds,
     computing: Option<Computing>,
@@ -32,6 +39,7 @@ pub(super) struct Stage {
 struct Computing {
     from_s: f64,
     to_s: f64,
+    action: Action,
     work: Work,
 }
 
@@ -43,7 +51,7 @@ enum Work {
 }
 
 /// An iteration of a stage.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct StageIteration {
     pub stage: StageIndex,
     /// Counted from this start of the job.
@@ -51,6 +59,8 @@ pub(super) struct StageIteration {
     pub from_s: f64,
     pub to_s: f64,
     pub times: StageTimes,
+    /// What was done when; absent where nobody wants it.
+    pub spans: Option<Spans>,
 }
 
 /// A span in which a stage was busy for part of the time.
@@ -78,7 +88,8 @@ impl Stage {
     pub fn new(index: u32, program: StageProgram, takes: StageSeconds, iterations: u32) -> Self {
         Self {
             walk: StageWalk::new(program, iterations),
-            inbox: [0; 2],
+            inbox: Default::default(),
+            log: SpanLog::default(),
             index: StageIndex(index),
             takes,
             computing: None,
@@ -92,6 +103,18 @@ impl Stage {
         }
     }
 
+    /// The last iteration that it has ended.
+    pub fn last(&self) -> Option<&StageIteration> {
+        self.last.as_ref()
+    }
+
+    /// Actions that an iteration adds to its record; 0 where nobody wants them.
+    pub fn kept_actions(&self) -> usize {
+        let last = self.last.as_ref();
+        let spans = last.and_then(|last| last.spans.as_ref());
+        spans.map_or(0, Spans::len)
+    }
+
     /// Does the walk's action, or begins it.
     pub fn act(&mut self, now_s: f64) -> Doing {
         if self.computing.is_some() {
@@ -101,15 +124,15 @@ impl Stage {
             return Doing::Nothing;
         };
         match action {
-            Action::Forward(_) => self.compute(Work::Forward, now_s),
-            Action::Backward(_) => self.compute(Work::Backward, now_s),
-            Action::ReceiveActivation(_) => self.receive(TensorKind::Activation, now_s),
-            Action::ReceiveGradient(_) => self.receive(TensorKind::Gradient, now_s),
-            Action::SendActivation(_) => self.send(TensorKind::Activation),
-            Action::SendGradient(_) => self.send(TensorKind::Gradient),
+            Action::Forward(_) => self.compute(action, Work::Forward, now_s),
+            Action::Backward(_) => self.compute(action, Work::Backward, now_s),
+            Action::ReceiveActivation(_) => self.receive(action, TensorKind::Activation, now_s),
+            Action::ReceiveGradient(_) => self.receive(action, TensorKind::Gradient, now_s),
+            Action::SendActivation(_) => self.send(action, TensorKind::Activation, now_s),
+            Action::SendGradient(_) => self.send(action, TensorKind::Gradient, now_s),
             // A step without a time of its own is no event: nothing may come between it and the last backward.
             Action::Step if self.takes.step_s > 0.0 && !self.is_stepped => {
-                self.compute(Work::Step, now_s)
+                self.compute(action, Work::Step, now_s)
             }
             Action::Step => Doing::Stepped(self.end_iteration(now_s)),
         }
@@ -133,7 +156,10 @@ impl Stage {
             takes_s
         };
         match done.work {
-            Work::Forward | Work::Backward => self.walk.advance(),
+            Work::Forward | Work::Backward => {
+                self.log.note(done.action, done.to_s, None);
+                self.walk.advance();
+            }
             Work::Step => self.is_stepped = true,
         }
     }
@@ -155,8 +181,8 @@ impl Stage {
     }
 
     /// `count` further iterations like the last one, `duration_s` each.
-    pub fn repeat(&mut self, count: u32, duration_s: f64) -> Option<(StageIteration, BusySpan)> {
-        let last = self.last?;
+    pub fn repeat(&mut self, count: u32, duration_s: f64) -> Option<BusySpan> {
+        let last = self.last.as_ref()?;
         let passed_s = f64::from(count) * duration_s;
         let span = BusySpan {
             from_s: last.to_s,
@@ -164,15 +190,13 @@ impl Stage {
             busy_s: f64::from(count) * last.times.busy_s(),
         };
         self.walk.skip(count);
-        let mut end = last;
-        end.iteration.0 += count;
-        end.from_s += passed_s;
-        end.to_s += passed_s;
-        self.last = Some(end);
+        let end = last.later(count, passed_s);
         self.iteration_from_s = end.to_s;
+        self.log.begin_at(end.to_s);
         self.noted_s = end.to_s;
         self.waiting_since_s = self.waiting_since_s.map(|_| end.to_s);
-        Some((last, span))
+        self.last = Some(end);
+        Some(span)
     }
 
     /// Moves the origin of the stage's times to `origin_s`.
@@ -187,16 +211,17 @@ impl Stage {
             *since_s -= origin_s;
         }
         if let Some(last) = &mut self.last {
-            last.from_s -= origin_s;
-            last.to_s -= origin_s;
+            last.shift(-origin_s);
         }
+        self.log.rebase(origin_s);
     }
 
-    fn compute(&mut self, work: Work, now_s: f64) -> Doing {
+    fn compute(&mut self, action: Action, work: Work, now_s: f64) -> Doing {
         let to_s = now_s + self.seconds_of(work);
         self.computing = Some(Computing {
             from_s: now_s,
             to_s,
+            action,
             work,
         });
         Doing::Computing(to_s)
@@ -210,38 +235,59 @@ impl Stage {
         }
     }
 
-    fn receive(&mut self, kind: TensorKind, now_s: f64) -> Doing {
-        let arrived = &mut self.inbox[slot(kind)];
-        if *arrived == 0 {
+    fn receive(&mut self, action: Action, kind: TensorKind, now_s: f64) -> Doing {
+        let Some(message) = self.inbox[slot(kind)].pop_front() else {
             self.waiting_since_s.get_or_insert(now_s);
             return Doing::Nothing;
-        }
-        *arrived -= 1;
+        };
         if let Some(since_s) = self.waiting_since_s.take() {
             self.times.stall_s += now_s - since_s;
         }
+        self.log.note(action, now_s, Some(message));
         self.walk.advance();
         self.act(now_s)
     }
 
-    fn send(&mut self, kind: TensorKind) -> Doing {
+    fn send(&mut self, action: Action, kind: TensorKind, now_s: f64) -> Doing {
+        self.log.note(action, now_s, None);
         self.walk.advance();
         Doing::Sending(kind)
     }
 
     fn end_iteration(&mut self, now_s: f64) -> StageIteration {
+        self.log.note(Action::Step, now_s, None);
         let ended = StageIteration {
             stage: self.index,
             iteration: self.walk.iteration(),
             from_s: self.iteration_from_s,
             to_s: now_s,
             times: std::mem::take(&mut self.times),
+            spans: self.log.end_iteration(now_s),
         };
         self.walk.advance();
         self.is_stepped = false;
         self.iteration_from_s = now_s;
-        self.last = Some(ended);
+        self.last = Some(ended.clone());
         ended
+    }
+}
+
+impl StageIteration {
+    /// The like of it `count` iterations and `passed_s` later.
+    pub fn later(&self, count: u32, passed_s: f64) -> Self {
+        let mut later = self.clone();
+        later.iteration.0 += count;
+        later.shift(passed_s);
+        later
+    }
+
+    /// Moves all times of it.
+    pub fn shift(&mut self, by_s: f64) {
+        self.from_s += by_s;
+        self.to_s += by_s;
+        if let Some(spans) = &mut self.spans {
+            spans.shift(by_s);
+        }
     }
 }
 

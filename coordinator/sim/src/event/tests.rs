@@ -267,7 +267,7 @@ fn simulate(scenario: &Arc<Scenario>, policy: &str, repeat_steady: bool) -> Vec<
     let engine = Engine::new(scenario.clone(), policy_by_name(policy).unwrap());
     let settings = EventSettings {
         repeat_steady,
-        iteration_records: true,
+        ..EventSettings::default()
     };
     let mut records = Vec::new();
     drive(
