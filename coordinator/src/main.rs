@@ -3,6 +3,7 @@
 //! What belongs here: the command line, the real-time driver, worker processes, what people see. What does not:
 //! any decision (`bace-engine`), any fold over records (`bace-ledger`), tensors.
 
+mod attributed;
 mod bench;
 mod cli;
 mod compare;

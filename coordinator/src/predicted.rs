@@ -17,10 +17,6 @@ use crate::wrong_input::{OrWrongInput, WrongInput};
 /// # Errors
 /// If the folder has lost the run's scenario or profile, holds others, or lacks files that the scenario reads; and if the
 /// run's compute was native without a profile, since nothing is known of the device then.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "its first caller is `bace trace`")
-)]
 pub fn predicted(dir: &Path, log: &RunLog) -> anyhow::Result<Predicted<RunLog>> {
     let header = &log.header;
     let unknown = match header.profile.as_deref() {

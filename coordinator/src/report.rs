@@ -1,13 +1,22 @@
 //! `bace report`: tables from a ledger alone.
 
-use crate::cli::ReportArgs;
+use bace_ledger::{Attributed, RunLog, render_attribution};
+
+use crate::attributed::attributed;
+use crate::cli::{AttributionChoice, ReportArgs};
 use crate::output::say;
 use crate::wrong_input::OrWrongInput;
 
-/// Prints a run's results.
+/// Prints a run's results, and where the time of its stages went.
 pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
     let summary = bace_ledger::summarise(&args.run).or_wrong_input()?;
-    print_summary(&summary, args.json);
+    match args.attribution {
+        AttributionChoice::Off => print_summary(&summary, args.json),
+        AttributionChoice::Full => {
+            let log = RunLog::read(&args.run).or_wrong_input()?;
+            print_both(&summary, &attributed(&args.run, &log), args.json);
+        }
+    }
     Ok(summary.succeeded())
 }
 
@@ -17,5 +26,19 @@ pub fn print_summary(summary: &bace_ledger::Summary, json: bool) {
         say!("{:#}", summary.to_json());
     } else {
         crate::output::print(format_args!("{}", bace_ledger::render(summary)));
+    }
+}
+
+fn print_both(summary: &bace_ledger::Summary, attributed: &Attributed, json: bool) {
+    if json {
+        let mut object = summary.to_json();
+        object["attribution"] = attributed.to_json();
+        say!("{object:#}");
+    } else {
+        crate::output::print(format_args!(
+            "{}\n{}",
+            bace_ledger::render(summary),
+            render_attribution(attributed)
+        ));
     }
 }

@@ -71,8 +71,12 @@ fn a_simulation_leaves_what_a_run_leaves() {
     assert_eq!(ledger[0]["started"], Value::Null);
     assert_eq!(of_kind(&ledger, "job_finished").len(), 3);
     assert_eq!(ledger.last().expect("records")["kind"], "run_ended");
-    let report = place.bace(&["report", "out", "--json"]).code(0);
-    assert_eq!(report.json(), ended.json());
+    let report = place.bace(&["report", "out", "--json", "--attribution", "off"]);
+    assert_eq!(report.code(0).json(), ended.json());
+    let report = place.bace(&["report", "out", "--json"]).code(0).json();
+    assert_eq!(report["attribution"]["measured"], Value::Null);
+    let jobs = &report["attribution"]["predicted"]["jobs"];
+    assert_eq!(jobs.as_array().map(Vec::len), Some(3), "{jobs}");
     let table = place.bace(&["report", "out/ledger.jsonl"]).code(0);
     assert!(table.stdout.contains("across"), "{}", table.stdout);
     let again = place.bace(&["simulate", "s.toml", "--out", "out"]).code(2);

@@ -109,6 +109,14 @@ pub enum NetworkChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AttributionChoice {
+    /// By job, stage and link, beside the prediction of a real run.
+    Full,
+    /// Leave it out.
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ActionsChoice {
     /// Each one, in a record beside that of its iteration.
     Full,

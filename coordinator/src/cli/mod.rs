@@ -16,8 +16,8 @@ pub use bench::{
 };
 pub use check::{DoctorArgs, GpuCheckArgs};
 pub use choice::{
-    ActionsChoice, ComputeChoice, DeviceChoice, IterationModelChoice, MetersChoice, NetworkChoice,
-    PrecisionChoice, ReceiptsChoice,
+    ActionsChoice, AttributionChoice, ComputeChoice, DeviceChoice, IterationModelChoice,
+    MetersChoice, NetworkChoice, PrecisionChoice, ReceiptsChoice,
 };
 pub use command::{Cli, Command};
 pub use emulation::EmulationArgs;

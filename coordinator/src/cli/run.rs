@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Arg, Args};
 
 use super::choice::seconds;
-use super::{ActionsChoice, EmulationArgs, IterationModelChoice, PredictArgs, ReceiptsChoice};
+use super::{
+    ActionsChoice, AttributionChoice, EmulationArgs, IterationModelChoice, PredictArgs,
+    ReceiptsChoice,
+};
 
 /// The port is taken when the run begins, on this machine alone.
 const OWN_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -94,6 +97,10 @@ pub struct SimulateArgs {
 pub struct ReportArgs {
     /// A run's folder, or its ledger.
     pub run: PathBuf,
+    /// Whether it is told where the time of stages went, and for a real run, simulated once more for that, where it was
+    /// predicted to go. Without, the report is what the run itself has printed.
+    #[arg(long, value_enum, default_value = "full")]
+    pub attribution: AttributionChoice,
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,

@@ -84,6 +84,12 @@ impl Attribution {
     pub fn job(&self, name: &str) -> Option<&JobAttribution> {
         self.jobs.iter().find(|job| job.job == name)
     }
+
+    /// Whether the time of any start is known.
+    pub fn is_known(&self) -> bool {
+        let mut starts = self.jobs.iter().flat_map(|job| &job.attempts);
+        starts.any(|start| start.times.known().is_some())
+    }
 }
 
 impl JobAttribution {

@@ -218,6 +218,7 @@ fn notes(attributed: &Attributed) -> Vec<String> {
         predicted: Figure::Unknown(reason),
         ..
     } = attributed
+        && attributed.own().is_known()
     {
         notes.push(format!("No prediction stands beside: {}", sentence(reason)));
     }

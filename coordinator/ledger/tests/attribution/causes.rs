@@ -89,7 +89,7 @@ fn between_iterations_it_is_the_host() {
 
 /// Two stages: the first computes from 0 s to 2 s, the other receives from 0 s on and computes for 1 s.
 fn two(network: &str, received: Value) -> MadeUp {
-    let to_s = received["to_s"].as_f64().unwrap();
+    let to_s = received["to_s"].as_f64().expect("a number");
     MadeUp::new(&["x", "y"], to_s + 1.0)
         .header("network", json!(network))
         .iteration(

@@ -22,11 +22,10 @@ impl MadeUp {
             "machine": "m", "clock": "wall", "compute": "paced", "network": "shaped", "regions": ["x", "y", "z"],
             "jobs": ["a"], "links": [],
         });
-        for (from, to) in [("x", "y"), ("y", "x"), ("y", "z"), ("z", "y")] {
-            let link =
-                json!({"from": from, "to": to, "bandwidth_bps": 8000.0, "one_way_delay_s": 0.5});
-            header["links"].as_array_mut().unwrap().push(link);
-        }
+        let links = [("x", "y"), ("y", "x"), ("y", "z"), ("z", "y")].map(|(from, to)| {
+            json!({"from": from, "to": to, "bandwidth_bps": 8000.0, "one_way_delay_s": 0.5})
+        });
+        header["links"] = json!(links);
         let path: Vec<Value> = regions
             .iter()
             .map(|region| json!({"region": region, "gpus": 1}))
