@@ -11,10 +11,10 @@ use bace_ledger::{Case, Comparison, Fold, Outcome, Summary};
 use bace_sim::simulate_engine;
 use rayon::prelude::*;
 
-use crate::cli::{CompareArgs, DeviceChoice, IterationModelChoice};
+use crate::cli::{CompareArgs, DeviceChoice, IterationModelChoice, RunArgs, ScenarioArgs};
 use crate::output::{self, say};
 use crate::profile::{Asked, ChosenProfile, asked_rung};
-use crate::real_runs::{RealRuns, run_all};
+use crate::real_runs::{Ended, RealRun, RealRuns, expected_s};
 use crate::run::{default_rung, identify};
 use crate::scenarios::{self, Loaded, RunKind};
 use crate::wrong_input::{OrWrongInput, WrongInput};
@@ -74,13 +74,7 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         (&points, &chosen, simulated),
     )?;
     if args.real {
-        cases.extend(run_all(&RealRuns {
-            args,
-            scenario: &loaded.scenario,
-            policies: &chosen,
-            seeds,
-            simulated: &cases,
-        })?);
+        cases.extend(measure_all(args, &loaded, (&chosen, seeds), &cases)?);
         // A measured row stands below the simulated one.
         let rank = |case: &Case| chosen.iter().position(|name| *name == case.policy);
         cases.sort_by_key(|case| (rank(case), case.measured, case.seed));
@@ -114,7 +108,7 @@ struct Point {
 }
 
 /// The policies asked for, each once; all of them for `all`.
-fn chosen_policies(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
+pub fn chosen_policies(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
     let mut chosen = Vec::new();
     for name in names {
         if name == "all" {
@@ -226,6 +220,67 @@ fn simulate_all(
         })
     };
     tasks.par_iter().map(simulate).collect()
+}
+
+/// Trains the scenario under each policy and seed; `simulated` says how long that may take.
+fn measure_all(
+    args: &CompareArgs,
+    loaded: &Loaded,
+    (policies, seeds): (&[&'static str], RangeInclusive<u64>),
+    simulated: &[Case],
+) -> anyhow::Result<Vec<Case>> {
+    let scenario = &loaded.scenario;
+    let scale = args.emulation.time_scale;
+    let scale = scale.unwrap_or(scenario.compute.time_scale);
+    let all = policies
+        .iter()
+        .flat_map(|&policy| seeds.clone().map(move |seed| (policy, seed)));
+    let all: Vec<(&'static str, u64)> = all.collect();
+    let runs = all.iter().map(|&(policy, seed)| {
+        let dir = args.out.as_ref();
+        let named = ScenarioArgs {
+            scenario: args.scenario.clone(),
+            policy: policy.to_owned(),
+            seed: Some(seed),
+        };
+        let makespan_s = makespan_s(simulated, policy, seed);
+        RealRun {
+            label: format!("{policy}, seed {seed}"),
+            expected_s: expected_s(scenario, scale, (makespan_s, args.receipts)),
+            args: RunArgs {
+                receipts: args.receipts,
+                out: dir.map(|dir| dir.join(format!("{policy}-{seed}"))),
+                ..RunArgs::here(named, args.emulation.clone())
+            },
+        }
+    });
+    let runs = RealRuns {
+        what: "comparison",
+        scenario: scenario.name.clone(),
+        runs: runs.collect(),
+    };
+    let ran = runs.run(|_, _| Ok(()))?;
+    let case = |(&(policy, seed), ended): (&(&'static str, u64), Ended)| Case {
+        point: String::new(),
+        policy: policy.to_owned(),
+        seed,
+        measured: true,
+        outcome: match ended {
+            Ended::Summary(summary) => Outcome::of(&summary),
+            Ended::Failed(why) => Outcome::failed(scenario.jobs.len(), &why),
+        },
+    };
+    Ok(all.iter().zip(ran.ended).map(case).collect())
+}
+
+/// What the simulation of a run takes, emulated seconds; 0 where none of its jobs ends.
+fn makespan_s(simulated: &[Case], policy: &str, seed: u64) -> f64 {
+    let of_policy = || simulated.iter().filter(|case| case.policy == policy);
+    // What no seed changes is simulated once.
+    let case = of_policy().find(|case| case.seed == seed);
+    let case = case.or_else(|| of_policy().next());
+    let makespan_s = case.and_then(|case| case.outcome.makespan_s());
+    makespan_s.unwrap_or_default()
 }
 
 /// The rung of the real runs, so that what stands beside them is predicted for it; absent where nobody asks for one and nothing

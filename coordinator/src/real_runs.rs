@@ -1,14 +1,14 @@
-//! Real runs of one scenario, one after another: what `bace compare --real` sets beside its simulations.
+//! Real runs of one scenario, one after another: what comparisons and validations set beside their simulations.
 
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bace_api::told;
 use bace_engine::Scenario;
-use bace_ledger::{Case, Outcome};
+use bace_ledger::Summary;
+use bace_netem::TimeScale;
 
-use crate::cli::{CompareArgs, ReceiptsChoice, RunArgs, ScenarioArgs};
+use crate::cli::{ReceiptsChoice, RunArgs};
 use crate::run::{self, Interrupts};
 use crate::wrong_input::WrongInput;
 
@@ -17,128 +17,135 @@ const WORKER_START_S: f64 = 0.5;
 /// What one measurement of a directed link takes, s; likewise.
 const RECEIPT_S: f64 = 1.0;
 
-/// What to run.
-pub struct RealRuns<'a> {
-    /// As the user called.
-    pub args: &'a CompareArgs,
-    /// The scenario.
-    pub scenario: &'a Scenario,
-    /// The policies, in order.
-    pub policies: &'a [&'static str],
-    /// The seeds of each.
-    pub seeds: RangeInclusive<u64>,
-    /// The simulated runs, which say how long the real ones will take.
-    pub simulated: &'a [Case],
+/// Runs to make.
+#[derive(Debug)]
+pub struct RealRuns {
+    /// What they belong to, such as `comparison`.
+    pub what: &'static str,
+    /// The scenario's name.
+    pub scenario: String,
+    /// In the order in which they are made.
+    pub runs: Vec<RealRun>,
 }
 
-/// Trains the scenario under each policy and seed. A run that fails keeps its place and its reason, and the others go on; after a
-/// signal no other begins.
-///
-/// # Errors
-/// When the first run is refused for what it was asked, which would be wrong for all.
-pub fn run_all(runs: &RealRuns<'_>) -> anyhow::Result<Vec<Case>> {
-    let seeds = || runs.seeds.clone();
-    let all: Vec<(&'static str, u64)> = runs
-        .policies
-        .iter()
-        .flat_map(|&policy| seeds().map(move |seed| (policy, seed)))
-        .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime to listen for signals")?;
-    let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
-    let expected_s: Vec<f64> = all.iter().map(|&run| runs.expected_s(run)).collect();
-    eprintln!(
-        "{} real runs of {}, one after another: about {}",
-        all.len(),
-        runs.scenario.name,
-        words(expected_s.iter().sum())
-    );
-    let mut stopped: Option<&'static str> = None;
-    let mut pace = Pace::default();
-    let mut cases = Vec::new();
-    for (place, &(policy, seed)) in all.iter().enumerate() {
-        let outcome = match stopped {
-            Some(signal) => runs.failed(&format!("did not begin: the comparison was {signal}")),
-            None => {
-                let left_s: f64 = expected_s[place..].iter().sum();
-                let left = words(left_s * pace.factor());
-                let number = place + 1;
-                eprintln!(
-                    "run {number} of {}: {policy}, seed {seed}; about {left} left",
-                    all.len()
-                );
-                let began = Instant::now();
-                let outcome = runs.run(policy, seed, place == 0)?;
-                if outcome.makespan_s().is_some() {
-                    pace.add(expected_s[place], began.elapsed());
-                }
-                stopped = runtime.block_on(interrupts.heard());
-                outcome
+/// One of them.
+#[derive(Debug)]
+pub struct RealRun {
+    /// How it is told from the others, such as `lcf, seed 5`.
+    pub label: String,
+    /// What it is.
+    pub args: RunArgs,
+    /// What it may take, seconds of this machine, from [`expected_s`].
+    pub expected_s: f64,
+}
+
+/// What came of the runs.
+#[derive(Debug)]
+pub struct Ran {
+    /// Run by run.
+    pub ended: Vec<Ended>,
+    /// Why the later ones did not begin, such as `interrupted by Ctrl-C`; absent where all did.
+    pub stopped: Option<&'static str>,
+}
+
+/// What came of one run.
+#[derive(Debug)]
+pub enum Ended {
+    /// It came to an end of its own, whatever became of its jobs.
+    Summary(Box<Summary>),
+    /// It did not, and why: a phrase that fits after `the run`.
+    Failed(String),
+}
+
+/// What a run may take, seconds of this machine: the `makespan_s` of its simulation at `scale`, the start of its workers, and two
+/// measurements of each link.
+pub fn expected_s(
+    scenario: &Scenario,
+    scale: TimeScale,
+    (makespan_s, receipts): (f64, ReceiptsChoice),
+) -> f64 {
+    let gpus = scenario.regions.iter().map(|region| region.gpus);
+    let measurements = match receipts {
+        ReceiptsChoice::Full => 2 * scenario.links.len(),
+        ReceiptsChoice::Off => 0,
+    };
+    scale.wall_seconds(makespan_s)
+        + WORKER_START_S * gpus.map(f64::from).sum::<f64>()
+        + RECEIPT_S * measurements as f64
+}
+
+impl RealRuns {
+    /// Makes them and tells on standard error how far it is. A run that fails keeps its place and its reason, and the others go on;
+    /// after a signal no other begins. `ended` hears of each that began, at once.
+    ///
+    /// # Errors
+    /// When the first run is refused for what it was asked, which would be wrong for all, and those of `ended`.
+    pub fn run(
+        self,
+        mut ended: impl FnMut(usize, &Ended) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Ran> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start a runtime to listen for signals")?;
+        let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+        let count = self.runs.len();
+        let mut left_s: f64 = self.runs.iter().map(|run| run.expected_s).sum();
+        let (runs, scenario) = (counted(count, "real run"), &self.scenario);
+        eprintln!(
+            "{runs} of {scenario}, one after another: about {}",
+            words(left_s)
+        );
+        let mut pace = Pace::default();
+        let mut ran = Ran {
+            ended: Vec::new(),
+            stopped: None,
+        };
+        for (place, run) in self.runs.into_iter().enumerate() {
+            if let Some(signal) = ran.stopped {
+                let why = format!("did not begin: the {} was {signal}", self.what);
+                ran.ended.push(Ended::Failed(why));
+                continue;
             }
-        };
-        cases.push(Case {
-            point: String::new(),
-            policy: policy.to_owned(),
-            seed,
-            measured: true,
-            outcome,
-        });
+            let (expected_s, left) = (run.expected_s, words(left_s * pace.factor()));
+            eprintln!(
+                "run {} of {count}: {}; about {left} left",
+                place + 1,
+                run.label
+            );
+            let began = Instant::now();
+            let of_run = run.run(place == 0)?;
+            ended(place, &of_run)?;
+            if matches!(&of_run, Ended::Summary(summary) if summary.totals.makespan_s.known().is_some())
+            {
+                pace.add(expected_s, began.elapsed());
+            }
+            left_s -= expected_s;
+            ran.ended.push(of_run);
+            ran.stopped = runtime.block_on(interrupts.heard());
+        }
+        Ok(ran)
     }
-    Ok(cases)
 }
 
-impl RealRuns<'_> {
-    fn run(&self, policy: &str, seed: u64, is_first: bool) -> anyhow::Result<Outcome> {
-        let args = self.args;
-        let scenario = ScenarioArgs {
-            scenario: args.scenario.clone(),
-            policy: policy.to_owned(),
-            seed: Some(seed),
-        };
-        let dir = args.out.as_ref();
-        let ended = run::summary(RunArgs {
-            receipts: args.receipts,
-            out: dir.map(|dir| dir.join(format!("{policy}-{seed}"))),
-            ..RunArgs::here(scenario, args.emulation.clone())
-        });
-        match ended {
-            Ok(summary) => Ok(Outcome::of(&summary)),
+impl RealRun {
+    fn run(self, is_first: bool) -> anyhow::Result<Ended> {
+        match run::summary(self.args) {
+            Ok(summary) => Ok(Ended::Summary(Box::new(summary))),
             Err(error) if is_first && error.is::<WrongInput>() => Err(error),
             Err(error) => {
                 let why = format!("failed to {}", told(error.as_ref()));
-                eprintln!("bace: {policy}, seed {seed}: {why}");
-                Ok(self.failed(&why))
+                eprintln!("bace: {}: {why}", self.label);
+                Ok(Ended::Failed(why))
             }
         }
     }
+}
 
-    fn failed(&self, why: &str) -> Outcome {
-        Outcome::failed(self.scenario.jobs.len(), why)
-    }
-
-    /// What a run may take, s: its simulation's makespan, the start of its workers, and two measurements of each link.
-    fn expected_s(&self, (policy, seed): (&str, u64)) -> f64 {
-        let of_policy = || self.simulated.iter().filter(|case| case.policy == policy);
-        // What no seed changes is simulated once.
-        let case = of_policy().find(|case| case.seed == seed);
-        let case = case.or_else(|| of_policy().next());
-        let makespan_s = case.and_then(|case| case.outcome.makespan_s());
-        let gpus = self.scenario.regions.iter().map(|region| region.gpus);
-        let measurements = match self.args.receipts {
-            ReceiptsChoice::Full => 2 * self.scenario.links.len(),
-            ReceiptsChoice::Off => 0,
-        };
-        let scale = self
-            .args
-            .emulation
-            .time_scale
-            .unwrap_or(self.scenario.compute.time_scale);
-        scale.wall_seconds(makespan_s.unwrap_or_default())
-            + WORKER_START_S * gpus.map(f64::from).sum::<f64>()
-            + RECEIPT_S * measurements as f64
-    }
+/// So many of something.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// How much longer runs take than was expected.
@@ -164,7 +171,7 @@ impl Pace {
 }
 
 /// A time as people say it.
-fn words(seconds: f64) -> String {
+pub fn words(seconds: f64) -> String {
     if seconds < 90.0 {
         format!("{seconds:.0} s")
     } else if seconds < 5_400.0 {
