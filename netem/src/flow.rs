@@ -4,7 +4,7 @@
 //! link may carry it, and, given the chunk's slot, when the link delivers it. Whoever has a clock uses it: the shaped
 //! socket's sender, and models of it.
 
-use crate::{Delay, FlowKey, Jitter, LinkSpec, LinkState, Sharing, Slot, clock};
+use crate::{Delay, Departure, FlowKey, Jitter, LinkSpec, LinkState, Sharing, Slot, clock};
 
 /// What one job sends over one directed link.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub struct Message {
     ready_ns: u64,
     sent_bytes: u64,
     chunks: u64,
+    departure: Departure,
     lane: Lane,
 }
 
@@ -35,7 +36,7 @@ pub struct Chunk {
     pub charged_before: u64,
     /// What the link's clock is charged for this one.
     pub charged_bytes: u64,
-    /// From when the link may carry it, ns.
+    /// From when the link may carry it, ns. What else it had to wait for, such as credit, may move it until it has its slot.
     pub ready_ns: u64,
     /// When it has left if the link is faster than its flow may be, ns.
     paced_to_ns: u64,
@@ -46,6 +47,8 @@ pub struct Chunk {
 struct Lane {
     /// Until when earlier chunks take the rate that a flow is held to, ns.
     paced_to_ns: u64,
+    /// When the last chunk has left, ns.
+    left_ns: u64,
     /// The latest delivery so far, ns.
     delivered_ns: u64,
 }
@@ -71,6 +74,7 @@ impl Flow {
             ready_ns,
             sent_bytes: 0,
             chunks: 0,
+            departure: Departure::default(),
             lane: Lane::default(),
         }
     }
@@ -112,6 +116,12 @@ impl Flow {
         state: LinkState,
     ) -> u64 {
         let left_ns = slot.end_ns.max(chunk.paced_to_ns);
+        let lane = self.lane(message);
+        let could_begin_ns = chunk.ready_ns.max(lane.left_ns);
+        lane.left_ns = left_ns;
+        message.departure.left_ns = left_ns;
+        let queued_ns = slot.start_ns.saturating_sub(could_begin_ns);
+        message.departure.queued_ns = message.departure.queued_ns.saturating_add(queued_ns);
         let jitter_ns = match self.spec.jitter {
             Jitter::None => 0,
             jitter => jitter.draw_ns(&mut self.key.chunk(message.number, message.chunks)),
@@ -160,6 +170,11 @@ impl Message {
     /// Payload that has its time on the link.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    /// How the chunks that have their slots leave the link; the slots have to say when they begin.
+    pub fn departure(&self) -> Departure {
+        self.departure
     }
 
     /// Payload that has no chunk yet.

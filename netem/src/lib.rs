@@ -37,8 +37,8 @@ pub use link::{
 };
 pub use offset::{ClockBounds, ClockEstimate, MAX_DRIFT_PPM};
 pub use receipt::{
-    Allowance, Finding, LATE_TOLERANCE_NS, LATE_TOLERANCE_S, Miss, Promise, Quantity, Shaping,
-    Timing, jain_index, seconds_between,
+    Allowance, Departure, Finding, LATE_TOLERANCE_NS, LATE_TOLERANCE_S, Miss, Promise, Quantity,
+    Shaping, Timing, jain_index, seconds_between,
 };
 pub use region::RegionId;
 pub use share::max_min_shares;

@@ -14,11 +14,23 @@ pub const LATE_TOLERANCE_S: f64 = LATE_TOLERANCE_NS as f64 / 1e9;
 /// measured stretch of a slow link has few of them.
 const EQUAL_JAIN: f64 = 0.99;
 
+/// How a message left the near end of a link with a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Departure {
+    /// Its last bit has left, ns.
+    pub left_ns: u64,
+    /// Time that the clock gave to others while the message, or what its sender had queued before it, could have had it, ns:
+    /// other jobs, and where each message counts as a flow other messages too. A link that was down served nobody.
+    pub queued_ns: u64,
+}
+
 /// The times of one message in nanoseconds of the receiver's monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// The sender could have sent it.
     pub ready_ns: u64,
+    /// When and after whom it left; absent where no clock timed it.
+    pub departure: Option<Departure>,
     /// The link delivers it; where no clock timed it, its arrival.
     pub deliver_at_ns: u64,
     /// Its last byte was here; after `deliver_at_ns` the host could not keep up with the link.
@@ -586,6 +598,7 @@ mod tests {
     #[test]
     fn times_of_a_message() {
         let timing = Timing {
+            departure: None,
             ready_ns: 1_000_000,
             deliver_at_ns: 3_000_000,
             arrived_ns: 3_500_000,

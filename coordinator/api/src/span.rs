@@ -96,8 +96,8 @@ impl ActionReport {
             excess_s: self.excess_ns.map(lasting),
             message: self.message.map(|timing| MessageTimes {
                 ready_s: seconds(timing.ready_ns),
-                left_s: None,
-                queued_s: None,
+                left_s: timing.departure.map(|of| seconds(of.left_ns)),
+                queued_s: timing.departure.map(|of| lasting(of.queued_ns)),
                 due_s: seconds(timing.deliver_at_ns),
                 late_until_s: (timing.arrived_ns > timing.deliver_at_ns)
                     .then(|| seconds(timing.arrived_ns)),

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use bace_api::*;
 use bace_netem::{
-    BitRate, ClockEstimate, Congestion, Delay, Jitter, LinkId, LinkSpec, RegionId, Timing,
+    BitRate, ClockEstimate, Congestion, Delay, Departure, Jitter, LinkId, LinkSpec, RegionId,
+    Timing,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -92,6 +93,10 @@ fn neighbour(address: &str) -> Neighbour {
 fn timing() -> Timing {
     Timing {
         ready_ns: 1,
+        departure: Some(Departure {
+            left_ns: 299,
+            queued_ns: u64::MAX,
+        }),
         deliver_at_ns: 300,
         arrived_ns: 70_000,
         delivered_ns: u64::MAX,

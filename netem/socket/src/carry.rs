@@ -17,7 +17,7 @@ use crate::SocketError;
 use crate::cell::LinkCell;
 use crate::credit::CreditGate;
 use crate::delay_line::{DelayLine, HandedOver, HeldMessage};
-use crate::frame::{self, ON_ARRIVAL_NS};
+use crate::frame::{self, ChunkTimes, ON_ARRIVAL_NS};
 use crate::quic::Connection;
 use crate::send::{OutgoingMessage, SenderConfig, Shaper};
 use crate::timer::{DeadlineTimer, now_ns};
@@ -208,12 +208,16 @@ impl Carrier {
         let mut payload = message.payload;
         loop {
             let next = self.next_piece(payload.len(), ready_ns, on_link.as_mut());
-            let (size, deliver_at_ns) = next.await?;
-            let framed_ns = match outlet {
-                Outlet::Written(_) => deliver_at_ns,
-                Outlet::Held(_) => ON_ARRIVAL_NS,
+            let (size, times) = next.await?;
+            let deliver_at_ns = times.deliver_at_ns;
+            let framed = match outlet {
+                Outlet::Written(_) => times,
+                Outlet::Held(_) => ChunkTimes {
+                    deliver_at_ns: ON_ARRIVAL_NS,
+                    ..times
+                },
             };
-            frame::put_chunk_frame(&mut head, size as u32, framed_ns);
+            frame::put_chunk_frame(&mut head, size as u32, framed);
             let mut pieces = [head.split().freeze(), payload.split_to(size)];
             // An empty piece is never written.
             let pieces = &mut pieces[..if size == 0 { 1 } else { 2 }];
@@ -239,14 +243,14 @@ impl Carrier {
         }
     }
 
-    /// The next piece of the `left` bytes of a message that are not yet written, once it may be: its size, and when the
-    /// link delivers it. Ends with the connection, which a link that is down or slow may outlast by hours.
+    /// The next piece of the `left` bytes of a message that are not yet written, once it may be: its size, and when it leaves
+    /// the link and is delivered. Ends with the connection, which a link that is down or slow may outlast by hours.
     async fn next_piece(
         &mut self,
         left: usize,
         ready_ns: u64,
         on_link: Option<&mut OnLink>,
-    ) -> Result<(usize, u64), SocketError> {
+    ) -> Result<(usize, ChunkTimes), SocketError> {
         let Self { link, timer } = self;
         let piece = async {
             match (&link.clocked, on_link) {
@@ -255,7 +259,7 @@ impl Carrier {
                 }
                 _ => {
                     timer.wait_until(ready_ns).await?;
-                    Ok((left.min(UNCLOCKED_CHUNK_BYTES), ON_ARRIVAL_NS))
+                    Ok((left.min(UNCLOCKED_CHUNK_BYTES), ChunkTimes::UNTIMED))
                 }
             }
         };
@@ -336,20 +340,24 @@ impl ClockedLink {
         }
     }
 
-    /// The next own bytes once they may be written, and when the link delivers them, ns. Those of a message that stands for a
+    /// The next own bytes once they may be written, and when they leave the link and are delivered. Those of a message that stands for a
     /// larger one gather until they are worth a chunk: a write costs the same, however little it holds.
     async fn next_piece(
         &self,
         timer: &mut DeadlineTimer,
         on_link: &mut OnLink,
         ready_ns: u64,
-    ) -> Result<(usize, u64), SocketError> {
+    ) -> Result<(usize, ChunkTimes), SocketError> {
         loop {
             let (chunk, deliver_at_ns) = self.next_chunk(timer, on_link, ready_ns).await?;
             let due = on_link.due_bytes();
             if due >= chunk.payload_bytes || on_link.message.left_bytes() == 0 {
                 on_link.written += due;
-                return Ok((due as usize, deliver_at_ns));
+                let times = ChunkTimes {
+                    deliver_at_ns,
+                    departure: on_link.message.departure(),
+                };
+                return Ok((due as usize, times));
             }
         }
     }
@@ -452,7 +460,7 @@ impl ClockedLink {
     fn try_reserve(
         &self,
         on_link: &mut OnLink,
-        chunk: Chunk,
+        mut chunk: Chunk,
         credited_ns: &mut Option<u64>,
     ) -> Option<(Slot, u64)> {
         let mut outgoing = self.outgoing();
@@ -465,11 +473,13 @@ impl ClockedLink {
         if state.bits_per_second == 0 {
             return None;
         }
-        let ready_ns = *credited_ns.get_or_insert_with(|| match credit {
+        chunk.ready_ns = *credited_ns.get_or_insert_with(|| match credit {
             Some(credit) => credit.take(chunk.charged_before, chunk.charged_bytes, chunk.ready_ns),
             None => chunk.ready_ns,
         });
-        let slot = self.cell.reserve(chunk.charged_bytes, ready_ns)?;
+        let slot = self.cell.reserve(chunk.charged_bytes, chunk.ready_ns)?;
+        // Whoever waits for a link that is down waits for nobody.
+        chunk.ready_ns = chunk.ready_ns.max(self.cell.up_at_ns());
         let own_bytes = on_link.own_bytes_of(chunk.payload_bytes);
         let deliver_at_ns = flow.delivered_ns(&mut on_link.message, chunk, slot, state);
         in_flight.add(deliver_at_ns, own_bytes);

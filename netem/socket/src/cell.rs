@@ -12,7 +12,7 @@ use crate::SocketError;
 use crate::shared::{Line, Section, SharedLines, SharedMemory};
 
 const NAME: [u8; 8] = *b"bacelink";
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 // Words of a link's line. All zero is an idle link that is down.
 /// How often the state has changed; the last bit says which of the two states holds.
@@ -30,6 +30,8 @@ const MESSAGES: usize = 10;
 const LATE_ARRIVALS: usize = 11;
 const LATE_MAX_NS: usize = 12;
 const LATE_TOTAL_NS: usize = 13;
+/// When the link was last put up; 0 if it never was down since it was made.
+const UP_AT_NS: usize = 14;
 
 /// The link clocks of one run, by link index.
 #[derive(Debug, Clone)]
@@ -215,6 +217,7 @@ impl LinkCell {
         let line = self.line();
         if self.state().bits_per_second == 0 {
             line.words[FREE_AT_NS].fetch_max(now_ns, Ordering::AcqRel);
+            line.words[UP_AT_NS].store(now_ns, Ordering::Release);
         }
         let changes = line.words[CHANGES].load(Ordering::Acquire).wrapping_add(1);
         let [rate, delay] = state_words(line, changes);
@@ -228,6 +231,11 @@ impl LinkCell {
     /// When the link is free of all reservations made so far, ns.
     pub fn free_at_ns(&self) -> u64 {
         self.line().words[FREE_AT_NS].load(Ordering::Acquire)
+    }
+
+    /// Since when the link is up, ns; no reservation begins before that.
+    pub fn up_at_ns(&self) -> u64 {
+        self.line().words[UP_AT_NS].load(Ordering::Acquire)
     }
 
     /// When the link's bucket of burst credit is full, ns; 0 before anything was taken from it.

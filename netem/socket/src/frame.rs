@@ -3,10 +3,14 @@
 //! ```text
 //! prelude  header length u32 | payload length u64 | ready_ns u64      (20 bytes, little-endian)
 //! header   as the sender encoded it                                   (at most 4 KiB)
-//! chunk    payload bytes that follow u32 | deliver_at_ns u64 | bytes  (repeated)
+//! chunk    payload bytes that follow u32 | deliver_at_ns u64 |
+//!          left_ns u64 | queued_ns u64 | bytes                        (28 bytes and the payload's, repeated)
 //! ```
-//! An empty payload has one chunk of length 0, which carries the time of delivery.
+//! An empty payload has one chunk of length 0, which carries the times. Those of a chunk are: when the link delivers it (0: as
+//! soon as it is here), when its last bit leaves the link's near end, and what of the time until then the link's clock gave to
+//! others, over all chunks so far (both 0: no clock timed it).
 
+use bace_netem::Departure;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::pool::{BufferPool, PooledBuffer};
@@ -17,8 +21,28 @@ pub const MAX_HEADER_BYTES: usize = 4096;
 /// The time of delivery of a chunk that no clock has timed: it is due as soon as it is here.
 pub(crate) const ON_ARRIVAL_NS: u64 = 0;
 
+/// What a chunk's frame says of times, ns of the sender's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ChunkTimes {
+    /// When the link delivers it; [`ON_ARRIVAL_NS`] where that is when it is here.
+    pub deliver_at_ns: u64,
+    /// How the message has left the link with this chunk; all 0 where no clock timed it.
+    pub departure: Departure,
+}
+
+impl ChunkTimes {
+    /// Of a chunk that no clock has timed.
+    pub const UNTIMED: Self = Self {
+        deliver_at_ns: ON_ARRIVAL_NS,
+        departure: Departure {
+            left_ns: 0,
+            queued_ns: 0,
+        },
+    };
+}
+
 const PRELUDE_BYTES: usize = 20;
-const CHUNK_FRAME_BYTES: usize = 12;
+const CHUNK_FRAME_BYTES: usize = 28;
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,9 +91,11 @@ pub(crate) fn encode_head(header: &[u8], payload_bytes: u64, ready_ns: u64) -> B
 }
 
 /// Appends what precedes a chunk's bytes.
-pub(crate) fn put_chunk_frame(to: &mut BytesMut, chunk_bytes: u32, deliver_at_ns: u64) {
+pub(crate) fn put_chunk_frame(to: &mut BytesMut, chunk_bytes: u32, times: ChunkTimes) {
     to.put_u32_le(chunk_bytes);
-    to.put_u64_le(deliver_at_ns);
+    to.put_u64_le(times.deliver_at_ns);
+    to.put_u64_le(times.departure.left_ns);
+    to.put_u64_le(times.departure.queued_ns);
 }
 
 /// A whole message as read from its stream.
@@ -82,6 +108,8 @@ pub(crate) struct Decoded {
     pub ready_ns: u64,
     /// The latest delivery of its chunks.
     pub deliver_at_ns: u64,
+    /// Of its last chunk; absent where no clock timed it.
+    pub departure: Option<Departure>,
 }
 
 /// Reads one message from pieces of a stream, however they are cut.
@@ -118,6 +146,7 @@ impl Decoder {
             payload_bytes: 0,
             ready_ns: 0,
             deliver_at_ns: 0,
+            departure: None,
         };
         Self {
             pool,
@@ -208,6 +237,10 @@ impl Decoder {
     fn take_chunk_frame(&mut self, mut frame: &[u8]) -> Result<(), FrameError> {
         let chunk = frame.get_u32_le();
         let deliver_at_ns = frame.get_u64_le();
+        let departure = Departure {
+            left_ns: frame.get_u64_le(),
+            queued_ns: frame.get_u64_le(),
+        };
         let left = self.message.payload_bytes - self.filled;
         if chunk as usize > left {
             let left = left as u64;
@@ -217,6 +250,7 @@ impl Decoder {
             return Err(FrameError::EmptyChunk);
         }
         self.message.deliver_at_ns = self.message.deliver_at_ns.max(deliver_at_ns);
+        self.message.departure = (departure.left_ns > 0).then_some(departure);
         self.stage = self.in_chunk(chunk as usize);
         Ok(())
     }
@@ -282,6 +316,7 @@ mod tests {
         assert_eq!(message.header, b"hd"[..]);
         assert_eq!((message.payload.len(), message.payload_bytes), (0, 7));
         assert_eq!((message.ready_ns, message.deliver_at_ns), (5, 12));
+        assert_eq!(message.departure, Some(times(2).departure));
         // It is as strict as one that keeps them.
         assert_eq!(
             decode_into(None, &[first], 100).unwrap_err(),
@@ -291,14 +326,26 @@ mod tests {
         assert!(decode_into(None, &[&stream], 6).is_err());
     }
 
-    /// A message of `chunk_bytes` chunks, chunk i delivered at 10 + i.
+    /// Those of chunk i of a message that others delay.
+    fn times(i: u64) -> ChunkTimes {
+        let departure = Departure {
+            left_ns: 7 + i,
+            queued_ns: 2 * i,
+        };
+        ChunkTimes {
+            deliver_at_ns: 10 + i,
+            departure,
+        }
+    }
+
+    /// A message of `chunk_bytes` chunks with the [`times`] of each.
     fn encode(header: &[u8], payload: &[u8], chunk_bytes: usize) -> Vec<u8> {
         let mut stream = encode_head(header, payload.len() as u64, 5);
         if payload.is_empty() {
-            put_chunk_frame(&mut stream, 0, 10);
+            put_chunk_frame(&mut stream, 0, times(0));
         }
         for (i, chunk) in payload.chunks(chunk_bytes).enumerate() {
-            put_chunk_frame(&mut stream, chunk.len() as u32, 10 + i as u64);
+            put_chunk_frame(&mut stream, chunk.len() as u32, times(i as u64));
             stream.put_slice(chunk);
         }
         stream.to_vec()
@@ -312,8 +359,10 @@ mod tests {
                 &[2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0][..],
                 b"hd",
                 &[2, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0],
+                &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
                 b"ab",
                 &[1, 0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0],
+                &[8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
                 b"c",
             ]
             .concat()
@@ -325,7 +374,7 @@ mod tests {
         let head = |header, payload| encode_head(&vec![0; header], payload, 0).to_vec();
         let chunk = |bytes| {
             let mut frame = BytesMut::new();
-            put_chunk_frame(&mut frame, bytes, 0);
+            put_chunk_frame(&mut frame, bytes, ChunkTimes::UNTIMED);
             frame.to_vec()
         };
         let error = |pieces: &[Vec<u8>]| {
@@ -354,7 +403,7 @@ mod tests {
             error(&[head(0, 0), chunk(0), vec![1, 2]]),
             FrameError::Trailing(2)
         );
-        for cut in [0, 1, 19, 20, 22, 25, 34, 35, 36, 48] {
+        for cut in [0, 1, 19, 20, 22, 25, 34, 49, 50, 51, 52, 79, 80] {
             let whole = encode(b"hd", b"abc", 2);
             assert_eq!(error(&[whole[..cut].to_vec()]), FrameError::Truncated);
         }
@@ -378,7 +427,27 @@ mod tests {
             prop_assert_eq!(&decoded.payload[..], &payload[..]);
             prop_assert_eq!(decoded.ready_ns, 5);
             let last_chunk = payload.len().div_ceil(chunk_bytes).max(1) - 1;
-            prop_assert_eq!(decoded.deliver_at_ns, 10 + last_chunk as u64);
+            let times = times(last_chunk as u64);
+            prop_assert_eq!(decoded.deliver_at_ns, times.deliver_at_ns);
+            prop_assert_eq!(decoded.departure, Some(times.departure));
+        }
+
+        /// Whatever a sender says of its chunks, the message is due with the latest, and has left as the last says.
+        #[test]
+        fn times_are_those_of_all_chunks(
+            chunks in prop::collection::vec(any::<[u64; 3]>(), 1..20),
+        ) {
+            let mut stream = encode_head(b"", chunks.len() as u64, 5);
+            for &[deliver_at_ns, left_ns, queued_ns] in &chunks {
+                let departure = Departure { left_ns, queued_ns };
+                put_chunk_frame(&mut stream, 1, ChunkTimes { deliver_at_ns, departure });
+                stream.put_u8(0);
+            }
+            let decoded = decode(&[&stream], 20).unwrap();
+            prop_assert_eq!(Some(decoded.deliver_at_ns), chunks.iter().map(|times| times[0]).max());
+            let [_, left_ns, queued_ns] = chunks[chunks.len() - 1];
+            let departure = (left_ns > 0).then_some(Departure { left_ns, queued_ns });
+            prop_assert_eq!(decoded.departure, departure);
         }
 
         /// Lengths that lie, chunks that are missing, doubled or too many, and ends anywhere.
@@ -396,7 +465,7 @@ mod tests {
             }
             let mut sent = 0;
             for &(announced, follow) in &chunks {
-                put_chunk_frame(&mut stream, announced, 10);
+                put_chunk_frame(&mut stream, announced, times(0));
                 // Honest chunks are common.
                 let follow = if follow < 80 { announced.min(1_000) as usize } else { follow };
                 stream.put_slice(&vec![1; follow]);

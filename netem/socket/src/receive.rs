@@ -306,6 +306,7 @@ impl<T: From<Received> + Send + 'static> Receiver<T> {
     async fn hand_up(&self, message: Arrived) -> Result<(), ()> {
         let timing = Timing {
             ready_ns: message.decoded.ready_ns,
+            departure: message.decoded.departure,
             deliver_at_ns: message.due_ns,
             arrived_ns: message.arrived_ns,
             delivered_ns: now_ns(),
@@ -336,6 +337,9 @@ fn translate(message: &mut Decoded, clock: &ClockEstimate) {
     if message.deliver_at_ns != ON_ARRIVAL_NS {
         message.deliver_at_ns = clock.to_own(message.deliver_at_ns);
     }
+    if let Some(departure) = &mut message.departure {
+        departure.left_ns = clock.to_own(departure.left_ns);
+    }
 }
 
 /// Reads one message to the end of its stream; one that no clock has timed is due the delay of `hold` later.
@@ -362,14 +366,19 @@ async fn read(
             if let Some(clock) = &peer_clock {
                 translate(&mut decoded, &clock.estimate());
             }
+            let due_ns = match decoded.deliver_at_ns {
+                ON_ARRIVAL_NS => {
+                    let delay_ns = hold.map_or(0, |link| link.state().delay_ns);
+                    arrived_ns.saturating_add(delay_ns)
+                }
+                deliver_at_ns => deliver_at_ns,
+            };
+            if let Some(departure) = &mut decoded.departure {
+                // A clock that is not known well may seem to say otherwise.
+                departure.left_ns = departure.left_ns.min(due_ns);
+            }
             return Ok(Arrived {
-                due_ns: match decoded.deliver_at_ns {
-                    ON_ARRIVAL_NS => {
-                        let delay_ns = hold.map_or(0, |link| link.state().delay_ns);
-                        arrived_ns.saturating_add(delay_ns)
-                    }
-                    deliver_at_ns => deliver_at_ns,
-                },
+                due_ns,
                 arrived_ns,
                 decoded,
             });

@@ -64,6 +64,40 @@ fn without_impairments_a_chunk_arrives_a_delay_after_its_slot() {
 }
 
 #[test]
+fn a_message_queues_behind_others_and_not_behind_its_own_job() {
+    // A byte a microsecond, in chunks of 16 KiB.
+    let spec = spec(8.0, 20.0);
+    let mut clock = LinkClock::new((&spec).into());
+    let mut flow = Flow::new(&spec, key(0));
+    let size = u64::from(chunk_bytes(spec.rate));
+    let mut departures = Vec::new();
+    for (bytes, ready_ns) in [(size, 0), (2 * size, 0), (10, 0), (10, 900_000_000)] {
+        let mut message = flow.message(bytes, ready_ns);
+        while message.left_bytes() > 0 {
+            let chunk = flow.next_chunk(&mut message, size, clock.state());
+            let slot = clock.reserve(chunk.charged_bytes, chunk.ready_ns).unwrap();
+            flow.delivered_ns(&mut message, chunk, slot, clock.state());
+            // Another job has a chunk behind each.
+            clock.reserve(1_000, 0).unwrap();
+        }
+        departures.push(message.departure());
+    }
+    let departure = |left_us: u64, queued_us: u64| Departure {
+        left_ns: 1_000 * left_us,
+        queued_ns: 1_000 * queued_us,
+    };
+    assert_eq!(
+        departures,
+        [
+            departure(size, 0),
+            departure(3 * size + 2_000, 2_000),
+            departure(3 * size + 3_010, 1_000),
+            departure(900_010, 0),
+        ]
+    );
+}
+
+#[test]
 fn headers_are_charged_once_a_datagram_however_a_message_is_cut() {
     let ethernet = LinkSpec {
         accounting: Accounting::Ethernet,

@@ -53,6 +53,7 @@ fn carried(scripts: &[&Script], link: &LinkSpec) -> Vec<Vec<Timing>> {
         }
         let delivered_ns = slot.end_ns + link.delay.nanos();
         timings[turn].push(Timing {
+            departure: None,
             ready_ns: planned.ready_ns,
             deliver_at_ns: delivered_ns,
             arrived_ns: planned.ready_ns,

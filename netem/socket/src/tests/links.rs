@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bace_netem::{BitRate, Delay, LinkSpec};
+use bace_netem::{BitRate, Delay, Departure, LinkSpec};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::support::*;
-use crate::frame::{encode_head, put_chunk_frame};
+use crate::frame::{ChunkTimes, encode_head, put_chunk_frame};
 use crate::{
     BufferPool, CellTable, FrameError, LinkCell, LinkSender, NetThread, OutgoingMessage, Profile,
     Received, ReceiverConfig, ReceiverTask, SenderConfig, Shaper, SocketError, now_ns,
@@ -85,10 +85,15 @@ async fn messages_of_one_byte_and_of_more_than_a_window_arrive() {
     assert_eq!((report.messages, report.bytes), (3, LONG as u64 + 2));
 }
 
+const OVERDUE: ChunkTimes = ChunkTimes {
+    deliver_at_ns: 1,
+    ..ChunkTimes::UNTIMED
+};
+
 /// A whole message that was due long ago, as it is on its stream.
 fn overdue(header: &[u8], payload: &[u8]) -> Bytes {
     let mut bytes = encode_head(header, payload.len() as u64, 0);
-    put_chunk_frame(&mut bytes, payload.len() as u32, 1);
+    put_chunk_frame(&mut bytes, payload.len() as u32, OVERDUE);
     bytes.extend_from_slice(payload);
     bytes.freeze()
 }
@@ -229,6 +234,12 @@ async fn a_link_that_is_down_keeps_its_messages_until_it_is_up() {
     cell.set((&spec).into(), up_ns);
     let message = next_message(&mut received).await;
     assert_eq!(message.timing.deliver_at_ns, up_ns + 80_000);
+    // Nobody else had the link meanwhile.
+    let departure = Departure {
+        left_ns: up_ns + 80_000,
+        queued_ns: 0,
+    };
+    assert_eq!(message.timing.departure, Some(departure));
 }
 
 #[tokio::test]
@@ -370,7 +381,7 @@ async fn malformed_messages_fail_and_the_connection_lives() {
     let mut received = receive(&pair.server, 1_000);
     let whole = |announced: u64, chunk: &[u8]| {
         let mut bytes = encode_head(b"h", announced, 0);
-        put_chunk_frame(&mut bytes, chunk.len() as u32, 0);
+        put_chunk_frame(&mut bytes, chunk.len() as u32, ChunkTimes::UNTIMED);
         bytes.extend_from_slice(chunk);
         bytes
     };

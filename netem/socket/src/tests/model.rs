@@ -2,8 +2,8 @@
 //! the nanosecond, since these are arithmetic of when messages were ready.
 
 use bace_netem::{
-    Accounting, BitRate, BurstCredit, CreditBucket, Delay, Flow, Jitter, LinkClock, LinkSpec,
-    LinkState, LossModel, Sharing, chunk_bytes,
+    Accounting, BitRate, BurstCredit, CreditBucket, Delay, Departure, Flow, Jitter, LinkClock,
+    LinkSpec, LinkState, LossModel, Sharing, chunk_bytes,
 };
 
 use super::support::*;
@@ -25,8 +25,8 @@ const MESSAGES: [Planned; 9] = [
     (131_072, 90_000_001),
 ];
 
-/// When a link of `spec` delivers each message, by arithmetic alone.
-fn modelled(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<u64> {
+/// When a link of `spec` delivers each message, and how each leaves it, by arithmetic alone.
+fn modelled(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<(u64, Departure)> {
     let mut clock = LinkClock::new(spec.into());
     let mut credit = spec
         .burst
@@ -36,23 +36,22 @@ fn modelled(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<u64> {
     let mut deliver = |&(bytes, after_ns): &Planned| {
         let mut message = flow.message(bytes as u64, origin_ns + after_ns);
         loop {
-            let chunk = flow.next_chunk(&mut message, size, clock.state());
-            let ready_ns = match &mut credit {
-                Some(credit) => credit.take(chunk.charged_bytes, chunk.ready_ns).unwrap(),
-                None => chunk.ready_ns,
-            };
-            let slot = clock.reserve(chunk.charged_bytes, ready_ns).unwrap();
+            let mut chunk = flow.next_chunk(&mut message, size, clock.state());
+            if let Some(credit) = &mut credit {
+                chunk.ready_ns = credit.take(chunk.charged_bytes, chunk.ready_ns).unwrap();
+            }
+            let slot = clock.reserve(chunk.charged_bytes, chunk.ready_ns).unwrap();
             let at_ns = flow.delivered_ns(&mut message, chunk, slot, clock.state());
             if message.left_bytes() == 0 {
-                return at_ns;
+                return (at_ns, message.departure());
             }
         }
     };
     messages.iter().map(&mut deliver).collect()
 }
 
-/// When the shaped socket says that its link delivers each message.
-async fn shaped(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<u64> {
+/// When the shaped socket says that its link delivers each message, and how each has left it.
+async fn shaped(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<(u64, Departure)> {
     let pair = pair(Profile::data()).await;
     let mut received = receive(&pair.server, MAX_BYTES.into());
     let (sender, task) = send(&pair.client, LinkCell::private(spec), spec);
@@ -69,7 +68,8 @@ async fn shaped(spec: &LinkSpec, messages: &[Planned], origin_ns: u64) -> Vec<u6
         let message = next_message(&mut received).await;
         assert_eq!(message.payload, pattern(bytes));
         assert!(message.timing.delivered_ns >= message.timing.deliver_at_ns);
-        stamps.push(message.timing.deliver_at_ns);
+        let departure = message.timing.departure.unwrap();
+        stamps.push((message.timing.deliver_at_ns, departure));
     }
     assert_eq!(task.finish().await.unwrap().messages, messages.len() as u64);
     stamps
@@ -80,16 +80,26 @@ async fn agree_on(spec: LinkSpec, messages: &[Planned]) -> Vec<u64> {
     let modelled = modelled(&spec, messages, origin_ns);
     let shaped = shaped(&spec, messages, origin_ns).await;
     assert_eq!(shaped, modelled, "{spec:?}");
-    for ((&at_ns, &(bytes, after_ns)), earlier) in
-        shaped.iter().zip(messages).zip([0].iter().chain(&shaped))
-    {
-        assert!(at_ns >= *earlier);
+    let mut earlier = (0, 0);
+    for (&(at_ns, departure), &(bytes, after_ns)) in shaped.iter().zip(messages) {
+        let Departure { left_ns, queued_ns } = departure;
+        assert!((at_ns, left_ns) >= earlier);
+        earlier = (at_ns, left_ns);
+        // Nobody else is there.
+        assert_eq!(queued_ns, 0, "{spec:?}");
+        assert!(left_ns >= origin_ns + after_ns && left_ns + spec.delay.nanos() <= at_ns);
         if spec.burst.is_none() {
             let least_ns = (spec.ideal_seconds(bytes as u64) * 1e9) as u64;
             assert!(at_ns + 100 >= origin_ns + after_ns + least_ns);
         }
     }
-    shaped.iter().map(|at_ns| at_ns - origin_ns).collect()
+    shaped.iter().map(|(at_ns, _)| at_ns - origin_ns).collect()
+}
+
+/// When a link of `spec` delivers each message whose origin is 0.
+fn deliveries(spec: &LinkSpec, messages: &[Planned]) -> Vec<u64> {
+    let modelled = modelled(spec, messages, 0);
+    modelled.into_iter().map(|(at_ns, _)| at_ns).collect()
 }
 
 #[tokio::test]
@@ -116,7 +126,7 @@ async fn links_with_jitter() {
         spec.jitter = jitter(Delay::from_seconds(0.004).unwrap());
         let jittered = agree_on(spec, &MESSAGES).await;
         spec.jitter = Jitter::None;
-        let exact = modelled(&spec, &MESSAGES, 0);
+        let exact = deliveries(&spec, &MESSAGES);
         assert!(
             jittered
                 .iter()
@@ -140,7 +150,7 @@ async fn links_with_loss() {
         spec.loss.share = share;
         let lossy = agree_on(spec, &MESSAGES).await;
         spec.loss.share = 0.0;
-        let exact = modelled(&spec, &MESSAGES, 0);
+        let exact = deliveries(&spec, &MESSAGES);
         assert_eq!(lossy == exact, share == 0.0, "{model:?} {share}");
     }
 }
@@ -165,6 +175,35 @@ async fn a_link_with_burst_credit() {
     assert_eq!(stamps[1], 6_400_000 + 524_288 + 7_000_000);
     assert_eq!(stamps[2], 7_400_000 + 81_920 + 7_000_000);
     assert_eq!(stamps[3], 50_000_000 + 524_288 + 7_000_000);
+}
+
+#[tokio::test]
+async fn what_others_have_taken_of_a_link_is_queued_behind() {
+    let pair = pair(Profile::data()).await;
+    let mut received = receive(&pair.server, MAX_BYTES.into());
+    let spec = spec(100.0, 7.0);
+    let cell = LinkCell::private(&spec);
+    let (sender, _task) = send(&pair.client, cell.clone(), &spec);
+    let origin_ns = now_ns();
+    // 80 ms for another job, of which the second message sees nothing more.
+    cell.reserve(1_000_000, origin_ns).unwrap();
+    let expected = [(200_000, 96_000_000, 80_000_000), (65_536, 101_242_880, 0)];
+    for (bytes, ..) in expected {
+        let outgoing = OutgoingMessage {
+            ready_ns: origin_ns,
+            ..message(pattern(bytes))
+        };
+        sender.send(outgoing).await.unwrap();
+    }
+    for (_, left_ns, queued_ns) in expected {
+        let timing = next_message(&mut received).await.timing;
+        let departure = Departure {
+            left_ns: origin_ns + left_ns,
+            queued_ns,
+        };
+        assert_eq!(timing.departure, Some(departure));
+        assert_eq!(timing.deliver_at_ns, departure.left_ns + 7_000_000);
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bace_netem::Departure;
+
 use super::support::*;
-use crate::frame::{encode_head, put_chunk_frame};
+use crate::frame::{ChunkTimes, encode_head, put_chunk_frame};
 use crate::{
     BufferPool, LinkCell, LinkSender, OutgoingMessage, PeerClock, Profile, ReceiverConfig,
     ReceiverTask, SenderConfig, Shaper, now_ns,
@@ -24,12 +26,22 @@ async fn times_of_the_senders_clock_are_translated() {
     let due_ns = ready_ns + Duration::from_millis(30).as_nanos() as u64;
     let mut stream = pair.client.quinn().open_uni().await.unwrap();
     let mut bytes = encode_head(b"header", 1, ready_ns + AHEAD_NS);
-    put_chunk_frame(&mut bytes, 1, due_ns + AHEAD_NS);
+    let left_ns = ready_ns + 10_000_000;
+    let departure = |left_ns| Departure {
+        left_ns,
+        queued_ns: 7_000,
+    };
+    let times = ChunkTimes {
+        deliver_at_ns: due_ns + AHEAD_NS,
+        departure: departure(left_ns + AHEAD_NS),
+    };
+    put_chunk_frame(&mut bytes, 1, times);
     bytes.extend_from_slice(b"!");
     stream.write_chunk(bytes.freeze()).await.unwrap();
     stream.finish().unwrap();
     let timing = next_message(&mut received).await.timing;
     assert_eq!((timing.ready_ns, timing.deliver_at_ns), (ready_ns, due_ns));
+    assert_eq!(timing.departure, Some(departure(left_ns)));
     assert!(timing.delivered_ns >= due_ns, "{timing:?}");
 }
 
@@ -62,6 +74,11 @@ async fn messages_to_a_clock_that_is_not_known_well_are_held_by_their_sender() {
         carried += payload.len() as u64;
         let timing = message.timing;
         assert_eq!(timing.deliver_at_ns, timing.arrived_ns);
+        // The link has had it all the same, a delay and less before it came.
+        let departure = timing.departure.unwrap();
+        let clear_ns = (spec.rate.seconds_for(carried) * 1e9) as u64;
+        assert!(departure.left_ns.abs_diff(ready_ns + clear_ns) <= 1_000);
+        assert_eq!(departure.queued_ns, 0);
         // The physical network takes next to nothing here.
         let ideal_ms = (spec.ideal_seconds(carried) * 1e3) as u64 - LATENCY_MS;
         let took_ms = (timing.delivered_ns - ready_ns) / 1_000_000;
