@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod cuda;
 mod harness;
+mod held_out;
 mod hosts;
 mod joining;
 mod kernel;
