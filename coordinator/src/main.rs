@@ -24,6 +24,7 @@ mod run;
 mod scenario_command;
 mod scenarios;
 mod simulate;
+mod trace;
 mod wall;
 mod wrong_input;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Report(args) => report::report(&args),
+        Command::Trace(args) => trace::trace(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),

@@ -20,4 +20,5 @@ mod runs;
 mod scale_models;
 mod scripts;
 mod time_scale;
+mod trace;
 mod walls;

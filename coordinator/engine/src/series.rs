@@ -95,6 +95,23 @@ impl Series {
         (&self.steps, self.daily)
     }
 
+    /// The steps from 0 up to `until_s`, every day's by itself where the day repeats.
+    pub fn steps_until(&self, until_s: f64) -> impl Iterator<Item = Step> + '_ {
+        let days = if self.daily {
+            (until_s / DAY_S) as u64
+        } else {
+            0
+        };
+        let all = (0..=days).flat_map(|day| {
+            let begin_s = day as f64 * DAY_S;
+            self.steps.iter().map(move |step| Step {
+                from_s: begin_s + step.from_s,
+                value: step.value,
+            })
+        });
+        all.take_while(move |step| step.from_s <= until_s)
+    }
+
     /// The value at `at_s`.
     pub fn at(&self, at_s: f64) -> f64 {
         let within = if self.daily {
@@ -158,6 +175,8 @@ mod tests {
         assert_eq!(series.at(28_800.0), 3.0);
         assert_eq!(series.at(1e9), 3.0);
         assert_eq!(series.integral(28_790.0, 28_810.0), 50.0);
+        assert_eq!(series.steps_until(1e9).count(), 2);
+        assert_eq!(series.steps_until(28_799.0).count(), 1);
     }
 
     #[test]
@@ -171,6 +190,11 @@ mod tests {
             10.0 * day
         );
         assert_eq!(series.integral(86_390.0, 86_410.0), 10.0 * 3.0 + 10.0 * 2.0);
+        let begins: Vec<f64> = series
+            .steps_until(115_200.0)
+            .map(|step| step.from_s)
+            .collect();
+        assert_eq!(begins, [0.0, 28_800.0, 86_400.0, 115_200.0]);
     }
 
     /// The integral by hand: every step of every day that the span meets, one by one.

@@ -29,6 +29,7 @@ mod side;
 mod summary;
 mod table;
 mod totals;
+mod trace;
 mod validation;
 mod writer;
 
@@ -52,5 +53,6 @@ pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,
 };
 pub use table::render;
+pub use trace::{RegionFacts, Trace, TraceCut};
 pub use validation::{Check, PolicyRuns, PolicyValidation, Tolerances, Validation, Validator};
 pub use writer::{LedgerWriter, RunFolder};

@@ -119,6 +119,19 @@ impl RunLog {
         log.finish()
     }
 
+    /// The last instant that it knows of, emulated seconds from the start of the run.
+    pub fn end_s(&self) -> f64 {
+        let told = self.records.iter().filter_map(|record| match record {
+            Record::Input { at_s, .. } | Record::RunEnded { at_s, .. } => Some(*at_s),
+            _ => None,
+        });
+        let attempts = self.jobs.iter().flat_map(|job| &job.attempts);
+        let stages = attempts.flat_map(|attempt| &attempt.stages);
+        let last = stages.filter_map(|stage| stage.iterations.last_key_value());
+        let ended = last.map(|(_, iteration)| iteration.record.to_s);
+        told.chain(ended).fold(0.0, f64::max)
+    }
+
     /// A job by its name.
     pub fn job(&self, name: &str) -> Option<&JobLog> {
         self.jobs.iter().find(|job| job.name == name)

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     BenchCommand, CompareArgs, DoctorArgs, GpuCheckArgs, NetemCommand, PlanArgs, ProfileArgs,
-    ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs,
+    ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs, TraceArgs,
 };
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
@@ -26,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   bace scenario show three-regions    a commented scenario to start from
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
   bace compare paper --seeds 20       all policies over twenty draws of the paper's setting
+  bace trace runs/three-regions-1     the run as a trace for ui.perfetto.dev
   bace replay runs/three-regions-1    the same inputs, the same decisions
   bace doctor three-regions           what this machine can carry, and whether the scenario fits
 
@@ -43,6 +44,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Print the tables of a run or a simulation from its ledger alone.
     Report(ReportArgs),
+    /// Write a run as a trace that Perfetto and chrome://tracing open, for a real run with its prediction below it.
+    Trace(TraceArgs),
     /// Feed a ledger's inputs back to the scheduler; fails at the first decision that differs.
     Replay(ReplayArgs),
     /// Explain where jobs are placed and why, and print their pipelines as grids.

@@ -23,5 +23,7 @@ pub use command::{Cli, Command};
 pub use emulation::EmulationArgs;
 pub use netem::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 pub use predict::{PredictArgs, ProfileArgs};
-pub use run::{CompareArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs, SimulateArgs};
+pub use run::{
+    CompareArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs, SimulateArgs, TraceArgs,
+};
 pub use scenario::{GenerateArgs, ScenarioCommand};

@@ -107,6 +107,27 @@ pub struct ReportArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// A run's folder, or its ledger.
+    pub run: PathBuf,
+    /// Where to write the trace. Default: trace.json beside the ledger.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Only from this emulated second on.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub from: Option<f64>,
+    /// Only up to this emulated second.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub to: Option<f64>,
+    /// Only what this job did, and what was decided of it; use of links, prices and power stay everybody's.
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<String>,
+    /// Without the prediction that else stands below a real run.
+    #[arg(long)]
+    pub measured_only: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// A run's folder, or its ledger.
     pub ledger: PathBuf,

@@ -1,0 +1,132 @@
+//! `bace trace`: a run as a trace that Perfetto and chrome://tracing open.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bace_api::ClockKind;
+use bace_engine::Scenario;
+use bace_ledger::{Predicted, RegionFacts, RunLog, Trace, TraceCut};
+
+use crate::cli::TraceArgs;
+use crate::output::say;
+use crate::predicted::predicted;
+use crate::recorded::Recorded;
+use crate::wrong_input::{OrWrongInput, WrongInput};
+
+/// Beside the ledger, where nothing else is asked for.
+const FILE: &str = "trace.json";
+
+/// Writes the trace of a run.
+pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
+    let log = RunLog::read(&args.run).or_wrong_input()?;
+    let cut = cut(args, &log)?;
+    let is_measured = log.header.clock == ClockKind::Wall;
+    let simulated = match is_measured && !args.measured_only {
+        true => predicted(&args.run, &log)
+            .inspect_err(|error| without("the prediction", error))
+            .ok(),
+        false => None,
+    };
+    let kept = Recorded::new(&args.run, &log.header).kept_scenario();
+    let facts = kept.map_or_else(
+        |error| {
+            without("prices and power", &error);
+            Vec::new()
+        },
+        |loaded| facts(&loaded.scenario, log.end_s()),
+    );
+    if has_no_actions(&log) {
+        eprintln!(
+            "bace: the ledger holds no actions, so that iterations are shown as wholes and tensors not at all"
+        );
+    }
+    let trace = Trace {
+        log: &log,
+        predicted: simulated.as_ref().map(|Predicted(log)| Predicted(log)),
+        facts: &facts,
+        cut,
+    };
+    let path = args.out.clone().unwrap_or_else(|| beside(&args.run));
+    write(&path, &trace).with_context(|| format!("write {}", path.display()))?;
+    say!(
+        "{}: open it in https://ui.perfetto.dev or chrome://tracing",
+        path.display()
+    );
+    Ok(true)
+}
+
+fn write(path: &Path, trace: &Trace<'_>) -> anyhow::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    serde_json::to_writer(&mut file, trace)?;
+    file.flush()?;
+    Ok(())
+}
+
+fn beside(run: &Path) -> PathBuf {
+    match run.is_dir() {
+        true => run.join(FILE),
+        false => run.with_file_name(FILE),
+    }
+}
+
+/// Tells what the trace lacks, and why.
+fn without(what: &str, error: &anyhow::Error) {
+    eprintln!(
+        "bace: {what} left out: failed to {}",
+        bace_api::told(error.as_ref())
+    );
+}
+
+fn cut(args: &TraceArgs, log: &RunLog) -> anyhow::Result<TraceCut> {
+    if let (Some(from_s), Some(to_s)) = (args.from, args.to)
+        && from_s >= to_s
+    {
+        return Err(WrongInput::error(format!(
+            "cut from {from_s} s to {to_s} s: the end has to be behind the begin"
+        )));
+    }
+    if let Some(name) = &args.job
+        && !log.header.jobs.contains(name)
+    {
+        return Err(WrongInput::error(format!(
+            "find the job {name} in {}: there are {}",
+            args.run.display(),
+            log.header.jobs.join(", ")
+        )));
+    }
+    Ok(TraceCut {
+        from_s: args.from,
+        to_s: args.to,
+        job: args.job.clone(),
+    })
+}
+
+/// Whether iterations stand there without what they are made of.
+fn has_no_actions(log: &RunLog) -> bool {
+    let attempts = log.jobs.iter().flat_map(|job| &job.attempts);
+    let stages = attempts.flat_map(|attempt| &attempt.stages);
+    let mut iterations = stages.flat_map(|stage| stage.iterations.values());
+    let first = iterations.next();
+    first.is_some()
+        && first
+            .into_iter()
+            .chain(iterations)
+            .all(|of| of.spans.is_empty())
+}
+
+/// What the scenario says of its regions up to `end_s`.
+fn facts(scenario: &Scenario, end_s: f64) -> Vec<RegionFacts> {
+    let facts = scenario.regions.iter().map(|region| RegionFacts {
+        name: region.name.clone(),
+        price: region
+            .price
+            .steps_until(end_s)
+            .map(|step| (step.from_s, step.value))
+            .collect(),
+        idle_w: region.gpu.idle_w,
+        busy_w: region.gpu.busy_w,
+    });
+    facts.collect()
+}
