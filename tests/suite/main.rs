@@ -1,5 +1,6 @@
 //! Tests over the whole.
 
+mod actions;
 mod bad_days;
 mod bad_input;
 mod bench;

@@ -56,7 +56,8 @@ pub struct MessageTimes {
     /// Its last bit left the link's near end; absent where nothing clocked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_s: Option<f64>,
-    /// Of the time until then, what the link gave to others than the job that sent it, seconds; absent where nothing clocked it.
+    /// Of the time until then, what the link gave to others than the job that sent it, seconds: where each message counts as a
+    /// flow, to other messages too. Absent where nothing clocked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_s: Option<f64>,
     /// The link delivered it; where no clock timed it, its arrival.

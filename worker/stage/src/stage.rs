@@ -296,3 +296,187 @@ fn report(action: Action, spent: Spent, message: Option<Timing>) -> ActionReport
 fn is_dropped(release: &Receiver<Never>) -> bool {
     matches!(release.try_recv(), Err(TryRecvError::Disconnected))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    use bace_api::{Attempt, ComputePlan, ComputeRung, Job, JobId, Schedule, StageIndex};
+    use bace_models::{MicroBatchShape, catalogue};
+
+    use super::*;
+
+    const FORWARD_NS: u64 = 10_000_000;
+    const BACKWARD_NS: u64 = 20_000_000;
+
+    /// A stage alone whose second backward takes this long, and whose step takes a while.
+    struct Slow {
+        second_backward: Duration,
+    }
+
+    impl StageCompute for Slow {
+        fn rehearse(&mut self) -> Result<(), ComputeError> {
+            Ok(())
+        }
+
+        fn forward(
+            &mut self,
+            _: Iteration,
+            _: MicroBatch,
+            _: Option<Bytes>,
+        ) -> Result<Forwarded, ComputeError> {
+            Ok(Forwarded::Loss(Some(1.5)))
+        }
+
+        fn backward(
+            &mut self,
+            m: MicroBatch,
+            _: Option<Bytes>,
+        ) -> Result<Option<Bytes>, ComputeError> {
+            if m.0 == 1 {
+                std::thread::sleep(self.second_backward);
+            }
+            Ok(None)
+        }
+
+        fn step(&mut self) -> Result<(), ComputeError> {
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(())
+        }
+
+        fn parameters(&self) -> u64 {
+            0
+        }
+
+        fn weights(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    fn prepare(rung: ComputeRung, tells_actions: bool) -> Prepare {
+        let (f, b) = (Action::Forward, Action::Backward);
+        let [first, second] = [0, 1].map(MicroBatch);
+        Prepare {
+            id: JobId(0),
+            attempt: Attempt(0),
+            job: Job {
+                name: "alone".to_owned(),
+                model_name: "qwen2.5-14b".to_owned(),
+                model: catalogue::model("qwen2.5-14b").unwrap(),
+                arrival_s: 0.0,
+                iterations: 3,
+                micro_batches: 2,
+                shape: MicroBatchShape {
+                    sequences: 1,
+                    sequence: 1,
+                    bytes_per_element: 4,
+                },
+                schedule: Schedule::OneFOneB,
+                learning_rate: 1e-3,
+                scale_model: None,
+            },
+            boundary_stands_for_bytes: None,
+            seed: 0,
+            stage: StageIndex(0),
+            stages: 1,
+            layers: 0..48,
+            program: vec![f(first), b(first), f(second), b(second), Action::Step],
+            previous: None,
+            next: None,
+            compute: ComputePlan {
+                rung,
+                forward_s: FORWARD_NS as f64 / 1e9,
+                backward_s: BACKWARD_NS as f64 / 1e9,
+            },
+            tells_actions,
+        }
+    }
+
+    fn reports(prepare: &Prepare, second_backward: Duration) -> Vec<IterationReport> {
+        let (_held, release) = sync_channel(1);
+        let mut compute = Slow { second_backward };
+        let neighbours = Neighbours::default();
+        let stage = StageRun::begin(prepare, &mut compute, neighbours, &release, None).unwrap();
+        let mut reports = Vec::new();
+        stage
+            .train(|report| {
+                reports.push(report);
+                true
+            })
+            .unwrap();
+        reports
+    }
+
+    /// Sums by kind, which are those of the iteration's times.
+    fn assert_sums(report: &IterationReport) {
+        let mut sums = StageTimes::default();
+        for span in &report.spans {
+            let sum = match span.action {
+                Action::Forward(_) => &mut sums.forward_s,
+                Action::Backward(_) => &mut sums.backward_s,
+                Action::Step => &mut sums.step_s,
+                other => panic!("a stage alone has no {other}"),
+            };
+            *sum += (span.to_ns - span.from_ns) as f64 / 1e9;
+        }
+        assert_eq!(sums, report.times);
+    }
+
+    #[test]
+    fn paced_actions_are_told_one_behind_the_other() {
+        let prepare = prepare(ComputeRung::Modelled, true);
+        let reports = reports(&prepare, Duration::from_millis(50));
+        assert_eq!(reports.len(), 3);
+        let mut end_ns = reports[0].begin_ns;
+        for report in &reports {
+            assert_eq!(report.begin_ns, end_ns);
+            let told = report.spans.iter().map(|span| span.action);
+            assert!(told.eq(prepare.program.iter().copied()));
+            let mut excess_ns = 0;
+            for span in &report.spans {
+                assert_eq!(span.from_ns, end_ns);
+                end_ns = span.to_ns;
+                let modelled_ns = match span.action {
+                    Action::Forward(_) => FORWARD_NS,
+                    Action::Backward(_) => BACKWARD_NS,
+                    // The emulated GPU does it in no time.
+                    _ => 0,
+                };
+                let excess = span.excess_ns.unwrap_or(0);
+                assert_eq!(span.to_ns - span.from_ns, modelled_ns + excess);
+                assert_eq!((span.lease_wait_ns, span.message), (None, None));
+                excess_ns += excess;
+            }
+            let second = &report.spans[3];
+            assert!(second.excess_ns >= Some(30_000_000), "{second:?}");
+            assert!((excess_ns as f64 / 1e9 - report.overrun_s).abs() < 1e-12);
+            assert_eq!(report.end_ns, end_ns);
+            assert_sums(report);
+        }
+    }
+
+    #[test]
+    fn native_actions_take_as_long_as_they_take_and_leave_gaps_to_the_host() {
+        let prepare = prepare(ComputeRung::Native, true);
+        for report in reports(&prepare, Duration::from_millis(5)) {
+            let mut end_ns = report.begin_ns;
+            for span in &report.spans {
+                assert!(span.from_ns >= end_ns && span.to_ns >= span.from_ns);
+                assert_eq!(span.excess_ns, None);
+                end_ns = span.to_ns;
+            }
+            assert!(report.end_ns >= end_ns);
+            assert!(report.times.backward_s >= 0.005 && report.times.step_s >= 0.002);
+            assert_sums(&report);
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_where_nobody_wants_to_know() {
+        let prepare = prepare(ComputeRung::Modelled, false);
+        let reports = reports(&prepare, Duration::ZERO);
+        assert!(reports.iter().all(|report| report.spans.is_empty()));
+        assert!(reports[0].times.forward_s > 0.0);
+    }
+}
