@@ -47,6 +47,20 @@ provide_network_tools() {
         fail "apt-get cannot install iproute2 and util-linux; its message stands above"
 }
 
+# What tests of pages need; installed where that can be done without asking.
+provide_chromium() {
+    local name
+    [ "${BACE_WITHOUT_CHROMIUM-}" != 1 ] || return 0
+    for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
+        ! command -v "$name" >/dev/null || return 0
+    done
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+        fail "no Chromium; install chromium-headless-shell, chromium or google-chrome, or leave tests of pages out: BACE_WITHOUT_CHROMIUM=1 scripts/test"
+    step "chromium-headless-shell (100 MB)"
+    { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium-headless-shell; } >/dev/null ||
+        fail "apt-get cannot install chromium-headless-shell; its message stands above. Install another Chromium, or leave tests of pages out: BACE_WITHOUT_CHROMIUM=1 scripts/test"
+}
+
 # Where cargo builds: CARGO_TARGET_DIR, or what cargo's own configuration says.
 target_folder() {
     (cd "$root" && cargo metadata --no-deps --format-version 1) |

@@ -13,6 +13,7 @@ mod gpu_check;
 mod machine;
 mod netem;
 mod output;
+mod page;
 mod plan;
 mod predicted;
 mod profile;

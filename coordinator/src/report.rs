@@ -5,16 +5,25 @@ use bace_ledger::{Attributed, RunLog, render_attribution};
 use crate::attributed::attributed;
 use crate::cli::{AttributionChoice, ReportArgs};
 use crate::output::say;
+use crate::page::{Folder, write_page};
 use crate::wrong_input::OrWrongInput;
 
-/// Prints a run's results, and where the time of its stages went.
+/// Prints a run's results, and where the time of its stages went; writes a page about it where one is asked for.
 pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
-    let summary = bace_ledger::summarise(&args.run).or_wrong_input()?;
+    let folder = match args.html {
+        Some(_) => Folder::of(&args.run)?,
+        None => Folder::alone(&args.run),
+    };
+    let run = folder.run.as_path();
+    let summary = bace_ledger::summarise(run).or_wrong_input()?;
+    if let Some(file) = &args.html {
+        write_page(&folder, &summary, args.iteration.as_ref(), file)?;
+    }
     match args.attribution {
         AttributionChoice::Off => print_summary(&summary, args.json),
         AttributionChoice::Full => {
-            let log = RunLog::read(&args.run).or_wrong_input()?;
-            print_both(&summary, &attributed(&args.run, &log), args.json);
+            let log = RunLog::read(run).or_wrong_input()?;
+            print_both(&summary, &attributed(run, &log), args.json);
         }
     }
     Ok(summary.succeeded())

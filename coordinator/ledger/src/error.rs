@@ -63,8 +63,11 @@ pub enum LedgerError {
         known: u32,
     },
     /// A picture could not be laid out.
-    #[error("draw the comparison: {0}")]
+    #[error("draw the picture: {0}")]
     Undrawable(String),
+    /// An iteration was asked for that is not there.
+    #[error("find the iteration: {0}")]
+    NoIteration(String),
     /// A line in the middle is damaged.
     #[error("read {}: line {line}: {problem}", path.display())]
     Damaged {

@@ -65,7 +65,7 @@ pub(crate) fn paragraph(text: &mut String, content: &str) {
     text.push('\n');
 }
 
-fn outcome(summary: &Summary) -> String {
+pub(crate) fn outcome(summary: &Summary) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for job in &summary.jobs {
         let word = job.status.word();
@@ -91,7 +91,8 @@ fn outcome(summary: &Summary) -> String {
     )
 }
 
-fn rung(header: &Header) -> String {
+/// On which rung a ledger stands, such as `clock wall × compute paced × network shaped`.
+pub(crate) fn rung(header: &Header) -> String {
     let clock = match header.clock {
         ClockKind::Virtual => "virtual",
         ClockKind::Wall => "wall",
@@ -342,7 +343,7 @@ fn trace(summary: &Summary) -> String {
 }
 
 /// Who shaped the links, in words.
-fn shaped(shaping: &KernelShaping) -> String {
+pub(crate) fn shaped(shaping: &KernelShaping) -> String {
     let netem = if shaping.netem { "netem" } else { "no netem" };
     let mut text = format!("kernel with {} and {netem}", shaping.qdisc);
     let parts = [
@@ -402,7 +403,7 @@ impl Scale {
         }
     }
 
-    fn dollars<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
+    pub(crate) fn dollars<'a>(figures: impl Iterator<Item = &'a Figure>) -> Self {
         Self {
             unit: "$",
             divisor: 1.0,

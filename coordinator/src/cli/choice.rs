@@ -1,6 +1,7 @@
 //! Values of arguments.
 
-use bace_api::{ComputeRung, NetworkRung, Receipts};
+use bace_api::{ComputeRung, Iteration, NetworkRung, Receipts};
+use bace_ledger::IterationChoice;
 use bace_netem::TimeScale;
 use bace_sim::IterationModel;
 use clap::ValueEnum;
@@ -11,6 +12,20 @@ pub(super) fn time_scale(text: &str) -> Result<TimeScale, String> {
     scale.ok_or_else(|| {
         let (least, most) = (TimeScale::LEAST, TimeScale::MOST);
         format!("it has to be a number from {least} to {most}")
+    })
+}
+
+/// An iteration of a job; the job's name may hold colons itself.
+pub(super) fn iteration(text: &str) -> Result<IterationChoice, String> {
+    let parts = text.rsplit_once(':').filter(|(job, _)| !job.is_empty());
+    let choice = parts.and_then(|(job, number)| {
+        Some(IterationChoice {
+            job: job.to_owned(),
+            iteration: Iteration(number.parse().ok()?),
+        })
+    });
+    choice.ok_or_else(|| {
+        "it has to be a job's name, a colon and a number from 0, such as wide:3".to_owned()
     })
 }
 

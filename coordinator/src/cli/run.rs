@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use bace_ledger::IterationChoice;
 use clap::{Arg, Args};
 
-use super::choice::seconds;
+use super::choice::{iteration, seconds};
 use super::{
     ActionsChoice, AttributionChoice, EmulationArgs, IterationModelChoice, PredictArgs,
     ReceiptsChoice,
@@ -95,12 +96,19 @@ pub struct SimulateArgs {
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run's folder, or its ledger.
+    /// A run's folder, or its ledger; with --html also a folder of `bace validate`.
     pub run: PathBuf,
     /// Whether it is told where the time of stages went, and for a real run, simulated once more for that, where it was
     /// predicted to go. Without, the report is what the run itself has printed.
     #[arg(long, value_enum, default_value = "full")]
     pub attribution: AttributionChoice,
+    /// Also write a page about the run into this file: pictures with their tables, beside what is predicted of it. It needs
+    /// no network and no scripts.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// The iteration whose pipeline the page draws, from 0. Default: the median iteration of the longest job.
+    #[arg(long, value_name = "JOB:N", value_parser = iteration, requires = "html")]
+    pub iteration: Option<IterationChoice>,
     /// Print the results as one JSON object on standard output.
     #[arg(long)]
     pub json: bool,

@@ -1,0 +1,426 @@
+//! Who held which GPUs when, and who waited.
+
+use std::collections::BTreeMap;
+
+use bace_api::{InputRecord, Record};
+
+use super::axis::Axis;
+use super::lanes::{Block, Lanes};
+use super::table::TableView;
+use super::words::{Side, job_class};
+use crate::{AttemptLog, Figure, JobLog, RunEnd, RunLog, Summary};
+
+/// Pixels of a GPU's row where there are few, and of all rows of GPUs where there are many.
+const GPU_PX: u32 = 24;
+const ALL_GPUS_PX: u32 = 720;
+/// Pixels below which a row holds no text, so that neighbouring GPUs of a job are drawn as one block.
+const TEXT_PX: u32 = 16;
+/// Pixels of a row of waiting jobs.
+const WAIT_PX: u32 = 22;
+/// Rows of jobs that wait at the same time; further ones are in the table.
+const MOST_WAITING: usize = 20;
+/// Pixels of the plot, at the least.
+const PLOT_PX: u32 = 620;
+
+/// The picture and its table.
+pub(super) struct Timeline {
+    pub lanes: Lanes,
+    pub table: TableView,
+}
+
+/// GPUs of a region that a start of a job held.
+struct Held<'a> {
+    job: usize,
+    name: &'a str,
+    attempt: &'a AttemptLog,
+    region: usize,
+    from_s: f64,
+    until_s: f64,
+    /// Stages there, in order, with the row of each one's GPU.
+    stages: Vec<(usize, usize)>,
+}
+
+/// A time in which a job waited for GPUs.
+struct Waited<'a> {
+    name: &'a str,
+    from_s: f64,
+    until_s: f64,
+}
+
+impl Timeline {
+    /// The jobs of `log` over its regions.
+    pub fn of(log: &RunLog, summary: &Summary, side: &Side) -> Figure<Self> {
+        let end_s = end_s(log, summary);
+        let held = held(log, end_s);
+        let waited = waited(log, end_s);
+        if held.is_empty() && waited.is_empty() {
+            return Figure::Unknown("no job was submitted".into());
+        }
+        let axis = Axis::of_time((0.0, end_s), 0.0, "run time");
+        let name = format!(
+            "Which job held which GPUs, and which waited, over {} ({})",
+            super::words::length(end_s),
+            side.word()
+        );
+        let mut lanes = Lanes::new(name, axis, PLOT_PX);
+        draw_waiting(&mut lanes, &waited);
+        draw_regions(&mut lanes, log, &held, end_s);
+        keys(&mut lanes, log);
+        lanes.bound("the table lists every placement");
+        let table = table(&held, &waited, log, side);
+        Figure::Known(Self { lanes, table })
+    }
+}
+
+fn end_s(log: &RunLog, summary: &Summary) -> f64 {
+    let ended = log.jobs.iter().flat_map(|job| {
+        let released = job.attempts.iter().filter_map(|start| start.released_s);
+        released.chain(job.finished_s).chain(job.submitted_s)
+    });
+    let last = match summary.end {
+        RunEnd::CutOff { last_s } => last_s,
+        _ => 0.0,
+    };
+    ended.fold(last, f64::max)
+}
+
+fn held(log: &RunLog, end_s: f64) -> Vec<Held<'_>> {
+    let mut held = Vec::new();
+    for (job, of) in log.jobs.iter().enumerate() {
+        for attempt in &of.attempts {
+            let mut by_region: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+            for (stage, on) in attempt.stages.iter().enumerate() {
+                let region = log
+                    .header
+                    .regions
+                    .iter()
+                    .position(|name| *name == on.region);
+                if let Some(region) = region {
+                    by_region.entry(region).or_default().push((stage, 0));
+                }
+            }
+            held.extend(by_region.into_iter().map(|(region, stages)| Held {
+                job,
+                name: &of.name,
+                attempt,
+                region,
+                from_s: attempt.placed_s,
+                until_s: attempt.released_s.unwrap_or(end_s),
+                stages,
+            }));
+        }
+    }
+    held.sort_by(|one, two| one.from_s.total_cmp(&two.from_s));
+    assign_rows(log, &mut held);
+    held
+}
+
+/// Gives every stage a row of its region: that of its worker, where the ledger names it, else the first that is free.
+fn assign_rows(log: &RunLog, held: &mut [Held<'_>]) {
+    let mut workers: Vec<Vec<&str>> = vec![Vec::new(); log.header.regions.len()];
+    for record in &log.records {
+        if let Record::WorkerJoined { worker, region, .. } = record {
+            let place = log.header.regions.iter().position(|name| name == region);
+            if let Some(place) = place {
+                workers[place].push(worker);
+            }
+        }
+    }
+    for region in &mut workers {
+        region.sort_unstable();
+    }
+    let mut free_from: Vec<Vec<f64>> = vec![Vec::new(); log.header.regions.len()];
+    for of in held {
+        let rows = &mut free_from[of.region];
+        for (stage, row) in &mut of.stages {
+            let own = of.attempt.workers.get(*stage);
+            let named = own.and_then(|own| workers[of.region].iter().position(|name| name == own));
+            let free = || rows.iter().position(|&free_s| free_s <= of.from_s);
+            *row = named.or_else(free).unwrap_or(rows.len());
+            if *row >= rows.len() {
+                rows.resize(*row + 1, 0.0);
+            }
+            rows[*row] = of.until_s;
+        }
+        of.stages.sort_by_key(|&(_, row)| row);
+    }
+}
+
+fn waited(log: &RunLog, end_s: f64) -> Vec<Waited<'_>> {
+    let mut waited = Vec::new();
+    for of in &log.jobs {
+        let mut since_s = of.submitted_s;
+        let mut add = |from_s: Option<f64>, until_s: f64| {
+            if let Some(from_s) = from_s.filter(|from_s| until_s > *from_s) {
+                let name = of.name.as_str();
+                waited.push(Waited {
+                    name,
+                    from_s,
+                    until_s,
+                });
+            }
+        };
+        for attempt in &of.attempts {
+            add(since_s, attempt.placed_s);
+            since_s = attempt.released_s;
+        }
+        let is_over = of.finished_s.is_some() || of.failed.is_some() || is_refused(log, of);
+        let is_held = of
+            .attempts
+            .last()
+            .is_some_and(|last| last.released_s.is_none());
+        if !is_over && !is_held {
+            add(since_s, end_s);
+        }
+    }
+    waited.sort_by(|one, two| one.from_s.total_cmp(&two.from_s));
+    waited
+}
+
+fn is_refused(log: &RunLog, of: &JobLog) -> bool {
+    let mut records = log.records.iter();
+    records.any(|record| matches!(record, Record::Refused { job, .. } if *job == of.name))
+}
+
+fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>]) {
+    if waited.is_empty() {
+        return;
+    }
+    let mut free_from: Vec<f64> = Vec::new();
+    let top = lanes.height;
+    for of in waited {
+        let row = free_from.iter().position(|free_s| *free_s <= of.from_s);
+        let row = row.unwrap_or(free_from.len());
+        if row >= MOST_WAITING {
+            let sentence = format!(
+                "At most {MOST_WAITING} waiting jobs are drawn at a time; the table lists all."
+            );
+            lanes.left_out = Some(sentence);
+            continue;
+        }
+        if row == free_from.len() {
+            free_from.push(0.0);
+        }
+        free_from[row] = of.until_s;
+        let (left, width) = lanes.axis.span(of.from_s, of.until_s);
+        let text = lanes.fitting(width, &[of.name]);
+        lanes.blocks.push(Block {
+            left,
+            width,
+            top: top + row as u32 * WAIT_PX + 2,
+            height: WAIT_PX - 4,
+            class: "waiting".to_owned(),
+            text,
+            title: format!(
+                "{} waited from {:.3} s to {:.3} s",
+                of.name, of.from_s, of.until_s
+            ),
+        });
+    }
+    lanes.lane("waiting", "for GPUs", free_from.len() as u32 * WAIT_PX);
+    lanes.gap(8);
+}
+
+fn draw_regions(lanes: &mut Lanes, log: &RunLog, held: &[Held<'_>], end_s: f64) {
+    let rows_used = |region: usize| {
+        let stages = held.iter().filter(move |of| of.region == region);
+        let rows = stages.flat_map(|of| of.stages.iter().map(|&(_, row)| row as u32 + 1));
+        rows.max().unwrap_or(0)
+    };
+    let named = log.header.gpus.clone();
+    let gpus: Vec<u32> = (0..log.header.regions.len())
+        .map(|region| {
+            named
+                .get(region)
+                .copied()
+                .unwrap_or(0)
+                .max(rows_used(region))
+        })
+        .collect();
+    let all = gpus.iter().sum::<u32>().max(1);
+    let gpu_px = (ALL_GPUS_PX / all).clamp(2, GPU_PX);
+    for (region, name) in log.header.regions.iter().enumerate() {
+        let height = (gpus[region] * gpu_px).max(TEXT_PX + 4);
+        let more = match gpus[region] {
+            1 => "1 GPU".to_owned(),
+            gpus => format!("{gpus} GPUs"),
+        };
+        let top = lanes.lane(name, &more, height);
+        lanes.gap(8);
+        for of in held.iter().filter(|of| of.region == region) {
+            draw_held(lanes, of, (top, gpu_px));
+        }
+        draw_lost(lanes, log, (name, gpus[region]), (top, gpu_px), end_s);
+    }
+}
+
+fn draw_held(lanes: &mut Lanes, of: &Held<'_>, (top, gpu_px): (u32, u32)) {
+    let (left, width) = lanes.axis.span(of.from_s, of.until_s);
+    let inset = u32::from(gpu_px >= TEXT_PX);
+    for run in runs(&of.stages, gpu_px) {
+        let stages: Vec<String> = run.iter().map(|(stage, _)| stage.to_string()).collect();
+        let stages = match stages.as_slice() {
+            [one] => format!("stage {one}"),
+            many => format!("{} stages", many.len()),
+        };
+        let long = format!("{} · {stages}", of.name);
+        let (row_top, height) = (
+            top + run[0].1 as u32 * gpu_px + inset,
+            run.len() as u32 * gpu_px - 2 * inset,
+        );
+        let text = match height + 2 * inset >= TEXT_PX {
+            true => lanes.fitting(width, &[&long, of.name]),
+            false => String::new(),
+        };
+        let title = format!(
+            "{long}, held from {:.3} s to {:.3} s",
+            of.from_s, of.until_s
+        );
+        lanes.blocks.push(Block {
+            left,
+            width,
+            top: row_top,
+            height,
+            class: job_class(of.job),
+            text,
+            title,
+        });
+        if let Some(training_s) = of.attempt.training_s.filter(|at_s| *at_s > of.from_s) {
+            let (left, width) = lanes.axis.span(of.from_s, training_s);
+            let title = format!(
+                "{}: loading and connecting, {:.3} s",
+                of.name,
+                training_s - of.from_s
+            );
+            lanes.blocks.push(Block {
+                left,
+                width,
+                top: row_top,
+                height,
+                class: "loading".to_owned(),
+                text: String::new(),
+                title,
+            });
+        }
+    }
+}
+
+/// Rows that are drawn as one: each of its own where it can hold text, neighbours together else.
+fn runs(stages: &[(usize, usize)], gpu_px: u32) -> Vec<Vec<(usize, usize)>> {
+    let mut runs: Vec<Vec<(usize, usize)>> = Vec::new();
+    for &(stage, row) in stages {
+        match runs.last_mut() {
+            Some(run) if gpu_px < TEXT_PX && run.last().is_some_and(|last| last.1 + 1 == row) => {
+                run.push((stage, row));
+            }
+            _ => runs.push(vec![(stage, row)]),
+        }
+    }
+    runs
+}
+
+/// GPUs that a region had lost, drawn over its last rows.
+fn draw_lost(
+    lanes: &mut Lanes,
+    log: &RunLog,
+    (name, gpus): (&str, u32),
+    (top, gpu_px): (u32, u32),
+    end_s: f64,
+) {
+    let changes = log.records.iter().filter_map(|record| match record {
+        Record::Input {
+            at_s,
+            input: InputRecord::GpusChanged { region, gpus },
+        } if region == name => Some((*at_s, *gpus)),
+        _ => None,
+    });
+    let changes: Vec<(f64, u32)> = changes.collect();
+    for (place, &(from_s, left_over)) in changes.iter().enumerate() {
+        let lost = gpus.saturating_sub(left_over);
+        if lost == 0 {
+            continue;
+        }
+        let until_s = changes.get(place + 1).map_or(end_s, |next| next.0);
+        let (left, width) = lanes.axis.span(from_s, until_s);
+        lanes.blocks.push(Block {
+            left,
+            width,
+            top: top + left_over * gpu_px,
+            height: lost * gpu_px,
+            class: "lost".to_owned(),
+            text: lanes.fitting(width, &["lost"]),
+            title: format!(
+                "{name} had {left_over} of {gpus} GPUs from {from_s:.3} s to {until_s:.3} s"
+            ),
+        });
+    }
+}
+
+fn keys(lanes: &mut Lanes, log: &RunLog) {
+    for (job, of) in log.jobs.iter().enumerate().take(super::words::JOB_CLASSES) {
+        lanes.key(&job_class(job), &of.name);
+    }
+    if log.jobs.len() > super::words::JOB_CLASSES {
+        lanes.key(
+            "none",
+            "further jobs repeat these colours; their blocks and the table name them",
+        );
+    }
+    for (class, text) in [
+        ("waiting", "waiting for GPUs"),
+        ("loading", "loading and connecting"),
+        ("lost", "GPUs that the region had lost"),
+    ] {
+        if lanes.blocks.iter().any(|block| block.class == class) {
+            lanes.key(class, text);
+        }
+    }
+}
+
+fn table(held: &[Held<'_>], waited: &[Waited<'_>], log: &RunLog, side: &Side) -> TableView {
+    let mut table = TableView::new(
+        format!("Placements and waits, {}", side.label()),
+        &[
+            "job|",
+            "what|",
+            "region|",
+            "GPUs",
+            "stages|",
+            "from (s)",
+            "until (s)",
+        ],
+    );
+    for of in waited {
+        let row = [
+            of.name.to_owned(),
+            "waited".to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+            format!("{:.3}", of.from_s),
+            format!("{:.3}", of.until_s),
+        ];
+        let cells = row.map(|text| table.cell(text));
+        table.row(cells.into());
+    }
+    for of in held {
+        let mut stages: Vec<usize> = of.stages.iter().map(|&(stage, _)| stage).collect();
+        stages.sort_unstable();
+        let (first, last) = (stages[0], stages[stages.len() - 1]);
+        let row = [
+            of.name.to_owned(),
+            format!("held, start {}", of.attempt.attempt.0 + 1),
+            log.header.regions[of.region].clone(),
+            stages.len().to_string(),
+            match first == last {
+                true => first.to_string(),
+                false => format!("{first} to {last}"),
+            },
+            format!("{:.3}", of.from_s),
+            format!("{:.3}", of.until_s),
+        ];
+        let cells = row.map(|text| table.cell(text));
+        table.row(cells.into());
+    }
+    table
+}
