@@ -18,6 +18,17 @@ pub enum Schedule {
     GPipe,
 }
 
+impl Schedule {
+    /// Its name in scenarios and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eager1F1B => "eager-1f1b",
+            Self::OneFOneB => "1f1b",
+            Self::GPipe => "gpipe",
+        }
+    }
+}
+
 /// A training job, checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {

@@ -284,7 +284,7 @@ fn absent(absent: &MeterAbsentRecord) -> Value {
 }
 
 /// An object whose missing numbers are explained.
-struct Object {
+pub(crate) struct Object {
     keys: Map<String, Value>,
     unknown: Map<String, Value>,
 }
@@ -302,7 +302,11 @@ impl From<Value> for Object {
 }
 
 impl Object {
-    fn figure<T: Clone + Into<Value>>(&mut self, key: &str, figure: &Figure<T>) -> &mut Self {
+    pub(crate) fn figure<T: Clone + Into<Value>>(
+        &mut self,
+        key: &str,
+        figure: &Figure<T>,
+    ) -> &mut Self {
         let value = match figure {
             Figure::Known(value) => value.clone().into(),
             Figure::Unknown(reason) => {
@@ -314,11 +318,11 @@ impl Object {
         self
     }
 
-    fn put(&mut self, key: &str, value: Value) {
+    pub(crate) fn put(&mut self, key: &str, value: Value) {
         self.keys.insert(key.to_owned(), value);
     }
 
-    fn into_value(mut self) -> Value {
+    pub(crate) fn into_value(mut self) -> Value {
         if !self.unknown.is_empty() {
             self.keys
                 .insert("unknown".to_owned(), Value::Object(self.unknown));

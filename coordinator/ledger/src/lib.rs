@@ -31,7 +31,7 @@ mod summary;
 mod table;
 mod totals;
 mod trace;
-mod validation;
+pub mod validation;
 mod writer;
 
 pub use attribution::{

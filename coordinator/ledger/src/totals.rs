@@ -285,12 +285,13 @@ fn statistic(values: &[f64], pick: fn(&[f64]) -> f64, missing: &'static str) -> 
     Figure::real(pick(values))
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// Of `values`, of which there is at least one.
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Linear between the ranks of `sorted`, which is not empty.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = share * (sorted.len() - 1) as f64;
     let below = sorted[rank.floor() as usize];
     let above = sorted[rank.ceil() as usize];
