@@ -511,17 +511,14 @@ fn what_the_link_does_for_others_is_queueing() {
         received(&alone, "j0", 1),
         [times(1.0, 3.0, 0.0), times(2.0, 5.0, 0.0)]
     );
-    // Two jobs at once: half the link is the other's, all the time.
+    // Two jobs at once take turns: every message but the first waits for one of the other's.
     let two = start_all(&two_regions(2, 1), &[0.0, 0.0], 0.0);
-    for job in ["j0", "j1"] {
-        assert_eq!(
-            received(&two, job, 1),
-            [times(1.0, 5.0, 2.0), times(2.0, 9.0, 2.0)]
-        );
-    }
-    // The second a second later: the first message of the first job is alone for half its bits.
-    let later = start_all(&two_regions(2, 1), &[0.0, 1.0], 0.0);
-    assert_eq!(received(&later, "j0", 1)[0], times(1.0, 4.0, 1.0));
+    let of = |job| received(&two, job, 1);
+    assert_eq!(of("j0"), [times(1.0, 3.0, 0.0), times(2.0, 7.0, 2.0)]);
+    assert_eq!(of("j1"), [times(1.0, 5.0, 2.0), times(2.0, 9.0, 2.0)]);
+    // The second half a second later: only from when it is ready does it queue.
+    let later = start_all(&two_regions(2, 1), &[0.0, 0.5], 0.0);
+    assert_eq!(received(&later, "j1", 1)[0], times(1.5, 5.0, 1.5));
 }
 
 #[test]

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 
 use bace_api::{MessageTimes, TensorKind};
-use bace_netem::{FlowKey, LinkSpec, Sharing};
+use bace_netem::{FlowKey, Jitter, LinkSpec, LossModel, Sharing};
 
-use super::chunks::Chunks;
-use super::link::FlowRate;
+use super::link::SharedLink;
+use super::turns::Turns;
 
 const BITS_PER_BYTE: f64 = 8.0;
 
 /// One direction of a boundary between regions: equal tensors in order.
 ///
-/// On a link that jobs share, one of them is under way at a time; on one that flows share, all are, each with a part of the link.
+/// On a link of its own a tensor leaves at the rate it can have, and what is to come is known at once; where others use the
+/// link as well, or the link has more to it than a rate and a delay, tensors go chunk by chunk.
 #[derive(Debug)]
 pub(super) struct Flow {
     /// Stage that receives.
@@ -21,30 +22,33 @@ pub(super) struct Flow {
     key: FlowKey,
     /// What the link gives at present.
     spec: LinkSpec,
-    bytes: u64,
+    /// Of a tensor.
+    pub bytes: u64,
     /// Bits that a tensor takes of the link's rate.
     bits: f64,
-    cap_bps: f64,
-    /// Oldest first.
-    tensors: VecDeque<Tensor>,
-    updated_s: f64,
-    /// What each tensor under way gets.
-    rate: FlowRate,
-    /// Up to `queued_at_s`, what the link gave to other jobs since the oldest tensor's turn came.
-    queued_s: f64,
-    queued_at_s: f64,
-    /// When the latest tensor so far arrives; none behind it arrives before.
+    /// At which a tensor leaves a link of its own.
+    rate_bps: f64,
+    /// When each tensor was ready that has not left and takes no turns, oldest first.
+    alone: VecDeque<f64>,
+    /// When the oldest of them began to leave.
+    began_s: f64,
+    turns: Turns,
+    /// Whether the next tensor takes turns.
+    takes_turns: bool,
+    /// When the latest tensor so far has left, and when it arrives; none behind it does before.
+    left_s: f64,
     latest_s: f64,
-    /// What the link draws for each chunk or message; absent where it draws nothing.
-    chunks: Option<Chunks>,
 }
 
-/// A tensor that has not left.
-#[derive(Debug, Clone, Copy)]
-struct Tensor {
-    ready_s: f64,
-    /// Bits that had not left when the flow was last updated.
-    left_bits: f64,
+/// Whether a link of `spec` is always taken in turns: the way of each chunk matters.
+fn is_rough(spec: &LinkSpec) -> bool {
+    draws(spec) || spec.burst.is_some() || spec.sharing == Sharing::PerFlow
+}
+
+/// Whether a link of `spec` draws lots.
+fn draws(spec: &LinkSpec) -> bool {
+    let recovers = spec.loss.share > 0.0 && spec.loss.model == LossModel::Goodput;
+    spec.jitter != Jitter::None || recovers
 }
 
 impl Flow {
@@ -63,16 +67,15 @@ impl Flow {
             spec: *spec,
             bytes,
             bits: BITS_PER_BYTE * spec.charged_bytes(bytes) as f64,
-            cap_bps: f64::INFINITY,
-            tensors: VecDeque::new(),
-            updated_s: 0.0,
-            rate: FlowRate::default(),
-            queued_s: 0.0,
-            queued_at_s: 0.0,
+            rate_bps: 0.0,
+            alone: VecDeque::new(),
+            began_s: 0.0,
+            turns: Turns::new(spec, key),
+            takes_turns: is_rough(spec),
+            left_s: f64::NEG_INFINITY,
             latest_s: 0.0,
-            chunks: Chunks::draws(spec).then(|| Chunks::new(spec, key)),
         };
-        flow.set_cap();
+        flow.set_rate();
         flow
     }
 
@@ -81,154 +84,125 @@ impl Flow {
         self.key.link
     }
 
-    /// Whether nothing is under way.
-    pub fn is_idle(&self) -> bool {
-        self.tensors.is_empty()
-    }
-
-    /// Parts of its link that the flow takes.
-    pub fn under_way(&self) -> usize {
-        match self.spec.sharing {
-            Sharing::PerJob => self.tensors.len().min(1),
-            Sharing::PerFlow => self.tensors.len(),
-        }
-    }
-
-    /// The most of its link's rate that each tensor under way can take; infinite where only the link limits it.
-    pub fn cap_bps(&self) -> f64 {
-        self.cap_bps
-    }
-
     /// Whether an undisturbed iteration is like the one before it as far as this flow is concerned.
     pub fn repeats(&self) -> bool {
-        self.chunks.is_none() && self.spec.burst.is_none()
+        !is_rough(&self.spec)
     }
 
-    /// When the oldest tensor has left; infinite if there is none, or the link is dead.
-    pub fn done_s(&self) -> f64 {
-        let rate_bps = self.rate.given_bps;
-        match self.tensors.front() {
-            Some(tensor) if rate_bps > 0.0 => self.updated_s + tensor.left_bits / rate_bps,
-            _ => f64::INFINITY,
-        }
+    /// Whether others use the link as well, the smallest of whose tensors has `least_bytes`.
+    pub fn set_company(&mut self, is_shared: bool, least_bytes: u64) {
+        let exact = is_rough(&self.spec);
+        self.takes_turns = is_shared || exact;
+        let turn_bytes = Turns::bytes_for(&self.spec, least_bytes, exact);
+        self.turns.set_turn_bytes(turn_bytes);
     }
 
-    /// Adds a tensor; whether the flow's parts of its link change.
-    pub fn enqueue(&mut self, now_s: f64) -> bool {
-        let before = self.under_way();
-        if self.is_idle() {
-            self.updated_s = now_s;
-            self.begin_turn(now_s);
-        } else if self.spec.sharing == Sharing::PerFlow {
-            self.settle(now_s);
-        }
-        self.tensors.push_back(Tensor {
-            ready_s: now_s,
-            left_bits: self.bits,
-        });
-        if let Some(chunks) = &mut self.chunks {
-            chunks.enqueue(self.bytes, now_s);
-        }
-        self.under_way() != before
-    }
-
-    /// The oldest tensor has left; how it comes to its receiver, and whether the flow's parts of its link change. `None` if
-    /// there is none.
-    pub fn complete(&mut self, now_s: f64) -> Option<(MessageTimes, bool)> {
-        let before = self.under_way();
-        self.settle(now_s);
-        self.updated_s = now_s;
-        self.note_queued(now_s);
-        let tensor = self.tensors.pop_front()?;
-        let arrival_s = match &mut self.chunks {
-            // Rounding to nanoseconds must not let it arrive before it has left.
-            Some(chunks) => chunks.complete(now_s).max(now_s),
-            None => now_s + self.spec.delay.seconds(),
-        };
-        self.latest_s = self.latest_s.max(arrival_s);
-        let times = MessageTimes {
-            ready_s: tensor.ready_s,
-            left_s: Some(now_s),
-            queued_s: Some(self.queued_s),
-            due_s: self.latest_s,
-            late_until_s: None,
-        };
-        self.begin_turn(now_s);
-        Some((times, self.under_way() != before))
-    }
-
-    /// What each tensor under way gets from now on.
-    pub fn set_rate(&mut self, now_s: f64, rate: FlowRate) {
-        if rate == self.rate {
+    /// Looks at what is under way chunk by chunk, up to `at_s` of the simulation, when `link` is about to change or to be shared.
+    pub fn unroll(&mut self, link: &mut SharedLink, at_s: f64) {
+        if self.alone.is_empty() {
             return;
         }
-        self.note_queued(now_s);
-        // An unchanged rate is left alone, so that a link of one's own gives exactly bits over rate.
-        if rate.given_bps != self.rate.given_bps {
-            self.settle(now_s);
+        self.turns.keep_until(link, self.began_s);
+        for ready_s in self.alone.drain(..) {
+            self.turns.enqueue(self.bytes, ready_s);
         }
-        self.rate = rate;
+        while link.state().bits_per_second > 0 && self.turns.asks_by(at_s).is_some() {
+            self.turns.serve(link);
+        }
+    }
+
+    /// When something happens next on the link; infinite if nothing does, or the link is dead.
+    pub fn next_s(&self) -> f64 {
+        self.done_s().min(self.turns.leaves_s()).min(self.asks_s())
+    }
+
+    /// When the oldest tensor that takes no turns has left.
+    pub fn done_s(&self) -> f64 {
+        if self.alone.is_empty() || self.rate_bps <= 0.0 {
+            f64::INFINITY
+        } else {
+            self.began_s + self.bits / self.rate_bps
+        }
+    }
+
+    fn asks_s(&self) -> f64 {
+        // Clocks count whole bits a second.
+        if self.spec.rate.whole_bps() > 0 {
+            self.turns.asks_s()
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    /// Adds a tensor.
+    pub fn enqueue(&mut self, now_s: f64) {
+        if self.takes_turns || !self.turns.is_empty() {
+            self.turns.enqueue(self.bytes, now_s);
+            return;
+        }
+        if self.alone.is_empty() {
+            self.began_s = now_s;
+        }
+        self.alone.push_back(now_s);
+    }
+
+    /// The oldest tensor has left by `now_s`; how it comes to its receiver. `None` if none has.
+    pub fn take_left(&mut self, now_s: f64) -> Option<MessageTimes> {
+        let (ready_s, left_s, queued_s, arrival_s) = if self.done_s() <= now_s {
+            let ready_s = self.alone.pop_front()?;
+            self.began_s = now_s;
+            (ready_s, now_s, 0.0, now_s + self.spec.delay.seconds())
+        } else if self.turns.leaves_s() <= now_s {
+            let left = self.turns.take_left()?;
+            // Rounding to nanoseconds must not let it leave before it was ready, nor arrive before it has left.
+            let left_s = left.left_s.max(left.ready_s).max(self.left_s);
+            let arrival_s = left.delivered_s.max(left_s);
+            // Flows of one job queue behind each other too, but only its oldest tensor is what the link carries.
+            let turn_s = (left_s - left.ready_s.max(self.left_s)).max(0.0);
+            (left.ready_s, left_s, left.queued_s.min(turn_s), arrival_s)
+        } else {
+            return None;
+        };
+        self.left_s = left_s;
+        self.latest_s = self.latest_s.max(arrival_s);
+        Some(MessageTimes {
+            ready_s,
+            left_s: Some(left_s),
+            queued_s: Some(queued_s),
+            due_s: self.latest_s,
+            late_until_s: None,
+        })
+    }
+
+    /// When a tensor asks for its turn that does so by `at_s` of the simulation, ns.
+    pub fn asks_by(&self, at_s: f64) -> Option<u64> {
+        self.turns.asks_by(at_s)
+    }
+
+    /// Gives the tensor that asks next its turn, if the link is up.
+    pub fn serve(&mut self, link: &mut SharedLink) {
+        self.turns.serve(link);
     }
 
     /// What the link gives from now on.
-    pub fn set_link(&mut self, now_s: f64, spec: &LinkSpec) {
-        self.settle(now_s);
-        // What is behind the part of a tensor that has left does not overtake it.
-        if self
-            .tensors
-            .iter()
-            .any(|tensor| tensor.left_bits < self.bits)
-        {
-            self.latest_s = self.latest_s.max(now_s + self.spec.delay.seconds());
-        }
+    pub fn set_link(&mut self, spec: &LinkSpec) {
         self.spec = *spec;
-        self.set_cap();
-        if let Some(chunks) = &mut self.chunks {
-            chunks.set_link(spec);
-        }
+        self.set_rate();
     }
 
     /// Moves the origin of times to `origin_s`. Everything has arrived.
     pub fn rebase(&mut self, origin_s: f64) {
         self.latest_s = 0.0;
-        if let Some(chunks) = &mut self.chunks {
-            chunks.rebase(origin_s);
-        }
+        self.left_s = f64::NEG_INFINITY;
+        self.turns.rebase(origin_s);
     }
 
-    fn set_cap(&mut self) {
+    fn set_rate(&mut self) {
         let cap = self.spec.flow_cap();
-        self.cap_bps = cap.map_or(f64::INFINITY, |cap| {
+        let cap_bps = cap.map_or(f64::INFINITY, |cap| {
             // A flow is held to a rate of tensors, the link counts what they cost it.
             cap.bps() * self.bits / (BITS_PER_BYTE * self.bytes as f64)
         });
-    }
-
-    /// The turn of the oldest tensor comes now.
-    fn begin_turn(&mut self, now_s: f64) {
-        self.queued_s = 0.0;
-        self.queued_at_s = now_s;
-    }
-
-    /// Counts what the link has given to others.
-    fn note_queued(&mut self, now_s: f64) {
-        let passed_s = (now_s - self.queued_at_s).max(0.0);
-        self.queued_s += passed_s * self.rate.share_of_others();
-        self.queued_at_s = self.queued_at_s.max(now_s);
-    }
-
-    /// Takes off what has left since the last time.
-    fn settle(&mut self, now_s: f64) {
-        // An instant gathers events that rounding has parted, so that time may seem to stand back.
-        let passed_s = (now_s - self.updated_s).max(0.0);
-        let under_way = self.under_way();
-        let rate_bps = self.rate.given_bps;
-        for tensor in self.tensors.iter_mut().take(under_way) {
-            tensor.left_bits = (tensor.left_bits - passed_s * rate_bps).max(0.0);
-        }
-        if let Some(chunks) = &mut self.chunks {
-            chunks.pass(under_way, self.updated_s, passed_s, rate_bps);
-        }
-        self.updated_s = self.updated_s.max(now_s);
+        self.rate_bps = self.spec.rate.bps().min(cap_bps);
     }
 }

@@ -1,9 +1,8 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
-//! `stage` walks a list, `flow` is a job's queue on a link with `chunks` where the link draws lots, `link` divides a link among
-//! flows, `run` is one job, and [`EventModel`] is all jobs on all links.
+//! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
+//! is the link's clock, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all jobs on all links.
 
-mod chunks;
 mod flow;
 mod link;
 mod road;
@@ -12,6 +11,7 @@ mod spans;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use bace_engine::{Detail, Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
-use link::{Claim, SharedLink};
+use link::SharedLink;
 use run::Run;
 use stage::StageIteration;
 
@@ -62,20 +62,18 @@ impl Default for EventSettings {
 
 /// The event iteration model.
 ///
-/// A job's transfers on a directed link are served first come, first served; at every instant the link's capacity is divided
-/// equally among the jobs with a transfer in progress, or, where flows share it, among all transfers. A flow that the Mathis
-/// model holds below its part leaves the rest to the others. Queues have no bound, so a send never waits. The engine's shares
-/// decide how deep a program starts, and nothing else here.
+/// A job's transfers on a directed link are served first come, first served; jobs that share a link take turns, chunk by chunk as
+/// their senders do, or all transfers do where flows share it. A job alone on a link of rate and delay alone is not walked by chunks,
+/// since it comes to the same. Queues have no bound, so a send never waits, and as many messages of a job as there are may be flows of
+/// their own at once. The engine's shares decide how deep a program starts, and nothing else here.
 ///
-/// Capacity is a fluid: where chunks take turns on a real link, all get their parts at once, so that times differ by up to a
-/// chunk's. What a link draws for each chunk or message is the very draw of the real sender.
+/// What a link draws for each chunk or message is the very draw of the real sender. Where a chunk would be less than a sixteenth of
+/// the smallest tensor on a shared link, a turn is that sixteenth, so that a walk does not grow with the size of tensors.
 #[derive(Debug)]
 pub struct EventModel {
     scenario: Arc<Scenario>,
     settings: EventSettings,
     links: BTreeMap<LinkId, SharedLink>,
-    /// Those with burst credit.
-    bursting: Vec<LinkId>,
     runs: BTreeMap<JobId, Run>,
     /// Told where nobody listened; handed over with the next reports.
     held: Reports,
@@ -83,22 +81,11 @@ pub struct EventModel {
     held_s: f64,
 }
 
-/// Where something can happen.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// In a job.
-    Job(JobId),
-    /// On a link whose burst credit is used up.
-    Link(LinkId),
-}
-
 impl EventModel {
     /// An executor of `scenario`'s jobs.
     pub fn new(scenario: Arc<Scenario>, settings: EventSettings) -> Self {
         let links = scenario.links.iter();
-        let bursting = links.clone().filter(|(_, spec)| spec.burst.is_some());
         Self {
-            bursting: bursting.map(|(&id, _)| id).collect(),
             links: links
                 .map(|(&id, spec)| (id, SharedLink::new(spec)))
                 .collect(),
@@ -110,13 +97,10 @@ impl EventModel {
         }
     }
 
-    /// Where something happens next, and when; in jobs before links.
-    fn earliest(&self) -> Option<(Place, f64)> {
+    /// In which job something happens next, and when.
+    fn earliest(&self) -> Option<(JobId, f64)> {
         let jobs = self.runs.iter();
-        let jobs = jobs.map(|(&job, run)| (Place::Job(job), run.next_s()));
-        let links = self.bursting.iter();
-        let links = links.map(|&link| (Place::Link(link), self.links[&link].empty_s()));
-        jobs.chain(links)
+        jobs.map(|(&job, run)| (job, run.next_s()))
             .filter(|(_, at_s)| at_s.is_finite())
             .min_by(|a, b| a.1.total_cmp(&b.1))
     }
@@ -132,7 +116,7 @@ impl EventModel {
         let touched = std::mem::take(&mut run.touched);
         let ended = std::mem::take(&mut run.ended);
         for link in touched {
-            self.rebalance(link, at_s);
+            self.serve(link, at_s);
         }
         self.tell_ended(job, &ended, reports);
         self.leave_pause(job);
@@ -167,25 +151,53 @@ impl EventModel {
         })
     }
 
-    /// Divides a link anew among the flows with something under way.
-    fn rebalance(&mut self, link: LinkId, at_s: f64) {
+    /// Gives those who ask for a turn on a link by `at_s` what they ask for, in the order in which they ask.
+    fn serve(&mut self, link: LinkId, at_s: f64) {
         let Some(link) = self.links.get_mut(&link) else {
             return;
         };
-        let claims = link.users.iter().filter_map(|&(job, index)| {
-            let flow = &self.runs[&job].flows[index];
-            (!flow.is_idle()).then(|| Claim {
-                job,
-                flow: index,
-                parts: flow.under_way(),
-                cap_bps: flow.cap_bps(),
-            })
-        });
-        let claims: Vec<Claim> = claims.collect();
-        let shares = link.divide(at_s, &claims);
-        for (place, claim) in claims.iter().enumerate() {
-            if let Some(run) = self.runs.get_mut(&claim.job) {
-                run.set_rate(claim.flow, at_s, shares.of(place, claim));
+        let asking = link
+            .users
+            .iter()
+            .enumerate()
+            .filter_map(|(place, &(job, flow))| {
+                let asks_ns = self.runs[&job].flows[flow].asks_by(at_s)?;
+                Some((asks_ns, place))
+            });
+        let Some((_, place)) = asking.min() else {
+            return;
+        };
+        let (job, flow) = link.users[place];
+        if let Some(run) = self.runs.get_mut(&job) {
+            run.flows[flow].serve(link);
+        }
+    }
+
+    /// Looks at what is under way on a link chunk by chunk, since the link is about to change.
+    fn unroll(&mut self, link: LinkId, now: Instant) {
+        let Some(link) = self.links.get_mut(&link) else {
+            return;
+        };
+        for (job, flow) in link.users.clone() {
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.flows[flow].unroll(link, now.at_s());
+            }
+        }
+    }
+
+    /// Tells the users of a link whether they share it.
+    fn tell_company(&mut self, link: LinkId) {
+        let Some(link) = self.links.get(&link) else {
+            return;
+        };
+        let bytes = link
+            .users
+            .iter()
+            .map(|&(job, flow)| self.runs[&job].flows[flow].bytes);
+        let (is_shared, least_bytes) = (link.users.len() > 1, bytes.min().unwrap_or_default());
+        for (job, flow) in &link.users {
+            if let Some(run) = self.runs.get_mut(job) {
+                run.flows[*flow].set_company(is_shared, least_bytes);
             }
         }
     }
@@ -224,7 +236,7 @@ impl EventModel {
     }
 
     /// Takes a job off its links. Those that shared them were awake, since they were not alone.
-    fn remove(&mut self, job: JobId, at_s: f64) -> Option<Run> {
+    fn remove(&mut self, job: JobId) -> Option<Run> {
         let run = self.runs.remove(&job)?;
         for flow in &run.flows {
             if let Some(link) = self.links.get_mut(&flow.link()) {
@@ -237,13 +249,13 @@ impl EventModel {
                     user.disturb();
                 }
             }
-            self.rebalance(flow.link(), at_s);
+            self.tell_company(flow.link());
         }
         Some(run)
     }
 
     fn finish(&mut self, job: JobId, at_s: f64, reports: &mut Reports) {
-        if let Some(mut run) = self.remove(job, at_s) {
+        if let Some(mut run) = self.remove(job) {
             self.tell_transfers(&run, at_s, reports);
             tell_usage(&mut run, at_s, reports);
             reports.inputs.push(Input::Finished(job));
@@ -338,12 +350,17 @@ impl Executor for EventModel {
         }
         for (index, flow) in run.flows.iter().enumerate() {
             self.disturb(flow.link(), now);
+            self.unroll(flow.link(), now);
             if let Some(link) = self.links.get_mut(&flow.link()) {
                 link.users.push((start.job, index));
             }
         }
         run.begin();
+        let links: Vec<LinkId> = run.flows.iter().map(flow::Flow::link).collect();
         self.runs.insert(start.job, run);
+        for link in links {
+            self.tell_company(link);
+        }
         if !self.is_alone(start.job)
             && let Some(run) = self.runs.get_mut(&start.job)
         {
@@ -354,7 +371,7 @@ impl Executor for EventModel {
     fn rates(&mut self, _now: Instant, _rates: &Rates) {}
 
     fn cancel(&mut self, now: Instant, job: JobId, _attempt: Attempt) {
-        if let Some(run) = self.remove(job, now.at_s()) {
+        if let Some(run) = self.remove(job) {
             let mut held = std::mem::take(&mut self.held);
             self.tell_transfers(&run, now.at_s(), &mut held);
             self.held = held;
@@ -364,16 +381,16 @@ impl Executor for EventModel {
 
     fn link_changed(&mut self, now: Instant, link: LinkId, rate: BitRate, delay: Delay) {
         self.disturb(link, now);
+        self.unroll(link, now);
         let Some(shared) = self.links.get_mut(&link) else {
             return;
         };
-        shared.set(rate, delay);
-        for (job, flow) in &shared.users {
-            if let Some(run) = self.runs.get_mut(job) {
-                run.set_link(*flow, now.at_s(), &shared.spec);
+        shared.set(rate, delay, now.at_s());
+        for &(job, flow) in &shared.users {
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.flows[flow].set_link(&shared.spec);
             }
         }
-        self.rebalance(link, now.at_s());
     }
 
     fn next_s(&mut self) -> Option<f64> {
@@ -386,13 +403,10 @@ impl Executor for EventModel {
     fn advance(&mut self, now: Instant, reports: &mut Reports) {
         reports.records.append(&mut self.held.records);
         reports.inputs.append(&mut self.held.inputs);
-        while let Some((place, at_s)) = self.earliest()
+        while let Some((job, at_s)) = self.earliest()
             && now.includes(at_s)
         {
-            match place {
-                Place::Job(job) => self.step(job, at_s, reports),
-                Place::Link(link) => self.rebalance(link, at_s),
-            }
+            self.step(job, at_s, reports);
         }
     }
 

@@ -15,7 +15,6 @@ use bace_engine::{Scenario, Start};
 use bace_netem::{FlowKey, LinkId, LinkSpec, RegionId};
 
 use super::flow::Flow;
-use super::link::FlowRate;
 use super::road::{Channel, Fabric, Road};
 use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
 
@@ -37,7 +36,7 @@ pub(super) struct Run {
     pub first_iteration: u32,
     /// Its transfers on links between regions.
     pub flows: Vec<Flow>,
-    /// Links of which a flow takes more or fewer parts than before; the caller clears it.
+    /// Links on which a tensor asks for its turn; the caller clears it.
     pub touched: Vec<LinkId>,
     /// Iterations that stages have ended; the caller clears it. Empty if nobody wants them.
     pub ended: Vec<StageIteration>,
@@ -222,14 +221,14 @@ impl Run {
             return;
         }
         let now_s = self.next_event_s();
-        if let Some(index) = self.flows.iter().position(|flow| flow.done_s() <= now_s) {
+        if let Some(index) = self.flows.iter().position(|flow| flow.next_s() <= now_s) {
             let flow = &mut self.flows[index];
-            if let Some((message, changed)) = flow.complete(now_s) {
-                if changed {
-                    self.touched.push(flow.link());
+            match flow.take_left(now_s) {
+                Some(message) => {
+                    let (to, kind) = (flow.to_stage, flow.kind);
+                    self.deliver(to, kind, message);
                 }
-                let (to, kind) = (flow.to_stage, flow.kind);
-                self.deliver(to, kind, message);
+                None => self.touched.push(flow.link()),
             }
             return;
         }
@@ -300,16 +299,6 @@ impl Run {
         self.disturbed = true;
     }
 
-    /// Gives a flow its part of its link from `now_s` on.
-    pub fn set_rate(&mut self, flow: usize, now_s: f64, rate: FlowRate) {
-        self.flows[flow].set_rate(now_s - self.origin_s, rate);
-    }
-
-    /// A flow's link is as `spec` says from `now_s` on.
-    pub fn set_link(&mut self, flow: usize, now_s: f64, spec: &LinkSpec) {
-        self.flows[flow].set_link(now_s - self.origin_s, spec);
-    }
-
     /// Iterations that all stages have ended since this start.
     pub fn done(&self) -> u32 {
         let ended = self.stages.iter().map(|stage| stage.walk.iteration().0);
@@ -360,7 +349,7 @@ impl Run {
 
     fn next_event_s(&self) -> f64 {
         let event_s = self.events.peek().map_or(f64::INFINITY, |event| event.at_s);
-        self.flows.iter().map(Flow::done_s).fold(event_s, f64::min)
+        self.flows.iter().map(Flow::next_s).fold(event_s, f64::min)
     }
 
     fn sleeps_to_s(&self) -> f64 {
@@ -420,10 +409,7 @@ impl Run {
                 self.deliver(to, kind, message);
             }
             Road::Flow(index) => {
-                let flow = &mut self.flows[*index];
-                if flow.enqueue(now_s) {
-                    self.touched.push(flow.link());
-                }
+                self.flows[*index].enqueue(now_s);
             }
         }
     }
