@@ -7,25 +7,30 @@ use bace_ledger::{Attributed, Figure, Measured, Predicted, RunLog, attribute};
 
 use crate::predicted::predicted;
 
-/// The attribution of `log`, which was read from `dir`, a ledger or a run's folder. A real run is simulated once more, from what its
-/// folder keeps.
-pub fn attributed(dir: &Path, log: &RunLog) -> Attributed {
+/// The simulation of a real run that `log` was read of in `dir`, a ledger or a run's folder; else why there is none.
+pub fn prediction(dir: &Path, log: &RunLog) -> Figure<Predicted<RunLog>> {
+    if log.header.clock == ClockKind::Virtual {
+        return Figure::Unknown("it is a simulation itself".into());
+    }
+    match predicted(dir, log) {
+        Ok(simulated) => Figure::Known(simulated),
+        Err(error) => {
+            Figure::Unknown(format!("failed to {}", bace_api::told(error.as_ref())).into())
+        }
+    }
+}
+
+/// The attribution of `log` beside that of its prediction.
+pub fn attributed(log: &RunLog, predicted: &Figure<Predicted<RunLog>>) -> Attributed {
     let own = attribute(log);
     if log.header.clock == ClockKind::Virtual {
         return Attributed::Simulated(Predicted(own));
     }
-    let predicted = if own.is_known() {
-        match predicted(dir, log) {
-            Ok(Predicted(simulated)) => Figure::Known(Predicted(attribute(&simulated))),
-            Err(error) => {
-                Figure::Unknown(format!("failed to {}", bace_api::told(error.as_ref())).into())
-            }
-        }
-    } else {
-        Figure::Unknown("nothing was measured that it could stand beside".into())
-    };
     Attributed::Real {
         measured: Measured(own),
-        predicted,
+        predicted: match predicted {
+            Figure::Known(Predicted(simulated)) => Figure::Known(Predicted(attribute(simulated))),
+            Figure::Unknown(reason) => Figure::Unknown(reason.clone()),
+        },
     }
 }

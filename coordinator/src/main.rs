@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod compare;
 mod doctor;
+mod explain;
 mod generate;
 mod gpu_check;
 mod machine;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Report(args) => report::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),

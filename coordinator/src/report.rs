@@ -2,7 +2,7 @@
 
 use bace_ledger::{Attributed, RunLog, render_attribution};
 
-use crate::attributed::attributed;
+use crate::attributed::{attributed, prediction};
 use crate::cli::{AttributionChoice, ReportArgs};
 use crate::output::say;
 use crate::page::{Folder, write_page};
@@ -23,7 +23,8 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
         AttributionChoice::Off => print_summary(&summary, args.json),
         AttributionChoice::Full => {
             let log = RunLog::read(run).or_wrong_input()?;
-            print_both(&summary, &attributed(run, &log), args.json);
+            let attributed = attributed(&log, &prediction(run, &log));
+            print_both(&summary, &attributed, args.json);
         }
     }
     Ok(summary.succeeded())

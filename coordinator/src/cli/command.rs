@@ -4,8 +4,8 @@ use bace_stage::JoinArgs;
 use clap::{Parser, Subcommand};
 
 use super::{
-    BenchCommand, CompareArgs, DoctorArgs, GpuCheckArgs, NetemCommand, PlanArgs, ProfileArgs,
-    ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs, TraceArgs,
+    BenchCommand, CompareArgs, DoctorArgs, ExplainArgs, GpuCheckArgs, NetemCommand, PlanArgs,
+    ProfileArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs, TraceArgs,
 };
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
@@ -25,6 +25,8 @@ const EXAMPLES: &str = "Examples:
   bace simulate three-regions         the same run, predicted in virtual time
   bace scenario show three-regions    a commented scenario to start from
   bace report runs/three-regions-1    the tables of a finished run, from its ledger
+  bace explain runs/three-regions-1 wide
+                                      the story of one of its jobs
   bace compare paper --seeds 20       all policies over twenty draws of the paper's setting
   bace trace runs/three-regions-1     the run as a trace for ui.perfetto.dev
   bace replay runs/three-regions-1    the same inputs, the same decisions
@@ -44,6 +46,10 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Print the tables of a run or a simulation from its ledger alone.
     Report(ReportArgs),
+    /// Tell the story of one job in sentences: why it waited, where it was placed and why, where its time and money went.
+    ///
+    /// Exit status: 0 the job finished; 1 it did not; 2 there is no such job or ledger.
+    Explain(ExplainArgs),
     /// Write a run as a trace that Perfetto and chrome://tracing open, for a real run with its prediction below it.
     Trace(TraceArgs),
     /// Feed a ledger's inputs back to the scheduler; fails at the first decision that differs.

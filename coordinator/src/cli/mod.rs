@@ -24,6 +24,7 @@ pub use emulation::EmulationArgs;
 pub use netem::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 pub use predict::{PredictArgs, ProfileArgs};
 pub use run::{
-    CompareArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs, SimulateArgs, TraceArgs,
+    CompareArgs, ExplainArgs, PlanArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioArgs,
+    SimulateArgs, TraceArgs,
 };
 pub use scenario::{GenerateArgs, ScenarioCommand};

@@ -115,6 +115,14 @@ pub struct ReportArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A run's folder, or its ledger.
+    pub run: PathBuf,
+    /// The job's name.
+    pub job: String,
+}
+
+#[derive(Debug, Args)]
 pub struct TraceArgs {
     /// A run's folder, or its ledger.
     pub run: PathBuf,

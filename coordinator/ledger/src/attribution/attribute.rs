@@ -130,6 +130,9 @@ fn times(
     place: usize,
 ) -> Result<AttemptTimes, String> {
     let attempt = &job.attempts[place];
+    if log.header.iteration_model.as_deref() == Some("analytic") {
+        return Err("a simulation by formula walks no actions".to_owned());
+    }
     check(attempt)?;
     let is_last = place + 1 == job.attempts.len();
     let (extent, cut) = extent(attempt, job.finished_s.is_some() && is_last)?;

@@ -276,12 +276,18 @@ fn unknown(attribution: &Attribution, what: &str) -> Vec<String> {
     notes.collect()
 }
 
+/// Less than this share of all time is what rounding leaves between times that are the same.
+const ROUNDING: f64 = 1e-9;
+
 /// Causes that took time in any of these.
 fn happened<'a>(sums: impl Iterator<Item = &'a Sums>) -> Vec<Cause> {
     let mut all = Sums::default();
     sums.for_each(|one| all.merge(one));
     let causes = Cause::ALL.into_iter();
-    causes.filter(|&cause| all.seconds(cause) > 0.0).collect()
+    let least_s = ROUNDING * all.total_s();
+    causes
+        .filter(|&cause| all.seconds(cause) > least_s)
+        .collect()
 }
 
 fn shown(scale: &Scale, seconds: f64) -> String {

@@ -1,0 +1,259 @@
+//! One start of the job: where, how cut, how it trained.
+
+use std::collections::BTreeMap;
+
+use bace_api::{ClockKind, ComputeRung, Iteration, Record};
+use bace_engine::{PathOutcome, PathReason, PlacementReason};
+use bace_ledger::{AttemptLog, Attributed, Figure, path_text};
+
+use super::story::Told;
+use super::words::{
+    count, dollars, list, numbers, off_by, path, percent, rate, schedule, seconds, sentence,
+};
+
+/// Paths given up that still serve a person.
+const MAX_PATHS: usize = 6;
+
+/// Where it was placed and why.
+pub fn placement(start: &AttemptLog, place: usize) -> Vec<String> {
+    let again = match place {
+        0 => String::new(),
+        again => format!(" again, for start {}", again + 1),
+    };
+    let mut sentences = vec![format!(
+        "At {} it was placed{again} on {}: {}, where {} would be fastest on an unlimited cluster (K*).",
+        seconds(start.placed_s),
+        path(&start.path),
+        count(start.k().into(), "stage"),
+        start.k_star
+    )];
+    match serde_json::from_value::<PlacementReason>(start.reason.clone()) {
+        Ok(reason) => sentences.extend(reasons(&reason)),
+        Err(_) => sentences.push(
+            "Why there, its ledger says in a form that this program does not read.".to_owned(),
+        ),
+    }
+    sentences
+}
+
+fn reasons(reason: &PlacementReason) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(k_full) = reason.k_full {
+        sentences.push(format!(
+            "On the idle cluster it could get {k_full} at most (K°)."
+        ));
+    }
+    if let Some(terms) = &reason.priority {
+        sentences.push(format!(
+            "Its priority was {:.3}: its compute was {:.3} and its bandwidth {:.3} of the largest waiting job's, {} of the \
+             capacity of links was in use, and waiting had gained it {:.3}.",
+            terms.priority,
+            terms.intensity,
+            terms.sensitivity,
+            percent(terms.alpha),
+            terms.aging
+        ));
+    }
+    let is_chosen = |path: &&PathReason| path.outcome == PathOutcome::Chosen;
+    if let Some(chosen) = reason.paths.iter().find(is_chosen) {
+        sentences.push(format!("Its path promised {}.", promise(chosen)));
+    }
+    let given_up: Vec<&PathReason> = reason
+        .paths
+        .iter()
+        .filter(|path| !is_chosen(path))
+        .collect();
+    if given_up.is_empty() {
+        sentences.push("There was no other path to choose from.".to_owned());
+        return sentences;
+    }
+    let shown = given_up.iter().take(MAX_PATHS).map(|path| fate(path));
+    let shown: Vec<String> = shown.collect();
+    sentences.push(format!("Given up: {}.", shown.join("; ")));
+    if given_up.len() > MAX_PATHS {
+        let more = (given_up.len() - MAX_PATHS) as u64;
+        sentences.push(format!("So were {}.", count(more, "more path")));
+    }
+    sentences
+}
+
+/// What a candidate would take and cost, as far as it is known.
+fn promise(path: &PathReason) -> String {
+    let parts = [
+        path.iteration_s
+            .map(|iteration_s| format!("{} an iteration by formula", seconds(iteration_s))),
+        path.cost_usd.map(|usd| {
+            format!(
+                "{} for the whole job at that instant's prices",
+                dollars(usd)
+            )
+        }),
+        path.bottleneck_bps
+            .map(|bps| format!("{} left on its fullest link", rate(bps))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        "nothing that the ledger tells".to_owned()
+    } else {
+        list(&parts)
+    }
+}
+
+fn fate(path: &PathReason) -> String {
+    let regions = path.regions.iter();
+    let name = path_text(regions.map(|(name, gpus)| (name.as_str(), *gpus)));
+    let takes = path.iteration_s.map_or_else(String::new, seconds);
+    let costs = path.cost_usd.map_or_else(String::new, dollars);
+    match &path.outcome {
+        PathOutcome::Chosen => format!("{name}, chosen"),
+        PathOutcome::TooSlow { limit_s } => format!(
+            "{name}, too slow ({takes} an iteration, {} allowed)",
+            seconds(*limit_s)
+        ),
+        PathOutcome::Dearer => format!("{name}, dearer ({costs})"),
+        PathOutcome::Tied => format!("{name}, no better and found later"),
+        PathOutcome::Stopped { shortfall } => format!("{name}, since {shortfall}"),
+    }
+}
+
+/// How its pipeline was cut and scheduled.
+pub fn pipeline(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
+    let layers: Vec<u32> = start.stages.iter().map(|stage| stage.layers).collect();
+    let own = if layers.len() == 1 {
+        format!("Its one stage has {}.", count(layers[0].into(), "layer"))
+    } else {
+        format!("Its stages have {} layers.", numbers(&layers))
+    };
+    let mut sentences = vec![own];
+    if let (Some(of), [_, _, ..]) = (start.schedule, start.depths.as_slice()) {
+        sentences.push(format!(
+            "Under the schedule {} they begin with {} forwards before their first backward.",
+            schedule(of),
+            numbers(&start.depths)
+        ));
+    }
+    let cuts = told.log.records.iter().filter_map(|record| match record {
+        Record::Pipeline {
+            job, attempt, cuts, ..
+        } if *job == told.summary.name && *attempt == start.attempt => Some(cuts),
+        _ => None,
+    });
+    sentences.extend(cuts.flatten().map(|cut| sentence(cut)));
+    sentences
+}
+
+/// How training went.
+pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(training_s) = start.training_s {
+        sentences.push(format!(
+            "Loading and connecting its stages took {}; training began at {}.",
+            seconds(training_s - start.placed_s),
+            seconds(training_s)
+        ));
+    }
+    let Some(rhythm) = Rhythm::of(start) else {
+        sentences.push("The ledger holds no iteration that all of its stages ended.".to_owned());
+        return sentences;
+    };
+    let mean_s = rhythm.mean_s();
+    let each = if rhythm.iterations > 1 {
+        " each on average"
+    } else {
+        ""
+    };
+    sentences.push(format!(
+        "{} took {}{each}, from {} to {}.",
+        count(rhythm.iterations, "iteration"),
+        seconds(mean_s),
+        seconds(rhythm.from_s),
+        seconds(rhythm.to_s)
+    ));
+    let against = |what: &str, other_s: f64| {
+        let off = off_by(other_s, mean_s);
+        let off = off.map_or_else(String::new, |off| format!(" ({off})"));
+        format!("{} {what}{off}", seconds(other_s))
+    };
+    let mut others = vec![against(
+        "by the formula, at its placement",
+        start.iteration_s,
+    )];
+    others.extend(predicted(told, start).map(|other_s| against("by the event model", other_s)));
+    sentences.push(format!("Predicted were {}.", list(&others)));
+    if let Attributed::Real {
+        predicted: Figure::Unknown(reason),
+        ..
+    } = told.attributed
+    {
+        sentences.push(format!("The event model predicts nothing of it: {reason}."));
+    }
+    sentences.extend(loss(told, start));
+    sentences
+}
+
+/// Mean seconds of an iteration of the same start in the run's simulation.
+fn predicted(told: &Told<'_>, start: &AttemptLog) -> Option<f64> {
+    let job = told.predicted?.job(&told.summary.name)?;
+    let same = job.attempts.iter().find(|of| of.attempt == start.attempt)?;
+    (same.path == start.path)
+        .then(|| Rhythm::of(same))?
+        .map(|rhythm| rhythm.mean_s())
+}
+
+fn loss(told: &Told<'_>, start: &AttemptLog) -> Option<String> {
+    let header = &told.log.header;
+    if header.clock == ClockKind::Virtual {
+        return None;
+    }
+    if header.compute == ComputeRung::Modelled {
+        return Some("Nothing was computed, so that there is no loss.".to_owned());
+    }
+    let last = start.stages.last()?.iterations.values();
+    let mut losses = last.filter_map(|done| done.record.loss);
+    let first = losses.next()?;
+    let whose = if header.scale_models.contains(&told.summary.name) {
+        "The loss of the scale model that was trained in its place"
+    } else {
+        "Its loss"
+    };
+    Some(match losses.next_back() {
+        Some(last) => format!("{whose} went from {first:.3} to {last:.3} nats a token."),
+        None => format!("{whose} was {first:.3} nats a token."),
+    })
+}
+
+/// Iterations that all stages ended.
+struct Rhythm {
+    iterations: u64,
+    from_s: f64,
+    to_s: f64,
+}
+
+impl Rhythm {
+    fn of(start: &AttemptLog) -> Option<Self> {
+        let mut ends: BTreeMap<Iteration, (usize, f64)> = BTreeMap::new();
+        let mut from_s = f64::INFINITY;
+        for stage in &start.stages {
+            for (&iteration, done) in &stage.iterations {
+                from_s = from_s.min(done.record.from_s);
+                let end = ends.entry(iteration).or_insert((0, f64::NEG_INFINITY));
+                *end = (end.0 + 1, end.1.max(done.record.to_s));
+            }
+        }
+        let all = ends
+            .values()
+            .filter(|(stages, _)| *stages == start.stages.len());
+        let (iterations, to_s) = all.fold((0, f64::NEG_INFINITY), |(count, last_s), (_, to_s)| {
+            (count + 1, last_s.max(*to_s))
+        });
+        (iterations > 0).then_some(Self {
+            iterations,
+            from_s,
+            to_s,
+        })
+    }
+
+    fn mean_s(&self) -> f64 {
+        (self.to_s - self.from_s) / self.iterations as f64
+    }
+}

@@ -1,0 +1,138 @@
+//! When the job came, and what it waited for.
+
+use bace_api::Record;
+use bace_ledger::{AttemptLog, JobLog, JobStatus};
+
+use super::story::Told;
+use super::words::{list, path, seconds, sentence};
+
+/// Causes of waiting that still serve a person; the ledger holds all.
+const MAX_CAUSES: usize = 6;
+
+/// From its arrival to its last placement.
+pub fn sentences(told: &Told<'_>) -> Vec<String> {
+    let name = &told.summary.name;
+    let Some(submitted_s) = told.of.and_then(|of| of.submitted_s) else {
+        return vec!["It had not arrived when the ledger ends.".to_owned()];
+    };
+    let mut sentences = vec![format!("It arrived at {}.", seconds(submitted_s))];
+    if let JobStatus::Refused(reason) = &told.summary.status {
+        sentences.push(format!("It was refused: {}", sentence_part(reason)));
+        return sentences;
+    }
+    let starts = told.of.map_or(&[][..], |of| of.attempts.as_slice());
+    if let Some(first) = starts.first() {
+        let waited_s = first.placed_s - submitted_s;
+        sentences.push(if waited_s > 0.0 {
+            format!("It waited {} for its GPUs.", seconds(waited_s))
+        } else {
+            "It was placed at once.".to_owned()
+        });
+    }
+    let causes: Vec<(f64, &str)> = told
+        .log
+        .records
+        .iter()
+        .filter_map(|record| cause(record, name))
+        .collect();
+    for (at_s, why) in causes.iter().take(MAX_CAUSES) {
+        sentences.push(match why.is_empty() {
+            true => format!(
+                "At {} it was passed over; the ledger does not say in words why.",
+                seconds(*at_s)
+            ),
+            false => format!(
+                "At {} it was passed over: {}",
+                seconds(*at_s),
+                sentence_part(why)
+            ),
+        });
+        sentences.extend(holders(told, *at_s));
+    }
+    if causes.len() > MAX_CAUSES {
+        sentences.push(format!(
+            "The cause changed {} more times.",
+            causes.len() - MAX_CAUSES
+        ));
+    }
+    if let Some(first) = starts.first() {
+        sentences.extend(overtaken(told, submitted_s, first.placed_s));
+        sentences.extend(freed(told, submitted_s, first.placed_s));
+    }
+    if let JobStatus::Waiting(_) = told.summary.status {
+        sentences.push("It still waits when the ledger ends.".to_owned());
+    }
+    sentences
+}
+
+/// `text` behind a colon, with its end.
+fn sentence_part(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with('.') {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
+}
+
+fn cause<'a>(record: &'a Record, name: &str) -> Option<(f64, &'a str)> {
+    match record {
+        Record::PassedOver { at_s, job, why, .. } if job == name => Some((*at_s, why)),
+        _ => None,
+    }
+}
+
+/// Every start of every other job.
+fn others<'a>(told: &Told<'a>) -> impl Iterator<Item = (&'a JobLog, &'a AttemptLog)> {
+    let own = &told.summary.name;
+    let jobs = told.log.jobs.iter().filter(move |job| job.name != *own);
+    jobs.flat_map(|job| job.attempts.iter().map(move |start| (job, start)))
+}
+
+/// Who held GPUs at that time.
+fn holders(told: &Told<'_>, at_s: f64) -> Option<String> {
+    let held = others(told).filter(|(_, start)| {
+        start.placed_s <= at_s && start.released_s.is_none_or(|released_s| released_s > at_s)
+    });
+    let held: Vec<String> = held
+        .map(|(job, start)| format!("{} held {}", job.name, path(&start.path)))
+        .collect();
+    (!held.is_empty()).then(|| format!("At that time {}.", list(&held)))
+}
+
+/// Who came later and was placed before.
+fn overtaken(told: &Told<'_>, submitted_s: f64, placed_s: f64) -> Option<String> {
+    let overtakes = |job: &JobLog, start: &AttemptLog| {
+        job.submitted_s.is_some_and(|at_s| at_s > submitted_s)
+            && start.placed_s < placed_s
+            && start.placed_s >= submitted_s
+    };
+    let names = others(told).filter(|(job, start)| overtakes(job, start));
+    let names: Vec<String> = names
+        .map(|(job, start)| format!("{} at {}", job.name, seconds(start.placed_s)))
+        .collect();
+    (!names.is_empty()).then(|| {
+        sentence(&format!(
+            "jobs that arrived after it were placed before it: {}",
+            list(&names)
+        ))
+    })
+}
+
+/// Who gave GPUs back last before its placement, while it waited.
+fn freed(told: &Told<'_>, submitted_s: f64, placed_s: f64) -> Option<String> {
+    let waited = submitted_s..=placed_s;
+    let freed = others(told).filter_map(|(job, start)| {
+        let released_s = start.released_s.filter(|at_s| waited.contains(at_s))?;
+        Some((released_s, job, start))
+    });
+    let (at_s, job, start) = freed.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (placed_s > submitted_s).then(|| {
+        format!(
+            "The last GPUs given back before its placement were {} of {}, at {}.",
+            path(&start.path),
+            job.name,
+            seconds(at_s)
+        )
+    })
+}
