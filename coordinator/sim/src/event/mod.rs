@@ -391,6 +391,8 @@ impl Executor for EventModel {
                 run.flows[flow].set_link(&shared.spec);
             }
         }
+        // Chunks follow the rate.
+        self.tell_company(link);
     }
 
     fn next_s(&mut self) -> Option<f64> {
