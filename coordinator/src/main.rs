@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 mod generate;
 mod gpu_check;
+mod ladder;
 mod machine;
 mod netem;
 mod output;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Report(args) => report::report(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Ladder(args) => ladder::ladder(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),

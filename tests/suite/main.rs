@@ -13,6 +13,7 @@ mod held_out;
 mod hosts;
 mod joining;
 mod kernel;
+mod ladder;
 mod metering;
 mod page;
 mod parity;

@@ -11,8 +11,8 @@ use crate::compare::{COST, Comparison, MEAN_JCT, MEASURES, Sample};
 const WIDTH: u32 = 960;
 const PANEL_HEIGHT: u32 = 340;
 const LEGEND_HEIGHT: u32 = 40;
-const FONT: &str = "sans-serif";
-const TEXT_SIZE: u32 = 16;
+pub(crate) const FONT: &str = "sans-serif";
+pub(crate) const TEXT_SIZE: u32 = 16;
 /// Part of a group's width that its bars take.
 const BARS: f64 = 0.84;
 /// Okabe and Ito's colours, told apart by colour-blind readers too; ours first.

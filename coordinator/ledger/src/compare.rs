@@ -204,7 +204,7 @@ impl Sample {
         })
     }
 
-    fn to_json(self) -> Value {
+    pub(crate) fn to_json(self) -> Value {
         json!({ "mean": self.mean, "half_width_95": self.half_width, "count": self.count })
     }
 }

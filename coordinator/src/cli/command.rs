@@ -4,8 +4,9 @@ use bace_stage::JoinArgs;
 use clap::{Parser, Subcommand};
 
 use super::{
-    BenchCommand, CompareArgs, DoctorArgs, ExplainArgs, GpuCheckArgs, NetemCommand, PlanArgs,
-    ProfileArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs, TraceArgs,
+    BenchCommand, CompareArgs, DoctorArgs, ExplainArgs, GpuCheckArgs, LadderArgs, NetemCommand,
+    PlanArgs, ProfileArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs,
+    TraceArgs,
 };
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
@@ -58,6 +59,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Compare policies in a table, over seeds and changed quantities.
     Compare(CompareArgs),
+    /// Run a scenario on every rung from the formula to the kernel's links, and say which step changes what.
+    ///
+    /// Exit status: 0 every job of every rung that was climbed finished; 1 one did not, or no rung could be climbed.
+    Ladder(LadderArgs),
     /// List the scheduling policies.
     Policies,
     /// List, print or check scenarios.

@@ -5,6 +5,7 @@ mod check;
 mod choice;
 mod command;
 mod emulation;
+mod ladder;
 mod netem;
 mod predict;
 mod run;
@@ -21,6 +22,7 @@ pub use choice::{
 };
 pub use command::{Cli, Command};
 pub use emulation::EmulationArgs;
+pub use ladder::LadderArgs;
 pub use netem::{NetemCommand, NetemPlanArgs, RateQdiscChoice};
 pub use predict::{PredictArgs, ProfileArgs};
 pub use run::{

@@ -28,7 +28,7 @@ pub use ask::{
     ask_worker_for_speed, parity as ask_worker_for_parity, profile as ask_worker_for_profile,
 };
 pub use checked::default_rung;
-pub use command::{run, summary};
+pub use command::{fresh_folder, run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;
 pub use preflight::{MOST_WORKERS, can_be_carried, workers};

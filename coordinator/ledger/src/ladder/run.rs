@@ -1,0 +1,66 @@
+//! What a ladder keeps of a run.
+
+use std::collections::BTreeMap;
+
+use bace_api::{ClockKind, PlacedRegion};
+
+use crate::{JobStatus, JobSummary, Summary};
+
+/// One run of a rung. Times are emulated seconds; a figure that is not known is absent.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LadderRun {
+    /// Mean over finished jobs of what an iteration took them, their set-up left out.
+    pub iteration_s: Option<f64>,
+    /// Mean JCT of finished jobs.
+    pub mean_jct_s: Option<f64>,
+    /// When the last job ended.
+    pub makespan_s: Option<f64>,
+    /// Dollars.
+    pub cost_usd: Option<f64>,
+    /// Where each job that was placed ran, in the scenario's order.
+    pub placements: Vec<(String, Vec<PlacedRegion>)>,
+    /// Why not every job finished; absent where all did.
+    pub unfinished: Option<String>,
+}
+
+impl LadderRun {
+    /// What is kept of `summary`, whose jobs have so many `iterations`, by name.
+    pub fn of(summary: &Summary, iterations: &BTreeMap<String, u32>) -> Self {
+        let clock = summary.header.clock;
+        let took = summary.jobs.iter().filter_map(|job| {
+            let count = iterations
+                .get(&job.name)
+                .copied()
+                .filter(|&count| count > 0)?;
+            Some(trained_s(job, clock)? / f64::from(count))
+        });
+        let took: Vec<f64> = took.collect();
+        let placed = summary.jobs.iter().filter_map(|job| {
+            let placed = job.placed.as_ref()?;
+            Some((job.name.clone(), placed.path.clone()))
+        });
+        let unfinished = summary
+            .jobs
+            .iter()
+            .find(|job| job.status != JobStatus::Finished);
+        Self {
+            iteration_s: (!took.is_empty()).then(|| took.iter().sum::<f64>() / took.len() as f64),
+            mean_jct_s: summary.totals.mean_jct_s.known().copied(),
+            makespan_s: summary.totals.makespan_s.known().copied(),
+            cost_usd: summary.totals.cost_usd.known().copied(),
+            placements: placed.collect(),
+            unfinished: unfinished.map(|job| format!("job {} is {}", job.name, job.status.word())),
+        }
+    }
+}
+
+/// From the begin of a job's training to its end; absent where it did not finish, or was started more than once.
+fn trained_s(job: &JobSummary, clock: ClockKind) -> Option<f64> {
+    let begin_s = match clock {
+        ClockKind::Virtual => job.started_s.known()?,
+        ClockKind::Wall => job.training_s.known()?,
+    };
+    let once = job.placed.as_ref().is_some_and(|placed| placed.starts == 1);
+    let end_s = job.finished_s.known()?;
+    once.then(|| end_s - begin_s)
+}
