@@ -133,10 +133,14 @@ impl Lanes {
         let least = widths[MOST_BLOCKS - 1];
         self.blocks.retain(|block| block.width.0 >= least);
         self.blocks.truncate(MOST_BLOCKS);
-        self.left_out = Some(format!(
+        let sentence = format!(
             "{} of {all} spans are drawn, the longest ones; {table}.",
             self.blocks.len()
-        ));
+        );
+        self.left_out = Some(match self.left_out.take() {
+            Some(before) => format!("{before} {sentence}"),
+            None => sentence,
+        });
     }
 
     /// Pixels of the whole picture, at the least.
