@@ -249,8 +249,10 @@ impl Arranging {
         let place = match self.jobs.iter().position(|job| job.name == name) {
             Some(place) => place,
             None => {
-                let behind = |job: &JobLog| rank(&job.name) <= rank(name);
-                let place = self.jobs.iter().take_while(|job| behind(job)).count();
+                // Most come in the header's order: from the end, a ledger of many jobs is not searched for each.
+                let own = rank(name);
+                let before = self.jobs.iter().rposition(|job| rank(&job.name) <= own);
+                let place = before.map_or(0, |before| before + 1);
                 self.jobs.insert(place, JobLog::named(name));
                 place
             }
