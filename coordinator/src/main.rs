@@ -28,6 +28,7 @@ mod scenario_command;
 mod scenarios;
 mod simulate;
 mod trace;
+mod validate;
 mod wall;
 mod wrong_input;
 
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Validate(args) => validate::validate(&args),
         Command::Policies => Ok(scenario_command::policies()),
         Command::Scenario(command) => scenario_command::scenario(&command),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -64,6 +64,19 @@ pub enum NetworkRung {
     None,
 }
 
+impl NetworkRung {
+    /// Its name in ledgers and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Modelled => "modelled",
+            Self::Shaped => "shaped",
+            Self::Packet => "packet",
+            Self::Kernel => "kernel",
+            Self::None => "none",
+        }
+    }
+}
+
 /// First record of every ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {

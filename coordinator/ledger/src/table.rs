@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bace_api::{ClockKind, ComputeRung, Header, KernelShaping, NetworkRung, ProfileUse, ShapedBy};
+use bace_api::{ClockKind, ComputeRung, Header, KernelShaping, ProfileUse, ShapedBy};
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
@@ -98,13 +98,7 @@ pub(crate) fn rung(header: &Header) -> String {
         ClockKind::Wall => "wall",
     };
     let compute = header.compute.name();
-    let network = match header.network {
-        NetworkRung::Modelled => "modelled",
-        NetworkRung::Shaped => "shaped",
-        NetworkRung::Packet => "packet",
-        NetworkRung::Kernel => "kernel",
-        NetworkRung::None => "none",
-    };
+    let network = header.network.name();
     let mut text = format!("clock {clock} × compute {compute} × network {network}");
     if let Some(model) = &header.iteration_model {
         let _ = write!(text, " × iterations {model}");

@@ -1,10 +1,13 @@
 //! Values of arguments.
 
+use std::fmt;
+
 use bace_api::{ComputeRung, Iteration, NetworkRung, Receipts};
 use bace_ledger::IterationChoice;
 use bace_netem::TimeScale;
 use bace_sim::IterationModel;
 use clap::ValueEnum;
+use serde::{Serialize, Serializer};
 
 /// How fast emulated time passes.
 pub(super) fn time_scale(text: &str) -> Result<TimeScale, String> {
@@ -92,7 +95,27 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(indices) => {
+                let indices: Vec<String> = indices.iter().map(u32::to_string).collect();
+                let colon = if indices.is_empty() { "" } else { ":" };
+                write!(f, "cuda{colon}{}", indices.join(","))
+            }
+        }
+    }
+}
+
+impl Serialize for DeviceChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PrecisionChoice {
     Fp32,
     Bf16,
@@ -108,14 +131,16 @@ impl PrecisionChoice {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ComputeChoice {
     Modelled,
     Paced,
     Native,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NetworkChoice {
     Virtual,
     Packet,
@@ -147,7 +172,8 @@ pub enum ReceiptsChoice {
     Off,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MetersChoice {
     /// All that are there.
     #[default]
@@ -220,6 +246,10 @@ mod tests {
         assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(vec![])));
         assert_eq!("cuda:0,2".parse(), Ok(DeviceChoice::Cuda(vec![0, 2])));
+        for word in ["cpu", "cuda", "cuda:0,2"] {
+            let device = word.parse::<DeviceChoice>();
+            assert_eq!(device.map(|device| device.to_string()).as_deref(), Ok(word));
+        }
         for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use super::{
     BenchCommand, CompareArgs, DoctorArgs, ExplainArgs, GpuCheckArgs, LadderArgs, NetemCommand,
     PlanArgs, ProfileArgs, ReplayArgs, ReportArgs, RunArgs, ScenarioCommand, SimulateArgs,
-    TraceArgs,
+    TraceArgs, ValidateArgs,
 };
 
 /// Emulates geo-distributed LLM training: real pipelines, shaped links, measured completion time and cost.
@@ -30,6 +30,7 @@ const EXAMPLES: &str = "Examples:
                                       the story of one of its jobs
   bace compare paper --seeds 20       all policies over twenty draws of the paper's setting
   bace trace runs/three-regions-1     the run as a trace for ui.perfetto.dev
+  bace validate three-regions         how far predictions are from measurements
   bace replay runs/three-regions-1    the same inputs, the same decisions
   bace doctor three-regions           what this machine can carry, and whether the scenario fits
 
@@ -63,6 +64,11 @@ pub enum Command {
     ///
     /// Exit status: 0 every job of every rung that was climbed finished; 1 one did not, or no rung could be climbed.
     Ladder(LadderArgs),
+    /// Tell how far the simulator is from reality: predict a scenario, run it for real several times, and judge the one by the other.
+    ///
+    /// Exit status: 0 every error is within its tolerance; 1 one is not, or a run did not come to its end; 2 the command line or the
+    /// scenario is wrong.
+    Validate(Box<ValidateArgs>),
     /// List the scheduling policies.
     Policies,
     /// List, print or check scenarios.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use bace_netem::TimeScale;
 use clap::Args;
+use serde::Serialize;
 
 use super::choice::{device_memory, time_scale};
 use super::{ComputeChoice, DeviceChoice, MetersChoice, NetworkChoice, PrecisionChoice};
 
 /// What a real run computes on and with what, who shapes its links, and what is metered: all that two runs of one scenario,
 /// policy and seed have to have in common to be repeats of each other.
-#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize)]
 pub struct EmulationArgs {
     /// What workers compute on: `cpu`, `cuda` (all devices) or `cuda:0,2` (these). Workers that people start
     /// are told their own.
@@ -34,6 +35,7 @@ pub struct EmulationArgs {
     pub profile: Option<PathBuf>,
     /// Whether the profile that the device has is left alone; no choice of the user's.
     #[arg(skip)]
+    #[serde(skip)]
     pub ignores_profiles: bool,
     /// Emulated seconds that pass in a second of this machine, from 0.001 to 100000: below 1 a slow machine emulates what is
     /// faster than it, above 1 hours are compressed. Compute, links, arrivals, changes and prices all follow (`bace doctor

@@ -10,6 +10,7 @@ mod netem;
 mod predict;
 mod run;
 mod scenario;
+mod validate;
 
 pub use bench::{
     BenchCommand, BenchLinkArgs, BenchMeterArgs, BenchModel, BenchPipelineArgs, BenchTransportArgs,
@@ -30,3 +31,4 @@ pub use run::{
     SimulateArgs, TraceArgs,
 };
 pub use scenario::{GenerateArgs, ScenarioCommand};
+pub use validate::{SetReceiptsChoice, ValidateArgs};

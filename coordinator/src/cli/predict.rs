@@ -10,6 +10,13 @@ use super::choice::positive;
 use super::{ComputeChoice, DeviceChoice, PrecisionChoice, ScenarioArgs};
 use crate::profile::{Asked, FOLDER, asked_rung};
 
+/// Rounds of measuring a profile, usually.
+const ROUNDS: u32 = 21;
+/// How uncertain a layer's time may usually be, as a share.
+const MOST_ERROR: f64 = 0.05;
+/// How far the sum of a model's parts may usually be from the whole, as a share.
+const MOST_RESIDUAL: f64 = 0.25;
+
 /// What `simulate` and `plan` predict.
 #[derive(Debug, Clone, Args)]
 pub struct PredictArgs {
@@ -70,14 +77,14 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(2..=4))]
     pub bytes_per_element: Option<u32>,
     /// Rounds of measuring, after the warm-up; the median counts.
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(5..=10_000))]
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(5..=10_000))]
     pub repeats: u32,
     /// How uncertain a layer's time may be, and how much it may drift while it is measured, as a share; beyond it nothing is kept.
-    #[arg(long, default_value_t = 0.05, value_name = "SHARE", value_parser = positive)]
+    #[arg(long, default_value_t = MOST_ERROR, value_name = "SHARE", value_parser = positive)]
     pub most_error: f64,
     /// How far a whole model's forward and backward, and its step, may be from the sum of their parts, as a share; beyond it
     /// nothing is kept.
-    #[arg(long, default_value_t = 0.25, value_name = "SHARE", value_parser = positive)]
+    #[arg(long, default_value_t = MOST_RESIDUAL, value_name = "SHARE", value_parser = positive)]
     pub most_residual: f64,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.
     #[arg(long, value_name = "PATH")]
@@ -85,4 +92,25 @@ pub struct ProfileArgs {
     /// Folder of the profiles.
     #[arg(long, value_name = "DIR", default_value = FOLDER)]
     pub out: PathBuf,
+}
+
+impl ProfileArgs {
+    /// All that the jobs of a scenario need on the device `device`, measured as usual into the usual folder.
+    pub fn of_scenario(scenario: &str, seed: Option<u64>, device: String) -> Self {
+        Self {
+            scenario: Some(scenario.to_owned()),
+            model: Vec::new(),
+            seed,
+            device,
+            precision: None,
+            micro_batch: Vec::new(),
+            sequence: None,
+            bytes_per_element: None,
+            repeats: ROUNDS,
+            most_error: MOST_ERROR,
+            most_residual: MOST_RESIDUAL,
+            data: None,
+            out: PathBuf::from(FOLDER),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `bace profile`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
@@ -21,33 +21,44 @@ const PERCENT: f64 = 100.0;
 /// Measures what is asked for, one entry after the other; each is kept as soon as it is measured.
 pub fn profile(args: &ProfileArgs) -> anyhow::Result<bool> {
     for wanted in wanted(args)? {
-        let request = ProfileRequest {
-            device: args.device.clone(),
-            precision: args.precision.map(|precision| precision.word().to_owned()),
-            text: args.data.clone(),
-            model: wanted.key.model,
-            shape: wanted.key.shape,
-            task: ProfileTask::Times {
-                rounds: args.repeats,
-            },
-        };
-        say!("{wanted}");
-        let times = match ask_worker_for_profile(&request)? {
-            ProfileReply::Times(times) => *times,
-            ProfileReply::Memory(_) => bail!("ask bace-worker for times: it told memory"),
-        };
-        tell_times(&times);
-        judge(&times.fit, args.most_error, args.most_residual)?;
-        let entry = entry(&wanted, &times, memory::measure(&request));
-        for line in memory::lines(&wanted.key, &entry.memory) {
-            say!("  {line}");
-        }
-        if let Some(reason) = &entry.memory_absent {
-            say!("  peaks of memory are not known: {reason}");
-        }
-        keep(&args.out, &times.device, entry)?;
+        measure(args, &wanted, &mut |line| say!("{line}"))?;
     }
     Ok(true)
+}
+
+/// Measures one entry, tells what was found line by line, and keeps it.
+pub fn measure(
+    args: &ProfileArgs,
+    wanted: &Wanted,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<()> {
+    let request = ProfileRequest {
+        device: args.device.clone(),
+        precision: args.precision.map(|precision| precision.word().to_owned()),
+        text: args.data.clone(),
+        model: wanted.key.model,
+        shape: wanted.key.shape,
+        task: ProfileTask::Times {
+            rounds: args.repeats,
+        },
+    };
+    tell(wanted.to_string());
+    let times = match ask_worker_for_profile(&request)? {
+        ProfileReply::Times(times) => *times,
+        ProfileReply::Memory(_) => bail!("ask bace-worker for times: it told memory"),
+    };
+    lines_of(&times).into_iter().for_each(&mut *tell);
+    judge(&times.fit, args.most_error, args.most_residual)?;
+    let entry = entry(wanted, &times, memory::measure(&request));
+    for line in memory::lines(&wanted.key, &entry.memory) {
+        tell(format!("  {line}"));
+    }
+    if let Some(reason) = &entry.memory_absent {
+        tell(format!("  peaks of memory are not known: {reason}"));
+    }
+    let path = keep(&args.out, &times.device, entry)?;
+    tell(format!("  kept in {}\n", path.display()));
+    Ok(())
 }
 
 /// What is kept. Times that are known stay known where memory cannot be measured.
@@ -110,8 +121,8 @@ fn judge(fit: &Fit, most_error: f64, most_residual: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts an entry into its device's file, whole or not at all.
-fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<()> {
+/// Puts an entry into its device's file, whole or not at all; which file that is.
+fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let path = folder.join(file_name(device));
     let written = || format!("write {}", path.display());
@@ -136,44 +147,46 @@ fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<
     std::fs::write(&partial, file.text().with_context(written)?)
         .and_then(|()| std::fs::rename(&partial, &path))
         .with_context(written)?;
-    say!("  kept in {}\n", path.display());
-    Ok(())
+    Ok(path)
 }
 
-fn tell_times(times: &TimesReply) {
+/// What was measured, for people.
+fn lines_of(times: &TimesReply) -> Vec<String> {
     let (fit, parts) = (&times.fit, &times.fit.parts);
-    say!(
+    let heading = format!(
         "  {:<12} {:>30} {:>30} {:>30}",
-        "us (p5-p95)",
-        "forward",
-        "backward",
-        "step"
+        "us (p5-p95)", "forward", "backward", "step"
     );
-    let tell = |name: &str, part: &Part<Percentiles>| {
+    let of_part = |(name, part): (&str, &Part<Percentiles>)| {
         let [forward, backward, step] = [part.forward_s, part.backward_s, part.step_s].map(spread);
-        say!("  {name:<12} {forward:>30} {backward:>30} {step:>30}");
+        format!("  {name:<12} {forward:>30} {backward:>30} {step:>30}")
     };
-    tell("layer", &parts.layer);
-    tell("embedding", &parts.embedding);
-    tell("head", &parts.head);
-    tell("every stage", &parts.stage);
-    say!(
+    let of_parts = [
+        ("layer", &parts.layer),
+        ("embedding", &parts.embedding),
+        ("head", &parts.head),
+        ("every stage", &parts.stage),
+    ];
+    let copies = format!(
         "  a boundary tensor from bytes {}, to bytes {}",
         spread(parts.copy_in_s),
         spread(parts.copy_out_s)
     );
-    say!(
+    let certainty = format!(
         "  {} rounds after {} to warm up; a layer is known to {:.1} %, and changed by {:+.1} % meanwhile",
         fit.rounds,
         times.warm_up_rounds,
         fit.error_share * PERCENT,
         fit.drift_share * PERCENT
     );
-    say!(
+    let residual = format!(
         "  a whole model takes {:+.1} % of what its parts add up to beyond it, its step {:+.1} %",
         fit.residual_share * PERCENT,
         fit.step_residual_share * PERCENT
     );
+    let parts = of_parts.into_iter().map(of_part);
+    let lines = std::iter::once(heading).chain(parts);
+    lines.chain([copies, certainty, residual]).collect()
 }
 
 fn spread(seconds: Percentiles) -> String {

@@ -4,7 +4,9 @@ mod chosen;
 mod command;
 mod file;
 mod memory;
+mod missing;
 mod wanted;
 
 pub use chosen::{Asked, ChosenProfile, FOLDER, absent, asked_rung};
 pub use command::profile;
+pub use missing::measure_missing;

@@ -27,7 +27,7 @@ pub struct CheckedRun {
     /// Who takes the time of transfers.
     pub network: NetworkRung,
     /// What workers compute on; none where nothing is computed or people start the workers.
-    pub(super) devices: Vec<CheckedDevice>,
+    pub devices: Vec<CheckedDevice>,
     /// As whom namespaces are made; absent where none are.
     pub(super) privilege: Option<Privilege>,
     pub(super) profile: Option<ChosenProfile>,
@@ -83,6 +83,15 @@ impl CheckedRun {
     /// # Errors
     /// If the run's profile lacks a model or a micro-batch of the scenario.
     pub fn engine(&self) -> anyhow::Result<Engine> {
+        self.engine_under(&self.args.scenario.policy)
+    }
+
+    /// The same, but with another policy.
+    ///
+    /// # Errors
+    /// Likewise, and if there is no such policy.
+    pub fn engine_under(&self, policy: &str) -> anyhow::Result<Engine> {
+        let policy = policy_by_name(policy).or_wrong_input()?;
         let asked = &self.args.emulation;
         let asked = Asked {
             is_native: self.compute == ComputeRung::Native,
@@ -92,7 +101,6 @@ impl CheckedRun {
             scenario: &self.args.scenario.scenario,
             seed: self.args.scenario.seed,
         };
-        let policy = policy_by_name(&self.args.scenario.policy).or_wrong_input()?;
         let engine = Engine::new(self.loaded.scenario.clone(), policy);
         asked.give(self.profile(), engine)
     }

@@ -27,7 +27,7 @@ mod wire;
 pub use ask::{
     ask_worker_for_speed, parity as ask_worker_for_parity, profile as ask_worker_for_profile,
 };
-pub use checked::default_rung;
+pub use checked::{CheckedRun, default_rung};
 pub use command::{fresh_folder, run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;

@@ -1,0 +1,189 @@
+//! What a validation leaves behind, and finds again.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bace_ledger::{LEDGER_FILE, RunEnd, RunLog, Summary};
+
+use super::plan::{FORMAT, Plan, PlannedRun};
+use crate::wrong_input::WrongInput;
+
+/// What was asked for.
+const PLAN_FILE: &str = "plan.json";
+/// The verdict, for programs.
+const JSON_FILE: &str = "validation.json";
+/// The verdict, for people.
+const TEXT_FILE: &str = "validation.txt";
+/// In the folder of a run: why it came to no end.
+const FAILED_FILE: &str = "failed.txt";
+
+/// `plan.json`, `POLICY/predicted`, `POLICY/measured-1`, …, `validation.json` and `validation.txt`.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+}
+
+impl Folder {
+    /// Begins a validation in `dir`, or goes on with the one there.
+    ///
+    /// # Errors
+    /// If the folder holds another validation, or anything else.
+    pub fn open(dir: PathBuf, plan: &Plan) -> anyhow::Result<Self> {
+        if dir.join(PLAN_FILE).exists() {
+            let (folder, before) = Self::read(&dir)?;
+            return match plan.difference_from(&before)? {
+                None => Ok(folder),
+                Some(difference) => Err(WrongInput::error(format!(
+                    "go on with the validation in {}: {difference}; give the scenario and the arguments that it was begun with, or \
+                     another --out",
+                    dir.display()
+                ))),
+            };
+        }
+        let found = match fs::read_dir(&dir) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => {
+                let told = format!("look into {}: {error}", dir.display());
+                return Err(WrongInput::error(told));
+            }
+        };
+        if found {
+            return Err(WrongInput::error(format!(
+                "write a validation into {}: it holds something else already; give a fresh folder",
+                dir.display()
+            )));
+        }
+        let folder = Self { dir };
+        fs::create_dir_all(&folder.dir)
+            .with_context(|| format!("create {}", folder.dir.display()))?;
+        folder.write(PLAN_FILE, &format!("{:#}\n", serde_json::to_value(plan)?))?;
+        Ok(folder)
+    }
+
+    /// The validation in `dir` and its plan.
+    pub fn read(dir: &Path) -> anyhow::Result<(Self, Plan)> {
+        let path = dir.join(PLAN_FILE);
+        let wrong =
+            |problem: String| WrongInput::error(format!("read {}: {problem}", path.display()));
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => WrongInput::error(format!(
+                "judge {}: it holds no {PLAN_FILE}, which every validation begins with",
+                dir.display()
+            )),
+            _ => wrong(error.to_string()),
+        })?;
+        let plan: Plan = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if plan.format != FORMAT {
+            let format = plan.format;
+            return Err(wrong(format!(
+                "`format` = {format}, and this program reads {FORMAT}"
+            )));
+        }
+        let dir = dir.to_owned();
+        Ok((Self { dir }, plan))
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the prediction of a policy is, within this folder.
+    pub fn predicted(policy: &str) -> PathBuf {
+        Path::new(policy).join("predicted")
+    }
+
+    /// Where a real run is, within this folder.
+    pub fn measured(run: &PlannedRun) -> PathBuf {
+        Path::new(&run.policy).join(format!("measured-{}", run.repeat))
+    }
+
+    /// The path of something within this folder.
+    pub fn path(&self, within: &Path) -> PathBuf {
+        self.dir.join(within)
+    }
+
+    /// The ledger of a run that has come to its end; else why there is none, a phrase.
+    ///
+    /// # Errors
+    /// If there is a ledger that cannot be read.
+    pub fn log(&self, within: &Path) -> anyhow::Result<Result<RunLog, String>> {
+        let dir = self.path(within);
+        if !dir.join(LEDGER_FILE).exists() {
+            let why = self.told_failure(within)?;
+            return Ok(Err(why.unwrap_or_else(|| "it has not run".to_owned())));
+        }
+        let log = RunLog::read(&dir)?;
+        Ok(match unfinished(&log.summary) {
+            None => Ok(log),
+            Some(why) => Err(self.told_failure(within)?.unwrap_or(why)),
+        })
+    }
+
+    /// The summary of a run that has come to its end; absent where it has not.
+    ///
+    /// # Errors
+    /// If there is a ledger that cannot be read.
+    pub fn summary(&self, within: &Path) -> anyhow::Result<Option<Summary>> {
+        let dir = self.path(within);
+        if !dir.join(LEDGER_FILE).exists() {
+            return Ok(None);
+        }
+        let summary = bace_ledger::summarise(&dir)?;
+        Ok(unfinished(&summary).is_none().then_some(summary))
+    }
+
+    /// Takes away what a run has left that came to no end.
+    pub fn clear(&self, within: &Path) -> anyhow::Result<()> {
+        let dir = self.path(within);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps why a run has come to no end.
+    pub fn tell_failure(&self, within: &Path, why: &str) -> anyhow::Result<()> {
+        let dir = self.path(within);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        self.write(&within.join(FAILED_FILE), &format!("{why}\n"))
+    }
+
+    fn told_failure(&self, within: &Path) -> anyhow::Result<Option<String>> {
+        let path = self.path(&within.join(FAILED_FILE));
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Keeps a verdict.
+    pub fn keep(&self, json: &str, text: &str) -> anyhow::Result<()> {
+        self.write(JSON_FILE, json)?;
+        self.write(TEXT_FILE, text)
+    }
+
+    /// Writes a file whole or not at all.
+    fn write(&self, within: impl AsRef<Path>, text: &str) -> anyhow::Result<()> {
+        let path = self.path(within.as_ref());
+        let partial = path.with_added_extension("partial");
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// Why a run has come to no end of its own; absent where it has, whatever became of its jobs.
+fn unfinished(summary: &Summary) -> Option<String> {
+    match &summary.end {
+        RunEnd::Complete => None,
+        RunEnd::Stopped(reason) => Some(format!("it was stopped: {reason}")),
+        RunEnd::CutOff { last_s } => Some(format!("its ledger breaks off at {last_s:.1} s")),
+    }
+}
