@@ -59,7 +59,10 @@ impl Folder {
         let folder = Self { dir };
         fs::create_dir_all(&folder.dir)
             .with_context(|| format!("create {}", folder.dir.display()))?;
-        folder.write(PLAN_FILE, &format!("{:#}\n", serde_json::to_value(plan)?))?;
+        folder.write(
+            Path::new(PLAN_FILE),
+            &format!("{:#}\n", serde_json::to_value(plan)?),
+        )?;
         Ok(folder)
     }
 
@@ -165,14 +168,15 @@ impl Folder {
 
     /// Keeps a verdict.
     pub fn keep(&self, json: &str, text: &str) -> anyhow::Result<()> {
-        self.write(JSON_FILE, json)?;
-        self.write(TEXT_FILE, text)
+        self.write(Path::new(JSON_FILE), json)?;
+        self.write(Path::new(TEXT_FILE), text)
     }
 
     /// Writes a file whole or not at all.
-    fn write(&self, within: impl AsRef<Path>, text: &str) -> anyhow::Result<()> {
-        let path = self.path(within.as_ref());
-        let partial = path.with_added_extension("partial");
+    fn write(&self, within: &Path, text: &str) -> anyhow::Result<()> {
+        let path = self.path(within);
+        let mut partial = path.clone().into_os_string();
+        partial.push(".partial");
         fs::write(&partial, text)
             .and_then(|()| fs::rename(&partial, &path))
             .with_context(|| format!("write {}", path.display()))
