@@ -25,4 +25,5 @@ mod scale_models;
 mod scripts;
 mod time_scale;
 mod trace;
+mod validation;
 mod walls;
