@@ -35,15 +35,15 @@ fn again(place: &Place, arguments: &[&str]) -> Ended {
 
 /// Makes every time of a ledger `factor` times as large.
 fn stretch(ledger: &Path, factor: f64) {
-    let text = fs::read_to_string(ledger).unwrap();
+    let text = fs::read_to_string(ledger).expect("a ledger");
     let lines = text.lines().map(|line| {
-        let mut record: Value = serde_json::from_str(line).unwrap();
+        let mut record: Value = serde_json::from_str(line).expect("a record");
         stretch_times(&mut record, factor);
         format!("{record}\n")
     });
     let stretched: String = lines.collect();
     assert_ne!(stretched, text);
-    fs::write(ledger, stretched).unwrap();
+    fs::write(ledger, stretched).expect("the ledger is written");
 }
 
 fn stretch_times(value: &mut Value, factor: f64) {

@@ -67,8 +67,8 @@ impl Default for EventSettings {
 /// since it comes to the same. Queues have no bound, so a send never waits, and as many messages of a job as there are may be flows of
 /// their own at once. The engine's shares decide how deep a program starts, and nothing else here.
 ///
-/// What a link draws for each chunk or message is the very draw of the real sender. Where a chunk would be less than a sixteenth of
-/// the smallest tensor on a shared link, a turn is that sixteenth, so that a walk does not grow with the size of tensors.
+/// What a link draws for each chunk or message is the very draw of the real sender. Where a chunk would be less than a sixty-fourth of
+/// the smallest tensor on a shared link, a turn is that part, so that a walk does not grow with the size of tensors.
 #[derive(Debug)]
 pub struct EventModel {
     scenario: Arc<Scenario>,
