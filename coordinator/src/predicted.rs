@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse};
-use bace_engine::policy_by_name;
+use bace_engine::{Scenario, policy_by_name};
 use bace_ledger::{Predicted, RunLog};
 use bace_sim::{IterationModel, simulate_engine};
 
@@ -11,12 +11,18 @@ use crate::recorded::Recorded;
 use crate::scenarios::RunKind;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
+/// Most actions of a prediction that stands beside a run: its records are all in memory, some 150 bytes an action.
+const MOST_ACTIONS: u64 = 5_000_000;
+
+/// Actions for a micro-batch on a stage between two others: forward, backward, and a receive and a send of each.
+const ACTIONS_OF_MICRO_BATCH: u64 = 6;
+
 /// Simulates the run of `dir`, a ledger or a run's folder that `log` was read from, by the event model, with a record for
 /// every iteration and every action. Times are emulated seconds from the start of the run.
 ///
 /// # Errors
 /// If the folder has lost the run's scenario or profile, holds others, or lacks files that the scenario reads; and if the
-/// run's compute was native without a profile, since nothing is known of the device then.
+/// run's compute was native without a profile, since nothing is known of the device then; or if its records were too many to hold.
 pub fn predicted(dir: &Path, log: &RunLog) -> anyhow::Result<Predicted<RunLog>> {
     let header = &log.header;
     let unknown = match header.profile.as_deref() {
@@ -32,6 +38,7 @@ pub fn predicted(dir: &Path, log: &RunLog) -> anyhow::Result<Predicted<RunLog>> 
     }
     let recorded = Recorded::new(dir, header);
     let loaded = recorded.kept_scenario()?;
+    refuse_what_is_too_long(&loaded.scenario, log)?;
     let policy = policy_by_name(&header.policy).or_wrong_input()?;
     let simulated = loaded.header(RunKind {
         policy: header.policy.clone(),
@@ -47,6 +54,23 @@ pub fn predicted(dir: &Path, log: &RunLog) -> anyhow::Result<Predicted<RunLog>> 
     let mut records = Vec::new();
     simulate_engine(engine, IterationModel::Event, |record| records.push(record));
     Ok(Predicted(RunLog::from_records(simulated, records)))
+}
+
+/// With the stages that jobs had in the run; a job that was never placed counts one.
+fn refuse_what_is_too_long(scenario: &Scenario, log: &RunLog) -> anyhow::Result<()> {
+    let actions = scenario.jobs.iter().map(|job| {
+        let last = log.job(&job.name).and_then(|of| of.attempts.last());
+        let stages = last.map_or(1, |attempt| u64::from(attempt.k()));
+        let micro_batches = u64::from(job.iterations) * u64::from(job.micro_batches);
+        micro_batches.saturating_mul(stages * ACTIONS_OF_MICRO_BATCH)
+    });
+    let actions = actions.fold(0, u64::saturating_add);
+    if actions <= MOST_ACTIONS {
+        return Ok(());
+    }
+    Err(WrongInput::error(format!(
+        "predict its about {actions} actions one by one: {MOST_ACTIONS} are the most beside a run; `bace simulate` predicts its sums"
+    )))
 }
 
 #[cfg(test)]
@@ -116,6 +140,19 @@ mod tests {
         assert_eq!((simulated.header.seed, log.header.seed), (5, 5));
         let by_ledger = predicted(&run.join("ledger.jsonl"), &log).unwrap();
         assert_eq!(by_ledger.0, simulated);
+    }
+
+    #[test]
+    fn a_prediction_that_memory_would_not_hold_is_not_begun() {
+        let dir = TempDir::new().unwrap();
+        let run = dir.path().join("run");
+        let loaded = scenario(dir.path(), PRICE, PRICE);
+        let log = folder(&run, &loaded, kind(ComputeRung::Paced));
+        let mut endless = Scenario::clone(&loaded.scenario);
+        endless.jobs[0].iterations = 1_000_000;
+        let told = refuse_what_is_too_long(&endless, &log).unwrap_err();
+        assert!(told.to_string().contains("5000000 are the most"), "{told}");
+        assert!(refuse_what_is_too_long(&loaded.scenario, &log).is_ok());
     }
 
     #[test]

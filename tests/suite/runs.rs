@@ -94,7 +94,8 @@ fn a_native_run_trains_as_fast_as_it_can() {
 fn a_run_prints_the_table_that_its_report_prints() {
     let place = Place::new(&scenario("two-regions"));
     let ended = place.start_run(&["--compute", "modelled"]).end().code(0);
-    let report = place.bace(&["report", "out"]).code(0);
+    let report = place.bace(&["report", "out", "--attribution", "off"]);
+    let report = report.code(0);
     assert_eq!(ended.stdout, report.stdout);
     for word in ["across", "beside", "later", "east×2 → west×2", "makespan"] {
         assert!(
@@ -232,7 +233,8 @@ fn check_energy(ledger: &[Value], results: &Value) {
 
 /// `bace report` and `summary.json` say what the run said.
 fn check_reports(place: &Place, results: &Value) {
-    let report = place.bace(&["report", "out", "--json"]).code(0);
+    let report = place.bace(&["report", "out", "--json", "--attribution", "off"]);
+    let report = report.code(0);
     assert_eq!(&report.json(), results);
     let summary = std::fs::read_to_string(place.path("out/summary.json")).expect("a summary");
     let summary: Value = serde_json::from_str(&summary).expect("it is JSON");
