@@ -62,7 +62,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Run a scenario on every rung from the formula to the kernel's links, and say which step changes what.
     ///
-    /// Exit status: 0 every job of every rung that was climbed finished; 1 one did not, or no rung could be climbed.
+    /// Exit status: 0 every job of every rung that is possible here finished, and no emulation was found not valid; 1 otherwise, and
+    /// where a run failed or was stopped; 2 the command line or the scenario is wrong, or a rung named by --rungs is not possible.
     Ladder(LadderArgs),
     /// Tell how far the simulator is from reality: predict a scenario, run it for real several times, and judge the one by the other.
     ///

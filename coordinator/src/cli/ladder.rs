@@ -16,7 +16,8 @@ pub struct LadderArgs {
     /// How often each real rung is run; with two or more, what is chance is told from what is not.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
-    /// Only these rungs, of analytic, event, modelled, paced, profiled, native, packet and kernel.
+    /// Only these rungs, of analytic, event, modelled, paced, profiled, native, packet and kernel; one that cannot be had is an
+    /// error. Default: all that can be had.
     #[arg(long, value_delimiter = ',', value_name = "RUNG,…", value_parser = rung)]
     pub rungs: Vec<LadderRung>,
     /// The profile of this machine's processor, which the rungs profiled and native need. Default: the one under `profiles` that

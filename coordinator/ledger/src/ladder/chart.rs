@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::steps::Measure;
+use super::measure::Measure;
 use super::{Ladder, LadderRung};
 use crate::chart::{FONT, TEXT_SIZE};
 use crate::{LedgerError, Sample};

@@ -9,10 +9,10 @@ use crate::{JobStatus, JobSummary, Summary};
 /// One run of a rung. Times are emulated seconds; a figure that is not known is absent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LadderRun {
-    /// Mean over finished jobs of what an iteration took them, their set-up left out.
-    pub iteration_s: Option<f64>,
-    /// Mean JCT of finished jobs.
-    pub mean_jct_s: Option<f64>,
+    /// What an iteration took each finished job, its set-up left out, by the job's name.
+    pub iteration_s: BTreeMap<String, f64>,
+    /// JCT of each finished job, likewise.
+    pub jct_s: BTreeMap<String, f64>,
     /// When the last job ended.
     pub makespan_s: Option<f64>,
     /// Dollars.
@@ -21,6 +21,10 @@ pub struct LadderRun {
     pub placements: Vec<(String, Vec<PlacedRegion>)>,
     /// Why not every job finished; absent where all did.
     pub unfinished: Option<String>,
+    /// Whether the emulation was what the scenario says; absent where nobody measured that.
+    pub valid: Option<bool>,
+    /// Why it was not, a sentence each.
+    pub faults: Vec<String>,
 }
 
 impl LadderRun {
@@ -28,13 +32,15 @@ impl LadderRun {
     pub fn of(summary: &Summary, iterations: &BTreeMap<String, u32>) -> Self {
         let clock = summary.header.clock;
         let took = summary.jobs.iter().filter_map(|job| {
-            let count = iterations
-                .get(&job.name)
-                .copied()
-                .filter(|&count| count > 0)?;
-            Some(trained_s(job, clock)? / f64::from(count))
+            let count = iterations.get(&job.name).filter(|&&count| count > 0)?;
+            let iteration_s = trained_s(job, clock)? / f64::from(*count);
+            Some((job.name.clone(), iteration_s))
         });
-        let took: Vec<f64> = took.collect();
+        let finished = summary
+            .jobs
+            .iter()
+            .filter(|job| job.status == JobStatus::Finished);
+        let jcts = finished.filter_map(|job| Some((job.name.clone(), *job.jct_s.known()?)));
         let placed = summary.jobs.iter().filter_map(|job| {
             let placed = job.placed.as_ref()?;
             Some((job.name.clone(), placed.path.clone()))
@@ -44,18 +50,23 @@ impl LadderRun {
             .iter()
             .find(|job| job.status != JobStatus::Finished);
         Self {
-            iteration_s: (!took.is_empty()).then(|| took.iter().sum::<f64>() / took.len() as f64),
-            mean_jct_s: summary.totals.mean_jct_s.known().copied(),
+            iteration_s: took.collect(),
+            jct_s: jcts.collect(),
             makespan_s: summary.totals.makespan_s.known().copied(),
             cost_usd: summary.totals.cost_usd.known().copied(),
             placements: placed.collect(),
             unfinished: unfinished.map(|job| format!("job {} is {}", job.name, job.status.word())),
+            valid: summary.emulation.valid.known().copied(),
+            faults: summary.emulation.faults.clone(),
         }
     }
 }
 
 /// From the begin of a job's training to its end; absent where it did not finish, or was started more than once.
 fn trained_s(job: &JobSummary, clock: ClockKind) -> Option<f64> {
+    if job.status != JobStatus::Finished {
+        return None;
+    }
     let begin_s = match clock {
         ClockKind::Virtual => job.started_s.known()?,
         ClockKind::Wall => job.training_s.known()?,

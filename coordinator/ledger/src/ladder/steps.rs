@@ -1,5 +1,6 @@
 //! Steps from rung to rung, and the one to blame.
 
+use super::measure::Measure;
 use super::{LadderRun, LadderRung};
 use crate::Sample;
 
@@ -17,55 +18,45 @@ pub struct Ladder {
 /// What came of a rung.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Climbed {
-    /// Its runs: one of a simulation, the repeats of a real one.
-    Runs(Vec<LadderRun>),
-    /// Why there is none: words that follow a colon.
-    Absent(String),
+    /// It was tried: once where it is simulated, repeat by repeat where it is real.
+    Runs {
+        /// Those that came to an end of their own.
+        runs: Vec<LadderRun>,
+        /// Why the others did not, each a phrase that follows "a run".
+        failed: Vec<String>,
+        /// Why some did not begin or were cut short, such as `interrupted by Ctrl-C`.
+        stopped: Option<String>,
+    },
+    /// This machine or the scenario does not allow it, and nobody asked for it by name: words that follow a colon.
+    NotPossible(String),
 }
 
-/// What is compared from rung to rung.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
-    Iteration,
-    Jct,
-    Makespan,
-    Cost,
-}
-
-impl Measure {
-    pub const ALL: [Self; 4] = [Self::Iteration, Self::Jct, Self::Makespan, Self::Cost];
-
-    /// Its key in JSON, with its unit.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Iteration => "mean_iteration_s",
-            Self::Jct => "mean_jct_s",
-            Self::Makespan => "makespan_s",
-            Self::Cost => "cost_usd",
+impl Climbed {
+    /// A rung all of whose runs came to their ends.
+    pub fn whole(runs: Vec<LadderRun>) -> Self {
+        Self::Runs {
+            runs,
+            failed: Vec::new(),
+            stopped: None,
         }
     }
 
-    /// Its heading, with its unit.
-    pub fn heading(self) -> &'static str {
+    fn succeeded(&self) -> bool {
         match self {
-            Self::Iteration => "iteration (s)",
-            Self::Jct => "mean JCT (s)",
-            Self::Makespan => "makespan (s)",
-            Self::Cost => "cost ($)",
-        }
-    }
-
-    fn of(self, run: &LadderRun) -> Option<f64> {
-        match self {
-            Self::Iteration => run.iteration_s,
-            Self::Jct => run.mean_jct_s,
-            Self::Makespan => run.makespan_s,
-            Self::Cost => run.cost_usd,
+            Self::NotPossible(_) => true,
+            Self::Runs {
+                runs,
+                failed,
+                stopped,
+            } => {
+                let good = |run: &LadderRun| run.unfinished.is_none() && run.valid != Some(false);
+                failed.is_empty() && stopped.is_none() && runs.iter().all(good)
+            }
         }
     }
 }
 
-/// A rung beside the one below it.
+/// A rung beside one below it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
     pub rung: LadderRung,
@@ -76,6 +67,8 @@ pub(super) struct Step {
     pub changes: [Option<Change>; 4],
     /// Whether all jobs ran at the same places in all runs of both.
     pub same_placements: bool,
+    /// Whether no run of either was found to be something else than the scenario says.
+    pub valid: bool,
 }
 
 /// A difference, and how much of it may be chance.
@@ -83,31 +76,64 @@ pub(super) struct Step {
 pub(super) struct Change {
     /// A share of the rung below.
     pub share: f64,
-    /// Half of the 95 % interval that the repeats of both rungs leave, likewise; absent where none was repeated.
+    /// Half of the 95 % interval that the repeats of both rungs leave, likewise: 0 between simulations, which have no chance in
+    /// them, absent where a real rung has one run.
     pub noise: Option<f64>,
 }
 
 impl Change {
-    /// Whether it is more than chance; one run cannot tell.
-    pub fn is_seen(self) -> bool {
-        self.noise.is_none_or(|noise| self.share.abs() > noise)
+    /// Whether it may be more than chance; one run cannot tell.
+    fn may_be_seen(self) -> bool {
+        self.share.abs() > self.noise.unwrap_or(0.0)
+    }
+}
+
+impl Step {
+    /// All that the rung adds to the one it is compared with, from there upwards.
+    pub fn between(&self) -> Vec<&'static str> {
+        let up_to = |rung: &LadderRung| rung.below().filter(|&below| below != self.from);
+        let rungs = std::iter::successors(Some(self.rung), up_to);
+        let mut added: Vec<_> = rungs.filter_map(LadderRung::blamed).collect();
+        added.reverse();
+        added
+    }
+
+    /// Iteration time, or mean JCT where that is not known.
+    pub fn judged(&self) -> Option<(Measure, Change)> {
+        let [iteration, jct, ..] = self.changes;
+        let iteration = iteration.map(|change| (Measure::Iteration, change));
+        iteration.or_else(|| jct.map(|change| (Measure::Jct, change)))
+    }
+
+    /// Whether its difference is of the same decisions, and of runs that were what the scenario says.
+    pub fn is_comparable(&self) -> bool {
+        self.same_placements && self.valid
     }
 }
 
 impl Ladder {
-    /// What came of `rung`; absent where it was not asked for.
+    /// The runs of `rung`; absent where it has none.
     pub(super) fn runs(&self, rung: LadderRung) -> Option<&[LadderRun]> {
         self.rungs.iter().find_map(|(of, climbed)| match climbed {
-            Climbed::Runs(runs) if *of == rung && !runs.is_empty() => Some(runs.as_slice()),
+            Climbed::Runs { runs, .. } if *of == rung && !runs.is_empty() => Some(runs.as_slice()),
             _ => None,
         })
     }
 
     /// A measure over the runs of a rung that know it.
     pub(super) fn sample(&self, rung: LadderRung, measure: Measure) -> Option<Sample> {
-        let runs = self.runs(rung)?.iter();
-        let values: Vec<f64> = runs.filter_map(|run| measure.of(run)).collect();
-        Sample::of(&values)
+        measure.sample(self.runs(rung)?)
+    }
+
+    /// Whether the runs of a rung were what the scenario says: false if one was not, absent where one does not know.
+    pub(super) fn valid(&self, rung: LadderRung) -> Option<bool> {
+        let runs = self.runs(rung)?;
+        if runs.iter().any(|run| run.valid == Some(false)) {
+            return Some(false);
+        }
+        runs.iter()
+            .all(|run| run.valid == Some(true))
+            .then_some(true)
     }
 
     /// Every rung that was climbed beside the nearest below it that was.
@@ -130,41 +156,47 @@ impl Ladder {
             from,
             changes: Measure::ALL.map(|measure| self.change((from, rung), measure)),
             same_placements: low.iter().chain(high).all(same),
+            valid: [from, rung]
+                .iter()
+                .all(|&rung| self.valid(rung) != Some(false)),
         })
     }
 
     fn change(&self, (from, to): (LadderRung, LadderRung), measure: Measure) -> Option<Change> {
-        let (low, high) = (self.sample(from, measure)?, self.sample(to, measure)?);
+        let (low, high) = measure.samples(self.runs(from)?, self.runs(to)?)?;
         if low.mean <= 0.0 {
             return None;
         }
-        let widths = [low.half_width, high.half_width].into_iter().flatten();
+        let half_width = |rung: LadderRung, sample: &Sample| {
+            let simulated = rung.is_simulated().then_some(0.0);
+            Some(simulated.or(sample.half_width)? / low.mean)
+        };
         // Both are independent, so that their variances add up.
-        let squares: Vec<f64> = widths.map(|width| (width / low.mean).powi(2)).collect();
+        let noise = half_width(from, &low)
+            .zip(half_width(to, &high))
+            .map(|(low, high)| low.hypot(high));
         Some(Change {
             share: (high.mean - low.mean) / low.mean,
-            noise: (!squares.is_empty()).then(|| squares.iter().sum::<f64>().sqrt()),
+            noise,
         })
     }
 
-    /// The step whose iteration time, or JCT where that is not known, differs most, if it is more than chance.
+    /// The step whose iteration time, or JCT where that is not known, differs most, of those that can be compared and that are
+    /// not within chance.
     pub(super) fn blamed(&self) -> Option<(Step, Measure, Change)> {
-        let steps = self.steps();
-        let of = |step: &Step| {
-            let known = step.changes[0].map(|change| (Measure::Iteration, change));
-            known.or_else(|| step.changes[1].map(|change| (Measure::Jct, change)))
-        };
-        let seen = steps.into_iter().filter_map(|step| {
-            let (measure, change) = of(&step)?;
-            (change.is_seen() && change.share != 0.0).then_some((step, measure, change))
+        let comparable = self.steps().into_iter().filter(Step::is_comparable);
+        let seen = comparable.filter_map(|step| {
+            let (measure, change) = step.judged()?;
+            change.may_be_seen().then_some((step, measure, change))
         });
         seen.max_by(|a, b| a.2.share.abs().total_cmp(&b.2.share.abs()))
     }
 
-    /// Whether every job of every run finished.
+    /// Whether every run that was asked for came to its end, finished every job, and was not found to be something else than the
+    /// scenario says.
     pub fn succeeded(&self) -> bool {
-        let runs = self.rungs.iter().filter_map(|(rung, _)| self.runs(*rung));
-        let mut runs = runs.flatten().peekable();
-        runs.peek().is_some() && runs.all(|run| run.unfinished.is_none())
+        let mut rungs = self.rungs.iter();
+        rungs.any(|(rung, _)| self.runs(*rung).is_some())
+            && self.rungs.iter().all(|(_, climbed)| climbed.succeeded())
     }
 }

@@ -1,9 +1,11 @@
 //! A ladder for people.
 
-use super::steps::{Change, Measure, Step};
-use super::{Climbed, Ladder};
+use super::measure::Measure;
+use super::sentence::arrow;
+use super::steps::{Change, Step};
+use super::{Climbed, Ladder, LadderRung};
 use crate::Sample;
-use crate::table::{Columns, UNKNOWN, wrapped};
+use crate::table::{Columns, GLUE, UNKNOWN, plain, wrapped};
 
 impl Ladder {
     /// Tables of figures and steps, what each rung adds, and whom to blame.
@@ -19,57 +21,63 @@ impl Ladder {
             text.push_str(&format!("{}\n\n", steps_table(&steps)));
         }
         for (rung, climbed) in &self.rungs {
-            match climbed {
-                Climbed::Runs(runs) => {
-                    let prefix = format!("{:<9} ", rung.name());
-                    text.push_str(&format!("{}\n", wrapped(&prefix, rung.adds())));
-                    for reason in runs.iter().filter_map(|run| run.unfinished.as_ref()) {
-                        let told = format!("{}: {reason}.", rung.name());
-                        text.push_str(&format!("{}\n", wrapped("! ", &told)));
-                    }
-                }
-                Climbed::Absent(why) => {
-                    let told = format!("{} was left out: {why}.", rung.name());
-                    text.push_str(&format!("{}\n", wrapped("! ", &told)));
-                }
+            if self.runs(*rung).is_some() {
+                let prefix = format!("{:<9} ", rung.name());
+                text.push_str(&format!("{}\n", wrapped(&prefix, rung.adds())));
+            }
+            for note in notes(*rung, climbed) {
+                text.push_str(&format!("{}\n", wrapped("! ", &note)));
             }
         }
-        text.push_str(&format!("\n{}\n", self.sentence()));
-        text
-    }
-
-    /// Whom to blame, as a sentence.
-    pub(super) fn sentence(&self) -> String {
-        let Some((step, measure, change)) = self.blamed() else {
-            return "No step differs by more than chance from the one below it.".to_owned();
-        };
-        let what = match measure {
-            Measure::Jct => "mean JCT",
-            _ => "mean iteration time",
-        };
-        format!(
-            "The largest step is {} → {}: {what} {}; {} is to blame.",
-            step.from.name(),
-            step.rung.name(),
-            shown(Some(change)),
-            step.rung.blamed().unwrap_or("nothing below it")
-        )
+        text.push_str(&format!("\n{}\n", wrapped("", &self.sentence())));
+        plain(&text)
     }
 
     fn figures(&self) -> String {
         let headings = Measure::ALL.map(Measure::heading);
-        let headings = [&["rung", "runs"][..], &headings].concat();
+        let headings = [&["rung", "runs"][..], &headings, &["valid"]].concat();
         let mut table = Columns::new(&headings);
-        for (rung, climbed) in &self.rungs {
-            let Climbed::Runs(runs) = climbed else {
+        for (rung, _) in &self.rungs {
+            let Some(runs) = self.runs(*rung) else {
                 continue;
             };
             let mut row = vec![rung.name().to_owned(), runs.len().to_string()];
             row.extend(Measure::ALL.map(|measure| figure(self.sample(*rung, measure), measure)));
+            let valid = match self.valid(*rung) {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => UNKNOWN,
+            };
+            row.push(valid.to_owned());
             table.row(row);
         }
         table.finish("rungs")
     }
+}
+
+/// What a reader has to know of a rung beyond its figures, a sentence each.
+fn notes(rung: LadderRung, climbed: &Climbed) -> Vec<String> {
+    let name = rung.name();
+    let (runs, failed, stopped) = match climbed {
+        Climbed::NotPossible(why) => return vec![format!("{name} is not possible here: {why}.")],
+        Climbed::Runs {
+            runs,
+            failed,
+            stopped,
+        } => (runs, failed, stopped),
+    };
+    let mut notes: Vec<String> = failed
+        .iter()
+        .map(|why| format!("{name} failed: a run {why}."))
+        .collect();
+    notes.extend(stopped.iter().map(|why| format!("{name} was {why}.")));
+    for run in runs {
+        notes.extend(run.unfinished.iter().map(|why| format!("{name}: {why}.")));
+        if run.valid == Some(false) {
+            notes.push(format!("{name} is not valid: {}", run.faults.join(" ")));
+        }
+    }
+    notes
 }
 
 fn steps_table(steps: &[Step]) -> String {
@@ -83,7 +91,8 @@ fn steps_table(steps: &[Step]) -> String {
     ];
     let mut table = Columns::new(&headings);
     for step in steps {
-        let mut row = vec![format!("{} → {}", step.from.name(), step.rung.name())];
+        // One word to the table, which does not break within it.
+        let mut row = vec![arrow(step).replace(' ', &GLUE.to_string())];
         row.extend(step.changes.map(shown));
         let placements = if step.same_placements {
             "the same"
@@ -113,13 +122,14 @@ fn figure(sample: Option<Sample>, measure: Measure) -> String {
     }
 }
 
-fn shown(change: Option<Change>) -> String {
+/// In percent, with its noise where there is any.
+pub(super) fn shown(change: Option<Change>) -> String {
     match change {
         None => UNKNOWN.to_owned(),
         Some(Change {
             share,
             noise: Some(noise),
-        }) => format!("{:+.2} ± {:.2} %", 100.0 * share, 100.0 * noise),
+        }) if noise > 0.0 => format!("{:+.2} ± {:.2} %", 100.0 * share, 100.0 * noise),
         Some(Change { share, .. }) => format!("{:+.2} %", 100.0 * share),
     }
 }

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use bace_api::PlacedRegion;
 
-use super::steps::Measure;
+use super::measure::Measure;
 use super::{Climbed, Ladder, LadderRun, LadderRung};
 
 fn run(iteration_s: f64, region: &str) -> LadderRun {
@@ -9,20 +11,22 @@ fn run(iteration_s: f64, region: &str) -> LadderRun {
         gpus: 2,
     };
     LadderRun {
-        iteration_s: Some(iteration_s),
-        mean_jct_s: Some(10.0 * iteration_s),
+        iteration_s: BTreeMap::from([("a".to_owned(), iteration_s)]),
+        jct_s: BTreeMap::from([("a".to_owned(), 10.0 * iteration_s)]),
         makespan_s: Some(20.0 * iteration_s),
         cost_usd: Some(0.01),
         placements: vec![("a".to_owned(), vec![placed])],
         unfinished: None,
+        valid: None,
+        faults: Vec::new(),
     }
 }
 
 fn ladder(rungs: &[(LadderRung, &[f64])]) -> Ladder {
     let rungs = rungs.iter().map(|&(rung, times)| {
         let climbed = match times {
-            [] => Climbed::Absent("it cannot".to_owned()),
-            times => Climbed::Runs(times.iter().map(|&s| run(s, "north")).collect()),
+            [] => Climbed::NotPossible("it cannot".to_owned()),
+            times => Climbed::whole(times.iter().map(|&s| run(s, "north")).collect()),
         };
         (rung, climbed)
     });
@@ -56,7 +60,8 @@ fn the_largest_step_is_to_blame_and_its_share_is_of_the_rung_below() {
     assert_eq!(measure, Measure::Iteration);
     assert_eq!(
         ladder.sentence(),
-        "The largest step is paced → packet: mean iteration time +40.00 %; the network is to blame."
+        "The largest step is paced → packet: mean iteration time +40.00 %; the network is to blame, unless it is \
+         chance: this is one run, and --repeats 2 or more tell."
     );
     assert!(ladder.succeeded());
 }
@@ -78,11 +83,11 @@ fn a_rung_that_is_left_out_is_stepped_over_and_says_why() {
     );
     let text = ladder.render();
     assert!(
-        text.contains("! modelled was left out: it cannot"),
+        text.contains("! modelled is not possible here: it cannot"),
         "{text}"
     );
     assert!(text.contains("event → paced"), "{text}");
-    assert_eq!(ladder.to_json()["rungs"][1]["absent"], "it cannot");
+    assert_eq!(ladder.to_json()["rungs"][1]["not_possible"], "it cannot");
 }
 
 #[test]
@@ -104,22 +109,143 @@ fn what_repeats_cannot_tell_from_chance_is_nobodys_fault() {
     assert!((change.noise.unwrap() - noise).abs() < 1e-6);
 }
 
-#[test]
-fn other_placements_and_unknown_figures_are_told() {
-    let mut ladder = ladder(&[(LadderRung::Event, &[1.0]), (LadderRung::Modelled, &[1.5])]);
-    if let Climbed::Runs(runs) = &mut ladder.rungs[1].1 {
-        runs[0] = LadderRun {
-            iteration_s: None,
-            unfinished: Some("job a is failed".to_owned()),
-            ..run(1.5, "south")
-        };
+/// The runs of the second rung, to be changed.
+fn upper(ladder: &mut Ladder) -> &mut Vec<LadderRun> {
+    match &mut ladder.rungs[1].1 {
+        Climbed::Runs { runs, .. } => runs,
+        Climbed::NotPossible(why) => panic!("the rung has runs: {why}"),
     }
+}
+
+#[test]
+fn steps_over_rungs_name_all_that_lies_between() {
+    let ladder = ladder(&[
+        (LadderRung::Event, &[2.0]),
+        (LadderRung::Packet, &[3.0, 3.0]),
+    ]);
+    let (step, ..) = ladder.blamed().unwrap();
+    let between = ["the runtime", "the machine's compute", "the network"];
+    assert_eq!(step.between(), between);
+    assert_eq!(
+        ladder.sentence(),
+        "The largest step is event → packet: mean iteration time +50.00 %; the runtime, the machine's compute and the network \
+         together are to blame."
+    );
+    assert_eq!(
+        ladder.to_json()["blame"]["blamed"],
+        serde_json::json!(between)
+    );
+}
+
+#[test]
+fn one_run_of_a_real_rung_leaves_chance_unknown_and_simulations_have_none() {
+    let ladder = ladder(&[
+        (LadderRung::Analytic, &[1.0]),
+        (LadderRung::Event, &[1.5]),
+        (LadderRung::Modelled, &[1.6]),
+        (LadderRung::Paced, &[1.7, 1.7]),
+    ]);
+    let steps = ladder.steps();
+    let noise = steps.iter().map(|step| step.changes[0].unwrap().noise);
+    assert_eq!(noise.collect::<Vec<_>>(), [Some(0.0), None, None]);
+    assert_eq!(ladder.to_json()["blame"]["may_be_chance"], false);
+}
+
+#[test]
+fn other_placements_and_unfinished_jobs_are_told_and_nobody_is_blamed() {
+    let mut ladder = ladder(&[(LadderRung::Event, &[1.0]), (LadderRung::Modelled, &[1.5])]);
+    upper(&mut ladder)[0] = LadderRun {
+        iteration_s: BTreeMap::new(),
+        unfinished: Some("job a is failed".to_owned()),
+        ..run(1.5, "south")
+    };
     let steps = ladder.steps();
     assert!(!steps[0].same_placements);
     assert_eq!(steps[0].changes[0], None);
-    let (_, measure, change) = ladder.blamed().unwrap();
+    let (measure, change) = steps[0].judged().unwrap();
     assert_eq!((measure, change.share), (Measure::Jct, 0.5));
+    // A makespan without a job is of less work.
+    assert_eq!(steps[0].changes[2], None);
+    assert_eq!(ladder.blamed(), None);
+    assert!(ladder.sentence().contains("decisions differ"));
     assert!(!ladder.succeeded());
     assert!(ladder.render().contains("! modelled: job a is failed."));
     assert!(ladder.svg().unwrap().contains("event"));
+}
+
+#[test]
+fn times_are_of_the_jobs_that_finished_on_both_rungs() {
+    let mut ladder = ladder(&[(LadderRung::Event, &[1.0]), (LadderRung::Modelled, &[1.5])]);
+    upper(&mut ladder)[0]
+        .iteration_s
+        .insert("b".to_owned(), 100.0);
+    assert_eq!(ladder.steps()[0].changes[0].unwrap().share, 0.5);
+    upper(&mut ladder)[0].iteration_s.remove("a");
+    assert_eq!(ladder.steps()[0].changes[0], None);
+}
+
+#[test]
+fn what_was_not_valid_is_not_blamed_and_fails_the_ladder() {
+    let mut ladder = ladder(&[
+        (LadderRung::Event, &[1.0]),
+        (LadderRung::Modelled, &[1.5]),
+        (LadderRung::Paced, &[1.6]),
+    ]);
+    upper(&mut ladder)[0].valid = Some(false);
+    upper(&mut ladder)[0].faults = vec!["The link was late.".to_owned()];
+    assert_eq!(ladder.blamed(), None);
+    assert!(!ladder.succeeded());
+    let text = ladder.render();
+    assert!(
+        text.contains("! modelled is not valid: The link was late."),
+        "{text}"
+    );
+    let sentence = ladder.sentence();
+    assert!(sentence.starts_with("No step can be judged."), "{sentence}");
+    assert!(sentence.contains("event → modelled: an emulation was not valid"));
+    let json = ladder.to_json();
+    assert_eq!(json["rungs"][1]["valid"], false);
+    assert_eq!(
+        json["rungs"][1]["validity"][0]["reasons"][0],
+        "The link was late."
+    );
+    assert_eq!(json["steps"][1]["valid"], false);
+}
+
+#[test]
+fn what_failed_and_what_was_stopped_say_so_and_fail_the_ladder() {
+    let good = ladder(&[(LadderRung::Event, &[1.0]), (LadderRung::Modelled, &[])]);
+    assert!(
+        good.succeeded(),
+        "a rung that is not possible harms nothing"
+    );
+    assert!(good.sentence().starts_with("There is no step"));
+    let with = |failed: &[&str], stopped: Option<&str>| {
+        let mut ladder = good.clone();
+        ladder.rungs[1].1 = Climbed::Runs {
+            runs: Vec::new(),
+            failed: failed.iter().map(|&why| why.to_owned()).collect(),
+            stopped: stopped.map(str::to_owned),
+        };
+        ladder
+    };
+    let failed = with(&["failed to start a worker"], None);
+    assert!(!failed.succeeded());
+    let text = failed.render();
+    assert!(
+        text.contains("! modelled failed: a run failed to start a worker."),
+        "{text}"
+    );
+    assert_eq!(
+        failed.to_json()["rungs"][1]["failed"][0],
+        "failed to start a worker"
+    );
+    let stopped = with(&[], Some("stopped: the ladder was interrupted by Ctrl-C"));
+    assert!(!stopped.succeeded());
+    assert!(
+        stopped
+            .render()
+            .contains("! modelled was stopped: the ladder")
+    );
+    assert!(stopped.to_json()["rungs"][1]["stopped"].is_string());
 }
