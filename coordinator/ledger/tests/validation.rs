@@ -378,6 +378,109 @@ fn one_repeat_has_no_noise_floor_and_says_so() {
             .contains("two repeats")
     );
     assert_eq!(json["iterations"]["within_noise"], Value::Null);
+    let told = found.render();
+    assert!(
+        told.contains("PASSED, but a policy has one repeat alone"),
+        "{told}"
+    );
+    assert_eq!(json["reservations"].as_array().map(Vec::len), Some(1));
+    let twice = of_one(1.01, &[1.0, 1.0]).render();
+    assert!(twice.contains("PASSED: "), "{twice}");
+}
+
+#[test]
+fn a_verdict_that_noise_drowns_says_so_in_its_line() {
+    // Both repeats are within 2 % of the prediction, and farther apart than that.
+    let found = of_one(1.0, &[0.985, 1.015]);
+    assert!(found.passed(), "{}", found.render());
+    let told = found.render();
+    assert!(
+        told.contains("PASSED, but the repeats are farther apart than"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_run_that_is_not_valid_is_one_line_however_many_reasons_it_has() {
+    let untrue = |to: &str| {
+        json!({
+            "kind": "receipt", "at_s": 0.0, "phase": "before", "from": "x", "to": to, "attempts": 1, "figures": [], "messages": 1,
+            "late_arrivals": 0, "worst_late_s": 0.0, "verdict": "untrue", "reason": "its rate is half of what it should be",
+        })
+    };
+    let mut measured = Run::of_one(1.0);
+    measured.header = json!({"receipts": "full"});
+    measured.others.push((0.0, untrue("y")));
+    let mut back = untrue("x");
+    back["from"] = "y".into();
+    measured.others.push((0.0, back));
+    let found = validation(&[runs(&Run::of_one(1.0), &[measured])]);
+    assert_eq!(found.faults.len(), 1, "{:?}", found.faults);
+    assert!(
+        found.faults[0].ends_with("and 1 more reason."),
+        "{:?}",
+        found.faults
+    );
+}
+
+#[test]
+fn a_repeat_without_actions_is_named() {
+    let bare = Run::of_one(1.0).edited(|records| records.retain(|it| it["kind"] != "actions"));
+    let found = validation(&[runs(&Run::of_one(1.0), &[Run::of_one(1.0), bare])]);
+    let named = "bace-pipe, repeat 2: its ledger holds no actions";
+    assert!(
+        found.remarks.iter().any(|it| it.starts_with(named)),
+        "{:?}",
+        found.remarks
+    );
+}
+
+#[test]
+fn of_stages_that_differ_the_earliest_is_told() {
+    // Stage 1 differs in iteration 1, stage 0 in iteration 3.
+    let measured = Run::of_one(1.0).edited(|records| {
+        for (iteration, stage) in [(3, 0), (1, 1)] {
+            let actions = records.iter_mut().find(|it| {
+                it["kind"] == "actions" && it["iteration"] == iteration && it["stage"] == stage
+            });
+            actions.unwrap()["spans"].as_array_mut().unwrap().remove(0);
+        }
+    });
+    let found = validation(&[runs(&Run::of_one(1.0), &[measured])]);
+    let place = found.policies[0].differences[0].place.to_string();
+    assert!(place.contains("iteration 1, stage 1"), "{place}");
+}
+
+#[test]
+fn program_and_profile_have_to_be_those_of_the_prediction() {
+    let with = |header: Value| {
+        let mut run = Run::of_one(1.0);
+        run.header = header;
+        run
+    };
+    let used = |hash: &str| json!({"compute": "native", "profile": {"used": {"path": "p", "hash": hash, "device": "d"}}});
+    let judged = |predicted: Value, measured: Value| {
+        validation(&[runs(&with(predicted), &[with(measured)])])
+    };
+    let version = judged(json!({}), json!({"version": "9.9.9"}));
+    assert!(
+        version.faults[0].contains("by version 9.9.9"),
+        "{:?}",
+        version.faults
+    );
+    let profile = judged(used("aa"), used("bb"));
+    assert!(
+        profile.faults[0].contains("its profile is bb, the prediction's aa"),
+        "{:?}",
+        profile.faults
+    );
+    assert!(judged(used("aa"), used("aa")).passed());
+    let none = judged(json!({"compute": "native"}), json!({"compute": "native"}));
+    assert!(
+        none.passed() && none.remarks.iter().any(|it| it.contains("no profile")),
+        "{:?}",
+        none.remarks
+    );
 }
 
 #[test]
@@ -566,7 +669,11 @@ fn ranked(policies: &[(&str, f64, &[f64])]) -> Validation {
 
 #[test]
 fn policies_are_ranked_by_what_was_predicted_and_measured() {
-    let reversed = ranked(&[("a", 1.0, &[3.0]), ("b", 2.0, &[2.0]), ("c", 3.0, &[1.0])]);
+    let reversed = ranked(&[
+        ("a", 1.0, &[3.0, 3.0]),
+        ("b", 2.0, &[2.0, 2.0]),
+        ("c", 3.0, &[1.0, 1.0]),
+    ]);
     let ranking = &reversed.rankings[0];
     assert_eq!(
         (ranking.figure, &ranking.tau_b),

@@ -117,13 +117,14 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    /// The earliest over all stages, since what others did otherwise may follow from it.
     fn of(&self, (one, two): (&AttemptLog, &AttemptLog)) -> Option<Difference> {
         let stages = one
             .stages
             .iter()
             .zip(&two.stages)
             .zip((0..).map(StageIndex));
-        let mut found = stages.filter_map(|((one, two), stage)| {
+        let found = stages.filter_map(|((one, two), stage)| {
             let iterations = one.iterations.keys().chain(two.iterations.keys());
             let iterations: std::collections::BTreeSet<Iteration> = iterations.copied().collect();
             let mut found = iterations
@@ -131,7 +132,8 @@ impl Comparison<'_> {
                 .filter_map(|iteration| self.of_iteration(stage, iteration, [one, two]));
             found.next()
         });
-        found.next()
+        let begin_s = |it: &Difference| it.predicted.state.at_s.min(it.measured.state.at_s);
+        found.min_by(|one, two| begin_s(one).total_cmp(&begin_s(two)))
     }
 
     fn of_iteration(

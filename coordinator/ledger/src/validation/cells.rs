@@ -111,17 +111,17 @@ pub(super) fn millis(compared: &Compared) -> Vec<String> {
         .to_vec()
 }
 
-/// The mean signed error and the mean noise, in percent; marked where the mean absolute error is within noise.
+/// The mean signed error and its floor, in percent; marked where it is within noise.
 pub(super) fn error(compared: &Compared) -> Vec<String> {
     let shares = &compared.shares;
     let bias = figure(&shares.errors.clone().map(|errors| errors.bias), |share| {
         format!("{:+.2}", share * 100.0)
     });
-    let within = shares.within_noise().is_some_and(|within| within.mean);
+    let within = shares.within_noise().is_some_and(|within| within.bias);
     let mark = if within { WITHIN } else { GLUE };
     vec![
         format!("{bias}{mark}"),
-        figure(&shares.noise.clone().map(|noise| noise.mean), percent),
+        figure(&shares.noise.clone().map(|noise| noise.bias), percent),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Errors of a prediction, their statistics, and the noise floor below which they say nothing.
 
 use crate::totals::{mean, percentile};
-use crate::{Figure, Measured, Predicted};
+use crate::{Figure, Measured, Predicted, Sample};
 
 /// A figure that was predicted once and measured in some of the repeats.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +33,8 @@ pub struct ErrorStatistics {
 pub struct Accuracy {
     /// Of the prediction, over all repeats.
     pub errors: Figure<ErrorStatistics>,
-    /// The noise floor: the same statistics with the mean of the other repeats in place of the prediction. Its bias is the mean over
-    /// repeats of each one's absolute bias, since the signed ones of all repeats cancel out.
+    /// The noise floor: the same statistics with the mean of the other repeats in place of the prediction. Its bias is half of the
+    /// 95 % confidence interval (Student's t) of the mean over repeats of each one's bias, since the bias is a mean over repeats too.
     pub noise: Figure<ErrorStatistics>,
 }
 
@@ -67,8 +67,10 @@ pub(super) enum Scale {
 pub(super) struct Errors {
     scale: Scale,
     errors: Vec<f64>,
-    /// Errors of the mean of the other repeats, by repeat.
-    noise: Vec<Vec<f64>>,
+    /// Errors of the mean of the other repeats.
+    noise: Vec<f64>,
+    /// The signed errors once more: set of repeats by set, in each repeat by repeat.
+    sets: Vec<Vec<Vec<f64>>>,
     /// Pairs without an error: not finite, or nothing measured to divide by.
     pub incomparable: usize,
 }
@@ -80,6 +82,7 @@ impl Errors {
             scale,
             errors: Vec::new(),
             noise: Vec::new(),
+            sets: Vec::new(),
             incomparable: 0,
         }
     }
@@ -101,19 +104,23 @@ impl Errors {
         for (repeat, measured) in pairing.measured.iter().enumerate() {
             let Some(measured) = *measured else { continue };
             match self.error(pairing.predicted, measured) {
-                Some(error) => self.errors.push(error),
+                Some(error) => {
+                    self.errors.push(error);
+                    self.of_repeat(repeat).push(error);
+                }
                 None => self.incomparable += 1,
             }
             if count > 1 && measured.0.is_finite() {
                 let mean_of_others = Predicted((sum - measured.0) / (count - 1) as f64);
                 let noise = self.error(mean_of_others, measured);
-                self.noise_of(repeat).extend(noise);
+                self.noise.extend(noise);
             }
         }
     }
 
-    /// Takes in those of other runs. Their repeats are others, whose biases do not cancel out with these.
+    /// Takes in those of other runs. Their repeats are others, whose biases are not compared with these.
     pub fn extend(&mut self, other: &Self) {
+        self.sets.extend_from_slice(&other.sets);
         self.errors.extend_from_slice(&other.errors);
         self.noise.extend_from_slice(&other.noise);
         self.incomparable += other.incomparable;
@@ -121,13 +128,8 @@ impl Errors {
 
     /// Their statistics; where there are none, `missing` says why.
     pub fn accuracy(&self, missing: &'static str) -> Accuracy {
-        let noise: Vec<f64> = self.noise.iter().flatten().copied().collect();
-        let biases = self.noise.iter().filter(|errors| !errors.is_empty());
-        let biases: Vec<f64> = biases.map(|errors| mean(errors).abs()).collect();
-        let noise = ErrorStatistics::of(&noise).map(|noise| ErrorStatistics {
-            bias: mean(&biases),
-            ..noise
-        });
+        let noise = ErrorStatistics::of(&self.noise).zip(self.bias_half_width());
+        let noise = noise.map(|(noise, bias)| ErrorStatistics { bias, ..noise });
         Accuracy {
             errors: Figure::new(ErrorStatistics::of(&self.errors), missing),
             noise: Figure::new(noise, NO_NOISE),
@@ -142,11 +144,31 @@ impl Errors {
         error.filter(|error| error.is_finite())
     }
 
-    fn noise_of(&mut self, repeat: usize) -> &mut Vec<f64> {
-        if self.noise.len() <= repeat {
-            self.noise.resize(repeat + 1, Vec::new());
+    /// Half of the 95 % interval of the bias: of each set of repeats that has one, by its share of the errors, added as squares.
+    fn bias_half_width(&self) -> Option<f64> {
+        let intervals = self.sets.iter().filter_map(|repeats| {
+            let known = repeats.iter().filter(|errors| !errors.is_empty());
+            let biases: Vec<f64> = known.map(|errors| mean(errors)).collect();
+            let count: usize = repeats.iter().map(Vec::len).sum();
+            Some((count as f64, Sample::of(&biases)?.half_width?))
+        });
+        let intervals: Vec<(f64, f64)> = intervals.collect();
+        let all: f64 = intervals.iter().map(|(count, _)| count).sum();
+        let squares = intervals
+            .iter()
+            .map(|(count, half_width)| (count / all * half_width).powi(2));
+        (!intervals.is_empty()).then(|| squares.sum::<f64>().sqrt())
+    }
+
+    fn of_repeat(&mut self, repeat: usize) -> &mut Vec<f64> {
+        if self.sets.is_empty() {
+            self.sets.push(Vec::new());
         }
-        &mut self.noise[repeat]
+        let repeats = &mut self.sets[0];
+        if repeats.len() <= repeat {
+            repeats.resize(repeat + 1, Vec::new());
+        }
+        &mut repeats[repeat]
     }
 }
 
@@ -234,21 +256,49 @@ mod tests {
             .unwrap();
         assert_eq!(noise.count, 3);
         assert!(close(noise.mean, (1.5 + 0.0 + 0.5) / 3.0), "{noise:?}");
-        assert!(
-            close(noise.max, 1.5) && close(noise.bias, 2.0 / 3.0),
-            "{noise:?}"
-        );
+        assert!(close(noise.max, 1.5), "{noise:?}");
+        // The prediction is off by 1, 0 and −1/3: deviation 0.694, and t of two degrees of freedom 4.303.
+        assert!((noise.bias - 1.7238).abs() < 1e-3, "{noise:?}");
     }
 
     #[test]
-    fn biases_of_repeats_do_not_cancel_out_in_the_floor() {
+    fn a_bias_that_repeats_share_is_no_noise() {
+        // Repeats 2 % apart one by one, and the prediction 1 % above the mean of each repeat.
+        let all: Vec<Pairing> = (0..100)
+            .map(|at| {
+                let swing = if at % 2 == 0 { 0.01 } else { -0.01 };
+                pairing(1.01, &[1.0 + swing, 1.0 - swing, 1.0 + swing])
+            })
+            .collect();
+        let found = accuracy(&all);
+        let within = found.within_noise().unwrap();
+        assert!(within.mean && !within.bias, "{found:?}");
+    }
+
+    #[test]
+    fn sets_of_repeats_are_as_wide_as_each_is() {
+        let set =
+            |predicted: f64| Errors::of(Scale::Difference, &[pairing(predicted, &[1.0, 1.1])]);
+        let one = set(1.0).accuracy("nothing").noise.known().unwrap().bias;
+        let mut both = set(1.0);
+        both.extend(&set(9.0));
+        let both = both.accuracy("nothing").noise.known().unwrap().bias;
+        assert!(close(both, one / 2.0_f64.sqrt()), "{one} {both}");
+    }
+
+    #[test]
+    fn a_repeat_that_is_slow_throughout_widens_the_floor_of_the_bias() {
         // One repeat is 2 % slow throughout, the other in step with the prediction.
         let all: Vec<Pairing> = (1..=9)
             .map(|at| pairing(at.into(), &[f64::from(at), 1.02 * f64::from(at)]))
             .collect();
         let found = accuracy(&all);
         let noise = found.noise.known().unwrap();
-        assert!(close(noise.bias, (0.02 + 0.02 / 1.02) / 2.0), "{noise:?}");
+        // t of one degree of freedom is 12.706; half of the biases' distance stands for the deviation of their mean.
+        assert!(
+            (noise.bias - 12.706 * 0.02 / 1.02 / 2.0).abs() < 1e-4,
+            "{noise:?}"
+        );
         let within = found.within_noise().unwrap();
         assert!(within.mean && within.bias, "{found:?}");
     }

@@ -26,6 +26,7 @@ impl Validation {
                 "jct_max_share": bounds.jct_max,
             },
             "faults": self.faults,
+            "reservations": self.reservations(),
             "remarks": self.remarks,
             "checks": self.checks.iter().map(check).collect::<Vec<_>>(),
             "iterations": accuracy(&self.iterations, Suffix::Share),

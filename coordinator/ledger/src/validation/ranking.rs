@@ -14,7 +14,7 @@ pub struct Ranking {
     pub measured: Vec<String>,
     /// Kendall's tau-b between both: 1 if every pair of policies is in the same order, −1 if every pair is reversed.
     pub tau_b: Figure,
-    /// Pairs of policies in the same order on both sides.
+    /// Pairs of policies in the same order on both sides. No pairs are counted where a policy has one repeat alone.
     pub agreeing: usize,
     /// Pairs that are the other way round: which is predicted to be better, and which was measured to be.
     pub reversed: Vec<(String, String)>,
@@ -28,8 +28,8 @@ struct Entrant<'a> {
     policy: &'a str,
     predicted: f64,
     measured: f64,
-    /// Half of the 95 % confidence interval of the mean; 0 for a single repeat, of which no noise is known.
-    half_width: f64,
+    /// Half of the 95 % confidence interval of the mean; absent for a single repeat.
+    half_width: Option<f64>,
 }
 
 impl Ranking {
@@ -64,10 +64,18 @@ impl Ranking {
 
     /// Counts pairs by hand: ties by noise are not transitive, so that no ranks with ties could be made of them.
     fn count_pairs(&mut self, entrants: &[Entrant<'_>]) {
+        if entrants.len() < 2 {
+            return;
+        }
+        let half_widths: Option<Vec<f64>> = entrants.iter().map(|it| it.half_width).collect();
+        let Some(half_widths) = half_widths else {
+            self.tau_b = Figure::Unknown("one repeat: chance is not known".into());
+            return;
+        };
         let (mut predicted_ties, mut measured_ties) = (0, 0);
         for (place, one) in entrants.iter().enumerate() {
-            for two in &entrants[place + 1..] {
-                let noise = one.half_width.hypot(two.half_width);
+            for (two, width) in entrants.iter().zip(&half_widths).skip(place + 1) {
+                let noise = half_widths[place].hypot(*width);
                 let sign = |difference: f64| {
                     if difference.abs() <= noise {
                         0.0
@@ -96,9 +104,6 @@ impl Ranking {
                 }
             }
         }
-        if entrants.len() < 2 {
-            return;
-        }
         let told = self.agreeing + self.reversed.len();
         let pairs = ((told + predicted_ties) as f64 * (told + measured_ties) as f64).sqrt();
         let tau_b = (self.agreeing as f64 - self.reversed.len() as f64) / pairs;
@@ -117,8 +122,8 @@ impl<'a> Entrant<'a> {
             .map(|measured| measured.0)
             .collect();
         let sample = Sample::of(&repeats)?;
-        let half_width = sample.half_width.unwrap_or(0.0);
-        let is_known = sample.mean.is_finite() && half_width.is_finite();
+        let half_width = sample.half_width;
+        let is_known = sample.mean.is_finite() && half_width.is_none_or(f64::is_finite);
         is_known.then_some(Self {
             policy,
             predicted,
@@ -157,25 +162,25 @@ mod tests {
     #[test]
     fn the_same_order_is_one_and_the_reverse_minus_one() {
         let same = ranking(&[
-            ("a", 1.0, &[10.0]),
-            ("b", 2.0, &[11.0]),
-            ("c", 3.0, &[12.0]),
+            ("a", 1.0, &[10.0, 10.0]),
+            ("b", 2.0, &[11.0, 11.0]),
+            ("c", 3.0, &[12.0, 12.0]),
         ]);
         assert_eq!(same.tau_b, Figure::Known(1.0));
         assert_eq!((same.agreeing, same.tied), (3, 0));
         let reverse = ranking(&[
-            ("a", 1.0, &[12.0]),
-            ("b", 2.0, &[11.0]),
-            ("c", 3.0, &[10.0]),
+            ("a", 1.0, &[12.0, 12.0]),
+            ("b", 2.0, &[11.0, 11.0]),
+            ("c", 3.0, &[10.0, 10.0]),
         ]);
         assert_eq!(reverse.tau_b, Figure::Known(-1.0));
         assert_eq!(reverse.reversed[0], ("a".to_owned(), "b".to_owned()));
         assert_eq!(reverse.predicted, ["a", "b", "c"]);
         assert_eq!(reverse.measured, ["c", "b", "a"]);
         let one_swapped = ranking(&[
-            ("a", 1.0, &[11.0]),
-            ("b", 2.0, &[10.0]),
-            ("c", 3.0, &[12.0]),
+            ("a", 1.0, &[11.0, 11.0]),
+            ("b", 2.0, &[10.0, 10.0]),
+            ("c", 3.0, &[12.0, 12.0]),
         ]);
         assert_eq!(one_swapped.tau_b, Figure::Known(1.0 / 3.0));
     }
@@ -210,9 +215,13 @@ mod tests {
                 .unwrap()
                 .contains("fewer than two")
         );
-        let tied = ranking(&[("a", 1.0, &[1.0]), ("b", 1.0, &[1.0])]);
+        let tied = ranking(&[("a", 1.0, &[1.0, 1.0]), ("b", 1.0, &[1.0, 1.0])]);
         assert!(tied.tau_b.reason().unwrap().contains("ties all policies"));
         assert_eq!(tied.tied, 1);
         assert_eq!(ranking(&[]).tau_b.known(), None);
+        let once = ranking(&[("a", 1.0, &[1.0]), ("b", 2.0, &[2.0, 2.0])]);
+        assert!(once.tau_b.reason().unwrap().contains("one repeat"));
+        assert_eq!((once.agreeing, once.tied), (0, 0));
+        assert_eq!(once.measured, ["a", "b"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What was predicted and measured, and whether one can stand for the other.
 
-use bace_api::{ClockKind, Header};
+use bace_api::{ClockKind, ComputeRung, Header, ProfileUse};
 
 use super::PolicyRuns;
 use crate::table::rung;
@@ -47,6 +47,7 @@ impl Subject {
             if log.header.clock != ClockKind::Wall {
                 findings.fault(&whose, "it was simulated, not measured");
             }
+            findings.of_profile(&whose, [&prediction.header, &log.header]);
             if let Some(first) = &self.measured {
                 findings.of_rung(&whose, [first, &log.header]);
             }
@@ -120,7 +121,7 @@ impl Findings {
             );
         }
         if header.version != reference.version {
-            self.remark(
+            self.fault(
                 whose,
                 format!(
                     "it is by version {}, the first prediction by {}",
@@ -153,10 +154,39 @@ impl Findings {
         }
     }
 
+    /// Whether the prediction takes compute from the same profile as a real run, and from one at all where compute is native.
+    fn of_profile(&mut self, whose: &str, [prediction, header]: [&Header; 2]) {
+        let hashes = [prediction, header].map(|header| match header.profile.as_deref() {
+            Some(ProfileUse::Used { hash, .. }) => Some(hash.as_str()),
+            Some(ProfileUse::Absent { .. }) | None => None,
+        });
+        let named = |hash: Option<&str>| hash.unwrap_or("none").to_owned();
+        if hashes[0] != hashes[1] {
+            self.fault(
+                whose,
+                format!(
+                    "its profile is {}, the prediction's {}",
+                    named(hashes[1]),
+                    named(hashes[0])
+                ),
+            );
+        } else if hashes[0].is_none() && header.compute == ComputeRung::Native {
+            self.remark(
+                whose,
+                "compute is native and no profile of it was measured, so the GPU types' formula predicts it",
+            );
+        }
+    }
+
     fn of_emulation(&mut self, whose: &str, log: &RunLog) {
         let emulation = &log.summary.emulation;
-        for fault in &emulation.faults {
-            self.fault(whose, format!("emulation not valid: {fault}"));
+        if let Some(first) = emulation.faults.first() {
+            let rest = match emulation.faults.len() - 1 {
+                0 => String::new(),
+                1 => ", and 1 more reason".to_owned(),
+                more => format!(", and {more} more reasons"),
+            };
+            self.fault(whose, format!("emulation not valid: {}{rest}", gist(first)));
         }
         if let Some(why) = emulation.valid.reason() {
             self.remark(
@@ -165,4 +195,11 @@ impl Findings {
             );
         }
     }
+}
+
+/// The first clause of a reason.
+fn gist(reason: &str) -> &str {
+    let ends = ["; ", ". "].map(|end| reason.find(end));
+    let end = ends.into_iter().flatten().min();
+    reason[..end.unwrap_or(reason.len())].trim_end_matches('.')
 }

@@ -80,11 +80,16 @@ impl Validation {
     }
 
     fn verdict(&self) -> String {
-        let word = if self.passed() { "PASSED" } else { "FAILED" };
-        let mut text = format!("{word}: predictions within tolerance of what was measured");
-        if !self.passed() {
-            text = format!("{word}: the predictions do not count as right");
-        }
+        let reservations = self.reservations().join("; ");
+        let verdict = match (self.passed(), reservations.as_str()) {
+            (true, "") => "PASSED: predictions within tolerance of what was measured".to_owned(),
+            (true, but) => {
+                format!("PASSED, but {but}; predictions within tolerance of what was measured")
+            }
+            (false, "") => "FAILED: the predictions do not count as right".to_owned(),
+            (false, also) => format!("FAILED: the predictions do not count as right; {also}"),
+        };
+        let mut text = wrapped("", &verdict);
         let faults: Vec<String> = self.faults.clone();
         let faults = told("! ", &faults);
         if !faults.is_empty() {
@@ -234,6 +239,9 @@ impl Validation {
     }
 
     fn rankings(&self) -> String {
+        if self.policies.len() < 2 {
+            return "tau-b unknown: fewer than two policies ran".to_owned();
+        }
         let mut lines: Vec<String> = self.rankings.iter().map(ranked).collect();
         for ranking in self
             .rankings
@@ -261,7 +269,8 @@ fn legend() -> String {
         "",
         &format!(
             "Errors are (predicted − measured) ÷ measured; positive: the prediction is too long or too dear. The floor is the noise: \
-             what the mean of the other repeats would be off as a prediction. {WITHIN} stands behind errors that are within noise, of \
+             what the mean of the other repeats would be off as a prediction; of signed errors, half of their 95 % interval over the \
+             repeats. {WITHIN} stands behind errors that are within noise, of \
              which nothing can be claimed. {UNKNOWN} is not known."
         ),
     )
@@ -310,14 +319,15 @@ fn ranked(ranking: &Ranking) -> String {
         Figure::Known(tau_b) => format!("tau-b {tau_b:.2}"),
         Figure::Unknown(why) => format!("tau-b unknown, {why}"),
     };
-    let pairs = format!(
-        "{} pairs agree, {} are reversed, {} are tied",
-        ranking.agreeing,
-        ranking.reversed.len(),
-        ranking.tied
-    );
+    let counts = [ranking.agreeing, ranking.reversed.len(), ranking.tied];
+    let pairs = match counts {
+        [0, 0, 0] => String::new(),
+        [agreeing, reversed, tied] => {
+            format!("; {agreeing} pairs agree, {reversed} are reversed, {tied} are tied")
+        }
+    };
     format!(
-        "by {}: {tau_b}; {pairs}; measured: {}",
+        "by {}: {tau_b}{pairs}; measured: {}",
         words(ranking.figure),
         ranking.measured.join(", ")
     )

@@ -209,6 +209,33 @@ impl Validation {
     pub fn passed(&self) -> bool {
         !self.checks.is_empty() && self.faults.is_empty() && self.checks.iter().all(Check::passed)
     }
+
+    /// What takes from the worth of the verdict though it fails nothing, a clause each.
+    pub fn reservations(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let of_policy = |check: &&Check| check.policy.is_some();
+        let checks = || self.checks.iter().filter(of_policy);
+        let drowned = checks().filter(|check| check.is_drowned()).count();
+        if drowned > 0 {
+            let all = checks().count();
+            told.push(format!(
+                "the repeats are farther apart than {drowned} of the {all} bounds, so that this machine is too noisy to tell"
+            ));
+        }
+        let mut policies = self.policies.iter();
+        if policies.any(|policy| {
+            policy.iterations.errors.known().is_some() && policy.iterations.noise.known().is_none()
+        }) {
+            told.push(
+                "a policy has one repeat alone, so that nothing is known of the noise".to_owned(),
+            );
+        }
+        let mut policies = self.policies.iter();
+        if policies.any(|policy| policy.repeats > 0 && policy.kinds.is_empty()) {
+            told.push("no actions of a policy were compared".to_owned());
+        }
+        told
+    }
 }
 
 const NO_ITERATIONS: &str = "no iteration joins";
@@ -307,6 +334,15 @@ impl PolicyValidation {
                 "{name}: {} iterations are in the prediction or in a repeat alone",
                 self.unjoined_iterations
             ));
+        }
+        if actions::holds_actions(&runs.predicted.0) && !self.kinds.is_empty() {
+            for (Measured(log), repeat) in runs.measured.iter().zip(1..) {
+                if !actions::holds_actions(log) {
+                    remarks.push(format!(
+                        "{name}, repeat {repeat}: its ledger holds no actions, so that what its stages did is compared by iteration alone"
+                    ));
+                }
+            }
         }
         if !runs.measured.is_empty() && self.kinds.is_empty() {
             remarks.push(format!(
