@@ -323,6 +323,7 @@ fn simulate(
     let varied = Loaded {
         text: loaded.text.clone(),
         scenario: scenario.clone(),
+        sources: loaded.sources.clone(),
     };
     let mut fold = Fold::new(&varied.header(RunKind {
         policy: policy.to_owned(),

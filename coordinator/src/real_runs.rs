@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bace_api::told;
 use bace_engine::Scenario;
-use bace_ledger::Summary;
+use bace_ledger::{RunEnd, Summary};
 use bace_netem::TimeScale;
 
 use crate::cli::{ReceiptsChoice, RunArgs};
@@ -57,6 +57,15 @@ pub enum Ended {
     Failed(String),
 }
 
+/// Why native compute is slower here than a profile can know: that there are fewer cores than workers; absent where there are enough.
+pub fn crowding(scenario: &Scenario) -> Option<String> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let workers = run::workers(scenario);
+    (workers > cores).then(|| {
+        format!("{workers} workers would share {cores} cores, and no profile knows of that; native wants a core for each")
+    })
+}
+
 /// What a run may take, seconds of this machine: the `makespan_s` of its simulation at `scale`, the start of its workers, and two
 /// measurements of each link.
 pub fn expected_s(
@@ -76,7 +85,7 @@ pub fn expected_s(
 
 impl RealRuns {
     /// Makes them and tells on standard error how far it is. A run that fails keeps its place and its reason, and the others go on;
-    /// after a signal no other begins. `ended` hears of each that began, at once.
+    /// after a signal no other begins. `ended` hears at once of each that came to its end or failed, and not of one that a signal cut short.
     ///
     /// # Errors
     /// When the first run is refused for what it was asked, which would be wrong for all, and those of `ended`.
@@ -115,16 +124,25 @@ impl RealRuns {
             );
             let began = Instant::now();
             let of_run = run.run(place == 0)?;
-            ended(place, &of_run)?;
+            ran.stopped = runtime.block_on(interrupts.heard());
+            if ran.stopped.is_none() || of_run.is_complete() {
+                ended(place, &of_run)?;
+            }
             if matches!(&of_run, Ended::Summary(summary) if summary.totals.makespan_s.known().is_some())
             {
                 pace.add(expected_s, began.elapsed());
             }
             left_s -= expected_s;
             ran.ended.push(of_run);
-            ran.stopped = runtime.block_on(interrupts.heard());
         }
         Ok(ran)
+    }
+}
+
+impl Ended {
+    /// Whether it ran until nothing was left to do.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Summary(summary) if matches!(summary.end, RunEnd::Complete))
     }
 }
 

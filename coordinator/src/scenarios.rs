@@ -1,6 +1,7 @@
 //! Scenarios by file or by name.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub text: String,
     /// What it says; seed and time scale may have been given on the command line.
     pub scenario: Arc<Scenario>,
+    /// blake3 of each file that it reads, hexadecimal, by the name it has there.
+    pub sources: BTreeMap<String, String>,
 }
 
 /// What a ledger's header says beyond its scenario.
@@ -127,10 +130,13 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
             (read(path)?, name_or_path.to_owned(), path.parent())
         }
     };
+    let sources = RefCell::new(BTreeMap::new());
     let read_source = |name: &str| {
         let path = folder.unwrap_or(Path::new("")).join(name);
         let told = |reason: String| format!("{}: {reason}", path.display());
         let bytes = read_bounded(&path).map_err(|error| told(error.to_string()))?;
+        let hash = blake3::hash(&bytes).to_hex().to_string();
+        sources.borrow_mut().insert(name.to_owned(), hash);
         text_of(bytes).map_err(told)
     };
     let mut scenario = Scenario::parse(&text, &file_name, &read_source).or_wrong_input()?;
@@ -140,6 +146,7 @@ pub fn load(name_or_path: &str, seed: Option<u64>) -> anyhow::Result<Loaded> {
     Ok(Loaded {
         text,
         scenario: Arc::new(scenario),
+        sources: sources.into_inner(),
     })
 }
 

@@ -122,6 +122,21 @@ fn a_validation_holds_predictions_against_real_runs() {
         .code(1)
         .json();
     assert_eq!(wrong["passed"], false);
+    assert_eq!(wrong["faults"], serde_json::json!([]));
+    let checks = wrong["checks"].as_array().expect("checks");
+    let failed = checks.iter().filter(|check| check["passed"] == false);
+    let failed: Vec<_> = failed
+        .map(|check| (&check["policy"], &check["what"]))
+        .collect();
+    let lcf = Value::from("lcf");
+    for what in ["iteration_mean", "iteration_max", "jct_mean", "jct_max"] {
+        assert!(failed.contains(&(&lcf, &what.into())), "{what}: {failed:?}");
+    }
+    let ours = Value::from("bace-pipe");
+    assert!(
+        failed.iter().all(|(policy, _)| **policy != ours),
+        "{failed:?}"
+    );
     place.assert_no_litter();
 }
 
@@ -148,6 +163,61 @@ fn an_interrupted_validation_goes_on_where_it_stood() {
         assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
     }
     assert_eq!(fs::read(&first).unwrap(), finished);
+    // What was interrupted has not failed.
+    assert!(!place.path("v/bace-pipe/measured-2-failed-1").exists());
+
+    // Another program is another validation.
+    let plan = place.path("v/plan.json");
+    let mut changed: Value = serde_json::from_slice(&fs::read(&plan).unwrap()).unwrap();
+    changed["bace_hash"] = "00".into();
+    fs::write(&plan, changed.to_string()).unwrap();
+    validate(&place, &["--repeats", "2"])
+        .code(2)
+        .complains(&["`bace_hash` was \"00\"", "another --out"]);
+    place.assert_no_litter();
+}
+
+#[test]
+fn a_failed_run_is_kept_beside_the_one_made_again() {
+    let place = Place::new(&scenario("one-job"));
+    validate(&place, &["--repeats", "1"]).code(0);
+    let ledger = place.path("v/bace-pipe/measured-1/ledger.jsonl");
+    fs::write(&ledger, "no ledger\n").unwrap();
+    let unreadable = again(&place, &["--tolerance", WIDE, "--json"])
+        .code(1)
+        .json();
+    assert!(unreadable["runs"][0]["failed"].is_string(), "{unreadable}");
+    fs::remove_file(&ledger).unwrap();
+    fs::write(
+        place.path("v/bace-pipe/measured-1/failed.txt"),
+        "failed to think\n",
+    )
+    .unwrap();
+
+    let retried = validate(&place, &["--repeats", "1", "--json"])
+        .code(0)
+        .json();
+    let retry = &retried["runs"][0]["retries"][0];
+    assert_eq!(retry["failed"], "failed to think");
+    assert_eq!(retry["folder"], "bace-pipe/measured-1-failed-1");
+    let told = again(&place, &["--tolerance", WIDE]).code(0).stdout;
+    assert!(
+        told.contains("was made again: before, it failed to think"),
+        "{told}"
+    );
+    place.assert_no_litter();
+}
+
+#[test]
+fn a_folder_takes_one_validation_at_a_time() {
+    let place = Place::new(&scenario("one-job"));
+    let running = start(place.command(&[&VALIDATE[..], &["--repeats", "1"]].concat()));
+    let first = place.path("v/bace-pipe/measured-1/ledger.jsonl");
+    until("the first run", || first.is_file());
+    validate(&place, &["--repeats", "1"])
+        .code(2)
+        .complains(&["another validation is at work there"]);
+    running.end().code(0);
     place.assert_no_litter();
 }
 

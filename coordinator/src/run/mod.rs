@@ -32,3 +32,4 @@ pub use command::{fresh_folder, run, summary};
 pub use devices::{CheckedDevice, identify};
 pub use interrupts::Interrupts;
 pub use preflight::{MOST_WORKERS, can_be_carried, workers};
+pub use program::WorkerProgram;

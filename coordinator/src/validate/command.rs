@@ -2,19 +2,19 @@
 
 use anyhow::bail;
 use bace_api::ComputeRung;
-use bace_ledger::Summary;
+use bace_ledger::{RunEnd, Summary};
 
 use super::folder::Folder;
 use super::judge::judge;
 use super::plan::{Plan, PlannedRun};
 use crate::cli::{
-    ActionsChoice, EmulationArgs, IterationModelChoice, RunArgs, ScenarioArgs, SetReceiptsChoice,
-    ValidateArgs,
+    ActionsChoice, DeviceChoice, EmulationArgs, IterationModelChoice, RunArgs, ScenarioArgs,
+    SetReceiptsChoice, ValidateArgs,
 };
 use crate::compare::chosen_policies;
 use crate::output::{self, say};
 use crate::profile::measure_missing;
-use crate::real_runs::{Ended, RealRun, RealRuns, expected_s, words};
+use crate::real_runs::{Ended, RealRun, RealRuns, crowding, expected_s, words};
 use crate::run::{CheckedRun, fresh_folder};
 use crate::simulate::Simulation;
 
@@ -46,6 +46,12 @@ fn measure(args: &ValidateArgs, scenario: &str) -> anyhow::Result<(Folder, Plan)
     // Policies differ in nothing that is checked.
     let checked = checked(args, scenario, policies[0])?;
     let plan = Plan::new(args, &checked, &policies)?;
+    if plan.compute == ComputeRung::Native
+        && matches!(args.emulation.device, DeviceChoice::Cpu)
+        && let Some(crowding) = crowding(&checked.loaded.scenario)
+    {
+        eprintln!("native compute may not be predictable here: {crowding}");
+    }
     let name = format!("validate-{}", plan.scenario);
     let dir = args.out.clone().map_or_else(|| fresh_folder(&name), Ok)?;
     let folder = Folder::open(dir, &plan)?;
@@ -155,7 +161,7 @@ fn run_all(
         eprintln!("{}", how_to_shorten(plan, total_s));
     }
     for run in left {
-        folder.clear(&Folder::measured(run))?;
+        folder.make_room(run)?;
     }
     let runs = RealRuns {
         what: "validation",
@@ -164,8 +170,8 @@ fn run_all(
     };
     let mut complete = there;
     let ran = runs.run(|place, ended| match ended {
-        Ended::Summary(_) => {
-            complete += 1;
+        Ended::Summary(summary) => {
+            complete += usize::from(matches!(summary.end, RunEnd::Complete));
             Ok(())
         }
         Ended::Failed(why) => folder.tell_failure(&Folder::measured(left[place]), why),

@@ -1,11 +1,15 @@
 //! What a validation leaves behind, and finds again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use bace_api::told;
 use bace_ledger::{LEDGER_FILE, RunEnd, RunLog, Summary};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::plan::{FORMAT, Plan, PlannedRun};
 use crate::wrong_input::WrongInput;
@@ -23,6 +27,17 @@ const FAILED_FILE: &str = "failed.txt";
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
+    /// The folder itself, open and locked as long as this lives.
+    _lock: File,
+}
+
+/// A real run that failed and was made again.
+#[derive(Debug)]
+pub struct Retry {
+    /// Where what it left is, within the validation's folder.
+    pub within: PathBuf,
+    /// Why it failed.
+    pub why: String,
 }
 
 impl Folder {
@@ -37,7 +52,7 @@ impl Folder {
                 None => Ok(folder),
                 Some(difference) => Err(WrongInput::error(format!(
                     "go on with the validation in {}: {difference}; give the scenario and the arguments that it was begun with, or \
-                     another --out",
+                     another --out; programs and machine have to be the same too",
                     dir.display()
                 ))),
             };
@@ -56,9 +71,11 @@ impl Folder {
                 dir.display()
             )));
         }
-        let folder = Self { dir };
-        fs::create_dir_all(&folder.dir)
-            .with_context(|| format!("create {}", folder.dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let folder = Self {
+            _lock: lock(&dir)?,
+            dir,
+        };
         folder.write(
             Path::new(PLAN_FILE),
             &format!("{:#}\n", serde_json::to_value(plan)?),
@@ -85,8 +102,11 @@ impl Folder {
                 "`format` = {format}, and this program reads {FORMAT}"
             )));
         }
-        let dir = dir.to_owned();
-        Ok((Self { dir }, plan))
+        let folder = Self {
+            _lock: lock(dir)?,
+            dir: dir.to_owned(),
+        };
+        Ok((folder, plan))
     }
 
     /// Where it is.
@@ -109,17 +129,20 @@ impl Folder {
         self.dir.join(within)
     }
 
-    /// The ledger of a run that has come to its end; else why there is none, a phrase.
+    /// The ledger of a run that has come to its end; else why there is none or it cannot be read, a phrase.
     ///
     /// # Errors
-    /// If there is a ledger that cannot be read.
+    /// If the folder cannot be read.
     pub fn log(&self, within: &Path) -> anyhow::Result<Result<RunLog, String>> {
         let dir = self.path(within);
         if !dir.join(LEDGER_FILE).exists() {
             let why = self.told_failure(within)?;
             return Ok(Err(why.unwrap_or_else(|| "it has not run".to_owned())));
         }
-        let log = RunLog::read(&dir)?;
+        let log = match RunLog::read(&dir) {
+            Ok(log) => log,
+            Err(error) => return Ok(Err(format!("failed to {}", told(&error)))),
+        };
         Ok(match unfinished(&log.summary) {
             None => Ok(log),
             Some(why) => Err(self.told_failure(within)?.unwrap_or(why)),
@@ -148,6 +171,35 @@ impl Folder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Makes room for a real run: what a failed one has left is kept beside it, what an interrupted one has left is taken away.
+    pub fn make_room(&self, run: &PlannedRun) -> anyhow::Result<()> {
+        let within = Self::measured(run);
+        if self.told_failure(&within)?.is_none() {
+            return self.clear(&within);
+        }
+        let kept = Self::failed(run, self.retries(run)?.len() + 1);
+        let (from, to) = (self.path(&within), self.path(&kept));
+        fs::rename(&from, &to)
+            .with_context(|| format!("rename {} to {}", from.display(), to.display()))
+    }
+
+    /// The failed runs that a real run was made again after, the first one first.
+    pub fn retries(&self, run: &PlannedRun) -> anyhow::Result<Vec<Retry>> {
+        let mut retries = Vec::new();
+        loop {
+            let within = Self::failed(run, retries.len() + 1);
+            match self.told_failure(&within)? {
+                Some(why) => retries.push(Retry { within, why }),
+                None => return Ok(retries),
+            }
+        }
+    }
+
+    /// Where what a run has left is that failed and was made again, by how often it had failed.
+    fn failed(run: &PlannedRun, time: usize) -> PathBuf {
+        Path::new(&run.policy).join(format!("measured-{}-failed-{time}", run.repeat))
     }
 
     /// Keeps why a run has come to no end.
@@ -189,5 +241,18 @@ fn unfinished(summary: &Summary) -> Option<String> {
         RunEnd::Complete => None,
         RunEnd::Stopped(reason) => Some(format!("it was stopped: {reason}")),
         RunEnd::CutOff { last_s } => Some(format!("its ledger breaks off at {last_s:.1} s")),
+    }
+}
+
+/// Keeps others out of a validation's folder as long as the file is open.
+fn lock(dir: &Path) -> anyhow::Result<File> {
+    let opened = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
+    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(opened),
+        Err(Errno::WOULDBLOCK) => Err(WrongInput::error(format!(
+            "use {}: another validation is at work there; wait for its end, or give another --out",
+            dir.display()
+        ))),
+        Err(error) => Err(error).with_context(|| format!("lock {}", dir.display())),
     }
 }

@@ -3,7 +3,7 @@
 use bace_ledger::{Measured, PolicyRuns, Predicted, RunLog, Tolerances, Validation, Validator};
 use serde_json::{Value, json};
 
-use super::folder::Folder;
+use super::folder::{Folder, Retry};
 use super::plan::{Plan, PlannedRun};
 use crate::cli::ReceiptsChoice;
 use crate::wrong_input::WrongInput;
@@ -23,8 +23,12 @@ struct JudgedRun<'a> {
     has_receipts: bool,
     /// Whether links and paced actions were what the scenario says; absent where that is not known.
     valid: Option<bool>,
+    /// Why they were not, a sentence each.
+    faults: Vec<String>,
     /// Why it came to no end; absent where it did.
     failed: Option<String>,
+    /// The failed runs that it was made again after.
+    retries: Vec<Retry>,
 }
 
 /// Judges the ledgers of a folder, with only one policy's in memory at a time.
@@ -55,7 +59,9 @@ pub fn judge<'a>(
                 run,
                 has_receipts: plan.receipts_at(place) == ReceiptsChoice::Full,
                 valid: summary.and_then(|summary| summary.emulation.valid.known().copied()),
+                faults: summary.map_or_else(Vec::new, |summary| summary.emulation.faults.clone()),
                 failed: log.as_ref().err().cloned(),
+                retries: folder.retries(run)?,
             });
             match log {
                 Ok(log) => of_policy.measured.push(Measured(log)),
@@ -93,6 +99,7 @@ impl Judged<'_> {
         let mut json = self.validation.to_json();
         json["folder"] = json!(self.folder.dir().display().to_string());
         json["plan"] = json!(self.plan);
+        let retry = |retry: &Retry| json!({"folder": retry.within.display().to_string(), "failed": retry.why});
         let run = |judged: &JudgedRun<'_>| {
             json!({
                 "policy": judged.run.policy,
@@ -100,7 +107,9 @@ impl Judged<'_> {
                 "folder": Folder::measured(judged.run).display().to_string(),
                 "receipts": judged.has_receipts,
                 "valid": judged.valid,
+                "faults": judged.faults,
                 "failed": judged.failed,
+                "retries": judged.retries.iter().map(retry).collect::<Vec<_>>(),
             })
         };
         json["runs"] = self.runs.iter().map(run).collect();
@@ -115,16 +124,31 @@ impl Judged<'_> {
             repeats => format!("{repeats} times"),
         };
         format!(
-            "{}: simulated, and run {repeats} for each policy (compute {}, network {}); policies took turns in an order of seed {}\n{}\n{}\
+            "{}: simulated, and run {repeats} for each policy (compute {}, network {}); policies took turns in an order of seed {}\n{}{}\n{}\
              plan, ledgers and verdict are in {}\n",
             plan.scenario,
             plan.compute.name(),
             plan.network.name(),
             plan.order_seed,
             self.receipts(),
+            self.retries(),
             self.validation.render(),
             self.folder.dir().display()
         )
+    }
+
+    /// Which runs were made again, a line each.
+    fn retries(&self) -> String {
+        let lines = self.runs.iter().flat_map(|judged| {
+            judged.retries.iter().map(|retry| {
+                let (label, kept) = (judged.run.label(), retry.within.display());
+                format!(
+                    "{label} was made again: before, it {} (kept in {kept})\n",
+                    retry.why
+                )
+            })
+        });
+        lines.collect()
     }
 
     /// Which runs had their links measured.

@@ -1,20 +1,27 @@
 //! Which runs a validation is made of.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use anyhow::Context;
 use bace_api::{ComputeRung, NetworkRung};
 use bace_engine::Dice;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cli::{ReceiptsChoice, SetReceiptsChoice, ValidateArgs};
+use crate::machine;
 use crate::profile::ChosenProfile;
-use crate::run::CheckedRun;
+use crate::run::{CheckedRun, WorkerProgram};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
 /// Random numbers for the order, apart from those that draw a scenario.
 const ORDER_STREAM: u64 = 0x6f72_6465_7200;
 
-/// What was asked for, as `plan.json` keeps it: two validations with the same plan are the same validation.
+/// What was asked for and with which programs, as `plan.json` keeps it: two validations with the same plan are the same validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -22,10 +29,22 @@ pub struct Plan {
     pub format: u32,
     /// Version of this program.
     pub version: String,
+    /// blake3 of this program's file, hexadecimal; absent in plans of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bace_hash: Option<String>,
+    /// blake3 of bace-worker's; absent where nothing is computed by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bace_worker_hash: Option<String>,
+    /// The machine in words; absent in plans of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The scenario's name.
     pub scenario: String,
     /// blake3 of its file, hexadecimal.
     pub scenario_hash: String,
+    /// blake3 of each file that it reads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
     /// Seed of weights, batches and draws.
     pub seed: u64,
     /// Policies by name, as they are shown.
@@ -67,9 +86,19 @@ impl Plan {
     ) -> anyhow::Result<Self> {
         let scenario = &checked.loaded.scenario;
         let order_seed = args.order_seed.unwrap_or(scenario.seed);
+        let worker = match checked.compute {
+            ComputeRung::Modelled => None,
+            ComputeRung::Paced | ComputeRung::Native => Some(WorkerProgram::with_libtorch()?.path),
+        };
         Ok(Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            bace_hash: Some(file_hash(
+                &std::env::current_exe().context("find this program")?,
+            )?),
+            bace_worker_hash: worker.map(|path| file_hash(&path)).transpose()?,
+            machine: Some(machine::describe()),
+            sources: checked.loaded.sources.clone(),
             scenario: scenario.name.clone(),
             scenario_hash: checked.loaded.hash(),
             seed: scenario.seed,
@@ -108,6 +137,15 @@ impl Plan {
         let is_reordered = told.is_none() && self.order != other.order;
         Ok(told.or_else(|| is_reordered.then(|| "the order of the runs was another".to_owned())))
     }
+}
+
+/// blake3 of a file, hexadecimal.
+fn file_hash(path: &Path) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    File::open(path)
+        .and_then(|file| io::copy(&mut &file, &mut hasher))
+        .with_context(|| format!("read {}", path.display()))?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The first key under which two objects differ, looked for within objects; absent where none does.
@@ -161,6 +199,10 @@ mod tests {
         Plan {
             format: FORMAT,
             version: "1".to_owned(),
+            bace_hash: Some("b0".to_owned()),
+            bace_worker_hash: None,
+            machine: Some("m".to_owned()),
+            sources: BTreeMap::from([("trace.csv".to_owned(), "aa".to_owned())]),
             scenario: "s".to_owned(),
             scenario_hash: "0".to_owned(),
             seed: 3,
@@ -233,6 +275,14 @@ mod tests {
         assert_eq!(hash, "`profile_hash` was not given and is \"9\"");
         let lease = told(&|plan| plan.emulation["lease"] = 2.into());
         assert_eq!(lease, "`lease` was not given and is 2");
+        let program = told(&|plan| plan.bace_hash = Some("b1".to_owned()));
+        assert_eq!(program, "`bace_hash` was \"b0\" and is \"b1\"");
+        let source = told(&|plan| {
+            plan.sources
+                .insert("trace.csv".to_owned(), "bb".to_owned())
+                .map_or((), drop)
+        });
+        assert_eq!(source, "`trace.csv` was \"aa\" and is \"bb\"");
         let more = told(&|plan| *plan = tests::plan(&["a"], 3));
         assert_eq!(more, "`repeats` was 2 and is 3");
         let turned = told(&|plan| plan.order.reverse());
