@@ -141,7 +141,10 @@ impl RunLog {
 /// A ledger that is being arranged.
 struct Arranging {
     header: Header,
+    /// In the order in which records name them.
     jobs: Vec<JobLog>,
+    /// Places in `jobs` by name.
+    places: BTreeMap<String, usize>,
     records: Vec<Record>,
     fold: Fold,
     /// When the engine was last told something, which is when GPUs that it gives back are free.
@@ -154,12 +157,18 @@ impl Arranging {
             fold: Fold::new(&header),
             header,
             jobs: Vec::new(),
+            places: BTreeMap::new(),
             records: Vec::new(),
             input_s: 0.0,
         }
     }
 
-    fn finish(self) -> RunLog {
+    fn finish(mut self) -> RunLog {
+        let listed = self.header.jobs.iter().enumerate();
+        let ranks: BTreeMap<&str, usize> =
+            listed.map(|(rank, name)| (name.as_str(), rank)).collect();
+        self.jobs
+            .sort_by_key(|job| ranks.get(job.name.as_str()).copied());
         RunLog {
             header: self.header,
             jobs: self.jobs,
@@ -245,16 +254,12 @@ impl Arranging {
     }
 
     fn job_mut(&mut self, name: &str) -> &mut JobLog {
-        let rank = |name: &str| self.header.jobs.iter().position(|of| of == name);
-        let place = match self.jobs.iter().position(|job| job.name == name) {
-            Some(place) => place,
+        let place = match self.places.get(name) {
+            Some(&place) => place,
             None => {
-                // Most come in the header's order: from the end, a ledger of many jobs is not searched for each.
-                let own = rank(name);
-                let before = self.jobs.iter().rposition(|job| rank(&job.name) <= own);
-                let place = before.map_or(0, |before| before + 1);
-                self.jobs.insert(place, JobLog::named(name));
-                place
+                self.places.insert(name.to_owned(), self.jobs.len());
+                self.jobs.push(JobLog::named(name));
+                self.jobs.len() - 1
             }
         };
         &mut self.jobs[place]

@@ -136,7 +136,7 @@ fn times(
     check(attempt)?;
     let is_last = place + 1 == job.attempts.len();
     let (extent, cut) = extent(attempt, job.finished_s.is_some() && is_last)?;
-    let directions = directions(log, &job.name, attempt, rates)?;
+    let directions = directions(&job.name, attempt, rates)?;
     let start = Start {
         directions: &directions,
         extent,

@@ -1,18 +1,20 @@
-//! What links were to give, over time.
+//! What links were to give, over time, and what they had to carry.
 
 use std::collections::BTreeMap;
 
-use bace_api::{InputRecord, NetworkRung, Record};
+use bace_api::{Attempt, InputRecord, NetworkRung, Record};
 
 use super::LinkName;
 use crate::RunLog;
 
 const BITS_PER_BYTE: f64 = 8.0;
 
-/// Rate and delay of every link between regions, from its header on.
+/// Rate and delay of every link between regions, from its header on, and the bytes of messages.
 #[derive(Debug)]
 pub(super) struct LinkRates {
     links: BTreeMap<LinkName, Vec<Step>>,
+    /// Mean bytes of a message of each start, by the place of its direction; empty where clocks time messages.
+    messages: BTreeMap<(String, Attempt), BTreeMap<usize, f64>>,
 }
 
 /// What a link is to give from an instant on.
@@ -39,13 +41,48 @@ impl LinkRates {
             });
             links.extend(known);
         }
-        let mut rates = Self { links };
+        let has_unclocked = matches!(
+            log.header.network,
+            NetworkRung::Packet | NetworkRung::Kernel
+        );
+        let messages = BTreeMap::new();
+        let mut rates = Self { links, messages };
         for record in &log.records {
-            if let Record::Input { at_s, input } = record {
-                rates.change(*at_s, input);
+            match record {
+                Record::Input { at_s, input } => rates.change(*at_s, input),
+                Record::Transfer { .. } if has_unclocked => rates.carry(record),
+                _ => {}
             }
         }
         rates
+    }
+
+    /// Mean bytes that links carried for a message of a start, by the places of its directions, as far as the ledger tells.
+    pub fn message_bytes(&self, job: &str, attempt: Attempt) -> Option<&BTreeMap<usize, f64>> {
+        self.messages.get(&(job.to_owned(), attempt))
+    }
+
+    fn carry(&mut self, record: &Record) {
+        let Record::Transfer {
+            job,
+            attempt,
+            from_stage,
+            to_stage,
+            summary,
+            carried_bytes,
+            ..
+        } = record
+        else {
+            return;
+        };
+        if summary.messages == 0 {
+            return;
+        }
+        let (from, to) = (from_stage.index(), to_stage.index());
+        let place = if from < to { 2 * from } else { 2 * to + 1 };
+        let start = self.messages.entry((job.clone(), *attempt)).or_default();
+        let all = carried_bytes.unwrap_or(summary.bytes);
+        start.insert(place, all as f64 / summary.messages as f64);
     }
 
     fn change(&mut self, at_s: f64, input: &InputRecord) {

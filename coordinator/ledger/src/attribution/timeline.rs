@@ -123,7 +123,7 @@ impl Line<'_> {
             Action::SendActivation(_) | Action::SendGradient(_) => {
                 match direction_of(self.index, span.action) {
                     Some(place) if place < self.start.directions.len() => {
-                        self.carry(place, span.to_s);
+                        self.carry(place, span.to_s, Doing::Own(Cause::HostOverhead));
                     }
                     // No stage is there to send to: only a damaged ledger says so.
                     _ => self.until(span.to_s, Doing::Own(Cause::HostOverhead)),
@@ -163,8 +163,12 @@ impl Line<'_> {
         };
         let within = |at_s: f64| at_s.min(span.to_s);
         self.until(within(transit.ready_s), Doing::Awaits(sender));
-        self.carry(direction, within(transit.left_s));
         let link = |cause| Doing::Link { cause, direction };
+        self.carry(
+            direction,
+            within(transit.left_s),
+            link(Cause::LinkSerialisation),
+        );
         self.until(within(transit.due_s), link(Cause::Propagation));
         self.until(within(transit.usable_s), link(Cause::ReceiveLate));
         self.until(span.to_s, Doing::Own(Cause::HostOverhead));
@@ -179,17 +183,17 @@ impl Line<'_> {
         Some((place, transit))
     }
 
-    /// The link carries until `to_s`.
-    fn carry(&mut self, direction: usize, to_s: f64) {
+    /// Until `to_s`: what the link carried, and `idle` where it carried nothing.
+    fn carry(&mut self, direction: usize, to_s: f64, idle: Doing) {
         if to_s <= self.now_s {
             return;
         }
         for (end_s, queued_share) in self.start.directions[direction].parts(self.now_s, to_s) {
-            let carried = Doing::Carried {
+            let carried = queued_share.map(|queued_share| Doing::Carried {
                 direction,
                 queued_share,
-            };
-            self.until(end_s, carried);
+            });
+            self.until(end_s, carried.unwrap_or(idle));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! How messages crossed the directions of a start's stage boundaries.
 
-use bace_api::{Action, ActionSpan, Attempt, MessageTimes, Record, StageIndex};
+use bace_api::{Action, ActionSpan, MessageTimes};
 
 use super::LinkName;
 use super::link_rates::LinkRates;
-use crate::{AttemptLog, RunLog};
+use crate::AttemptLog;
 
 /// One direction of a boundary between two stages.
 #[derive(Debug)]
@@ -55,7 +55,6 @@ pub(super) fn direction_of(stage: usize, action: Action) -> Option<usize> {
 /// # Errors
 /// If a receive does not tell how its message came, or has no sender; words that follow a colon.
 pub(super) fn directions(
-    log: &RunLog,
     job: &str,
     attempt: &AttemptLog,
     rates: &LinkRates,
@@ -66,7 +65,7 @@ pub(super) fn directions(
         directions.push(Direction::between(near, far));
         directions.push(Direction::between(far, near));
     }
-    let bytes = message_bytes(log, job, attempt.attempt, directions.len());
+    let bytes = rates.message_bytes(job, attempt.attempt);
     for (index, stage) in attempt.stages.iter().enumerate() {
         for (iteration, done) in &stage.iterations {
             for span in &done.spans {
@@ -79,7 +78,11 @@ pub(super) fn directions(
                 let place = place.ok_or_else(|| format!("{} has no sender", of()))?;
                 let times = told(span)
                     .ok_or_else(|| format!("{} does not tell how its message came", of()))?;
-                directions[place].arrive(times, rates, bytes[place]);
+                directions[place].arrive(
+                    times,
+                    rates,
+                    bytes.and_then(|bytes| bytes.get(&place).copied()),
+                );
             }
         }
     }
@@ -100,35 +103,6 @@ fn told(span: &ActionSpan) -> Option<&MessageTimes> {
     let rest = [Some(times.due_s), times.late_until_s];
     let numbers = all.into_iter().chain(rest).flatten();
     numbers.into_iter().all(f64::is_finite).then_some(times)
-}
-
-/// Bytes that the link carried for each message, by direction; absent where the ledger does not tell.
-fn message_bytes(log: &RunLog, job: &str, attempt: Attempt, directions: usize) -> Vec<Option<f64>> {
-    let mut bytes = vec![None; directions];
-    for record in &log.records {
-        let Record::Transfer {
-            job: of,
-            attempt: start,
-            from_stage,
-            to_stage,
-            summary,
-            carried_bytes,
-            ..
-        } = record
-        else {
-            continue;
-        };
-        if of != job || *start != attempt || summary.messages == 0 {
-            continue;
-        }
-        let (StageIndex(from), StageIndex(to)) = (*from_stage, *to_stage);
-        let place = if from < to { 2 * from } else { 2 * to + 1 };
-        if let Some(of_direction) = bytes.get_mut(place as usize) {
-            let all = carried_bytes.unwrap_or(summary.bytes);
-            *of_direction = Some(all as f64 / summary.messages as f64);
-        }
-    }
-    bytes
 }
 
 impl Direction {
@@ -174,19 +148,19 @@ impl Direction {
         });
     }
 
-    /// The time from `from_s` to `to_s` in parts, each until when and how much of it the link gave to other jobs. What no message
-    /// of the direction accounts for, the link gave to none.
-    pub fn parts(&self, from_s: f64, to_s: f64) -> impl Iterator<Item = (f64, f64)> {
+    /// The time from `from_s` to `to_s` in parts, each until when and how much of it the link gave to other jobs; absent where
+    /// the link had no message of the direction to carry.
+    pub fn parts(&self, from_s: f64, to_s: f64) -> impl Iterator<Item = (f64, Option<f64>)> {
         let first = self.carried.partition_point(|one| one.to_s <= from_s);
         let carried = self.carried[first..].iter();
         let within = carried.take_while(move |one| one.from_s < to_s);
         let parts = within.flat_map(move |one| {
             [
-                (one.from_s.min(to_s), 0.0),
-                (one.to_s.min(to_s), one.queued_share),
+                (one.from_s.min(to_s), None),
+                (one.to_s.min(to_s), Some(one.queued_share)),
             ]
         });
-        parts.chain(std::iter::once((to_s, 0.0)))
+        parts.chain(std::iter::once((to_s, None)))
     }
 }
 

@@ -170,7 +170,7 @@ fn a_message_behind_another_waits_for_the_link_that_carries_it() {
 }
 
 #[test]
-fn a_full_queue_is_the_links() {
+fn a_send_that_lasts_is_the_links_while_it_carries_and_the_hosts_else() {
     // The link carried the first message until 3 s, a third of it behind another job.
     let first = vec![
         span("F0", 0.0, 0.0),
@@ -186,24 +186,29 @@ fn a_full_queue_is_the_links() {
         .iteration(0, 0, [0.0, 5.0], first)
         .iteration(1, 0, [0.0, 5.0], second)
         .times();
-    // While the first stage was held up at 3 s to 4 s, so was the other.
+    // From 3 s to 4 s the link had nothing to carry: the host held the first stage up, and through it the other.
     assert_sums(
         &times.stages[0].sums,
         &[
-            (Cause::LinkSerialisation, 3.0),
+            (Cause::LinkSerialisation, 2.0),
             (Cause::Queued, 1.0),
+            (Cause::HostOverhead, 1.0),
             (Cause::Forward, 1.0),
         ],
     );
     assert_sums(
         &times.stages[1].sums,
-        &[(Cause::LinkSerialisation, 4.0), (Cause::Queued, 1.0)],
+        &[
+            (Cause::LinkSerialisation, 3.0),
+            (Cause::Queued, 1.0),
+            (Cause::HostOverhead, 1.0),
+        ],
     );
     assert_eq!(
         times.stages[1]
             .sums
             .link_seconds(&link("x", "y"), Cause::LinkSerialisation),
-        4.0
+        3.0
     );
 }
 

@@ -102,7 +102,6 @@ fn what_is_not_known_is_said_and_not_shown() {
 Where stage-time went, measured: every second of every stage, from its job's placement until its GPU
 was free.
 
-! No prediction stands beside: the folder holds no scenario.toml.
 ! Where the time of job a went is unknown: its ledger holds iterations and not their actions: they
   were left out, or an older program wrote it.
 "
@@ -113,6 +112,18 @@ was free.
         "the folder holds no scenario.toml"
     );
     assert_eq!(json["measured"]["jobs"][0]["seconds"], json!(null));
+}
+
+/// Beside nothing, no prediction is missed.
+#[test]
+fn a_missing_prediction_is_said_beside_what_was_measured() {
+    let attributed = Attributed::Real {
+        measured: Measured(made_up(7.0).attribution()),
+        predicted: Figure::Unknown("the folder holds no scenario.toml".into()),
+    };
+    let text = render_attribution(&attributed);
+    let note = "! No prediction stands beside: the folder holds no scenario.toml.\n";
+    assert!(text.ends_with(note), "{text}");
 }
 
 #[test]
