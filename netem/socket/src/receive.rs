@@ -374,8 +374,10 @@ async fn read(
                 deliver_at_ns => deliver_at_ns,
             };
             if let Some(departure) = &mut decoded.departure {
-                // A clock that is not known well may seem to say otherwise.
-                departure.left_ns = departure.left_ns.min(due_ns);
+                // A clock that is not known well may seem to say otherwise, and a peer may say anything.
+                let ready_ns = decoded.ready_ns.min(due_ns);
+                departure.left_ns = departure.left_ns.clamp(ready_ns, due_ns);
+                departure.queued_ns = departure.queued_ns.min(departure.left_ns - ready_ns);
             }
             return Ok(Arrived {
                 due_ns,
