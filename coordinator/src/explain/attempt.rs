@@ -1,15 +1,13 @@
 //! One start of the job: where, how cut, how it trained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bace_api::{ClockKind, ComputeRung, Iteration, Record};
 use bace_engine::{PathOutcome, PathReason, PlacementReason};
 use bace_ledger::{AttemptLog, Attributed, Figure, path_text};
 
 use super::story::Told;
-use super::words::{
-    count, dollars, list, numbers, off_by, path, percent, rate, schedule, seconds, sentence,
-};
+use super::words::{count, dollars, list, numbers, off_by, path, percent, rate, seconds, sentence};
 
 /// Paths given up that still serve a person.
 const MAX_PATHS: usize = 6;
@@ -128,7 +126,7 @@ pub fn pipeline(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
     if let (Some(of), [_, _, ..]) = (start.schedule, start.depths.as_slice()) {
         sentences.push(format!(
             "Under the schedule {} they begin with {} forwards before their first backward.",
-            schedule(of),
+            of.name(),
             numbers(&start.depths)
         ));
     }
@@ -152,19 +150,19 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
             seconds(training_s)
         ));
     }
-    let Some(rhythm) = Rhythm::of(start) else {
+    let Some(rhythm) = Rhythm::of(start, |_| true) else {
         sentences.push("The ledger holds no iteration that all of its stages ended.".to_owned());
         return sentences;
     };
     let mean_s = rhythm.mean_s();
-    let each = if rhythm.iterations > 1 {
+    let each = if rhythm.count() > 1 {
         " each on average"
     } else {
         ""
     };
     sentences.push(format!(
         "{} took {}{each}, from {} to {}.",
-        count(rhythm.iterations, "iteration"),
+        count(rhythm.count(), "iteration"),
         seconds(mean_s),
         seconds(rhythm.from_s),
         seconds(rhythm.to_s)
@@ -178,7 +176,8 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
         "by the formula, at its placement",
         start.iteration_s,
     )];
-    others.extend(predicted(told, start).map(|other_s| against("by the event model", other_s)));
+    let predicted = predicted(told, start, &rhythm);
+    others.extend(predicted.map(|other_s| against("by the event model", other_s)));
     sentences.push(format!("Predicted were {}.", list(&others)));
     if let Attributed::Real {
         predicted: Figure::Unknown(reason),
@@ -191,13 +190,15 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
     sentences
 }
 
-/// Mean seconds of an iteration of the same start in the run's simulation.
-fn predicted(told: &Told<'_>, start: &AttemptLog) -> Option<f64> {
+/// Mean seconds of the same iterations of the same start in the run's simulation; absent where it lacks one of them.
+fn predicted(told: &Told<'_>, start: &AttemptLog, own: &Rhythm) -> Option<f64> {
     let job = told.predicted?.job(&told.summary.name)?;
     let same = job.attempts.iter().find(|of| of.attempt == start.attempt)?;
-    (same.path == start.path)
-        .then(|| Rhythm::of(same))?
-        .map(|rhythm| rhythm.mean_s())
+    if same.path != start.path {
+        return None;
+    }
+    let same = Rhythm::of(same, |iteration| own.iterations.contains(&iteration))?;
+    (same.iterations == own.iterations).then(|| same.mean_s())
 }
 
 fn loss(told: &Told<'_>, start: &AttemptLog) -> Option<String> {
@@ -224,36 +225,43 @@ fn loss(told: &Told<'_>, start: &AttemptLog) -> Option<String> {
 
 /// Iterations that all stages ended.
 struct Rhythm {
-    iterations: u64,
+    iterations: BTreeSet<Iteration>,
     from_s: f64,
     to_s: f64,
 }
 
 impl Rhythm {
-    fn of(start: &AttemptLog) -> Option<Self> {
-        let mut ends: BTreeMap<Iteration, (usize, f64)> = BTreeMap::new();
-        let mut from_s = f64::INFINITY;
-        for stage in &start.stages {
-            for (&iteration, done) in &stage.iterations {
-                from_s = from_s.min(done.record.from_s);
-                let end = ends.entry(iteration).or_insert((0, f64::NEG_INFINITY));
-                *end = (end.0 + 1, end.1.max(done.record.to_s));
-            }
+    /// Those of them that `counts`.
+    fn of(start: &AttemptLog, counts: impl Fn(Iteration) -> bool) -> Option<Self> {
+        let mut ended: BTreeMap<Iteration, (usize, f64, f64)> = BTreeMap::new();
+        let stages = start.stages.iter();
+        let all = stages.flat_map(|stage| &stage.iterations);
+        for (&iteration, done) in all.filter(|(iteration, _)| counts(**iteration)) {
+            let none = (0, f64::INFINITY, f64::NEG_INFINITY);
+            let (stages, from_s, to_s) = ended.entry(iteration).or_insert(none);
+            *stages += 1;
+            *from_s = from_s.min(done.record.from_s);
+            *to_s = to_s.max(done.record.to_s);
         }
-        let all = ends
-            .values()
-            .filter(|(stages, _)| *stages == start.stages.len());
-        let (iterations, to_s) = all.fold((0, f64::NEG_INFINITY), |(count, last_s), (_, to_s)| {
-            (count + 1, last_s.max(*to_s))
-        });
-        (iterations > 0).then_some(Self {
-            iterations,
+        ended.retain(|_, (stages, ..)| *stages == start.stages.len());
+        let from_s = ended.values().map(|(_, from_s, _)| *from_s);
+        let to_s = ended.values().map(|(.., to_s)| *to_s);
+        let (from_s, to_s) = (
+            from_s.fold(f64::INFINITY, f64::min),
+            to_s.fold(f64::NEG_INFINITY, f64::max),
+        );
+        (!ended.is_empty()).then(|| Self {
+            iterations: ended.into_keys().collect(),
             from_s,
             to_s,
         })
     }
 
+    fn count(&self) -> u64 {
+        self.iterations.len() as u64
+    }
+
     fn mean_s(&self) -> f64 {
-        (self.to_s - self.from_s) / self.iterations as f64
+        (self.to_s - self.from_s) / self.count() as f64
     }
 }

@@ -61,7 +61,7 @@ mod tests {
         let names = vec!["wide", "last", "third", "first", "patient"];
         assert_eq!(
             nearest("thrid", names),
-            "of its 5 jobs the nearest are third, wide, first"
+            "of its 5 jobs the nearest are third, patient, first"
         );
         assert_eq!(nearest("b", vec!["a"]), "there are a");
         assert_eq!(nearest("b", vec![]), "the run has no jobs");

@@ -115,17 +115,23 @@ pub fn wrong(told: &Told<'_>) -> Vec<String> {
     sentences
 }
 
-/// Its workers that went away.
+/// Its workers that went away while it had them.
 fn lost(told: &Told<'_>) -> Vec<String> {
-    let starts = told.of.into_iter().flat_map(|of| &of.attempts);
-    let workers: Vec<&String> = starts.flat_map(|start| &start.workers).collect();
+    let had = |worker: &String, at_s: f64| {
+        let mut starts = told.of.into_iter().flat_map(|of| &of.attempts);
+        starts.any(|start| {
+            start.workers.contains(worker)
+                && start.placed_s <= at_s
+                && start.released_s.is_none_or(|released_s| at_s <= released_s)
+        })
+    };
     let records = told.log.records.iter();
     let lost = records.filter_map(|record| match record {
         Record::WorkerLost {
             at_s,
             worker,
             reason,
-        } if workers.contains(&worker) => Some(format!(
+        } if had(worker, *at_s) => Some(format!(
             "Worker {worker}, which it had, was lost at {}: {}.",
             seconds(*at_s),
             reason.trim_end_matches('.')

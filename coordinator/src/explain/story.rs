@@ -29,15 +29,13 @@ pub fn story(told: &Told<'_>) -> String {
         header.policy,
         rung(header)
     )]];
-    paragraphs.push(waiting::sentences(told));
-    for (place, start) in told
-        .of
-        .into_iter()
-        .flat_map(|of| of.attempts.iter().enumerate())
-    {
+    paragraphs.push(waiting::arrival(told));
+    let starts = told.of.map_or(&[][..], |of| of.attempts.as_slice());
+    for (place, start) in starts.iter().enumerate() {
         paragraphs.push(attempt::placement(start, place));
         paragraphs.push(attempt::pipeline(told, start));
         paragraphs.push(attempt::training(told, start));
+        paragraphs.push(waiting::after(told, start, starts.get(place + 1)));
     }
     paragraphs.push(time::sentences(told));
     paragraphs.push(outcome::cost(told));

@@ -9,9 +9,8 @@ use super::words::{list, path, seconds, sentence};
 /// Causes of waiting that still serve a person; the ledger holds all.
 const MAX_CAUSES: usize = 6;
 
-/// From its arrival to its last placement.
-pub fn sentences(told: &Told<'_>) -> Vec<String> {
-    let name = &told.summary.name;
+/// From its arrival to its first placement.
+pub fn arrival(told: &Told<'_>) -> Vec<String> {
     let Some(submitted_s) = told.of.and_then(|of| of.submitted_s) else {
         return vec!["It had not arrived when the ledger ends.".to_owned()];
     };
@@ -20,21 +19,62 @@ pub fn sentences(told: &Told<'_>) -> Vec<String> {
         sentences.push(format!("It was refused: {}", sentence_part(reason)));
         return sentences;
     }
-    let starts = told.of.map_or(&[][..], |of| of.attempts.as_slice());
-    if let Some(first) = starts.first() {
-        let waited_s = first.placed_s - submitted_s;
-        sentences.push(if waited_s > 0.0 {
-            format!("It waited {} for its GPUs.", seconds(waited_s))
-        } else {
-            "It was placed at once.".to_owned()
-        });
+    let Some(first) = told.of.and_then(|of| of.attempts.first()) else {
+        sentences.extend(causes(told, submitted_s, f64::INFINITY));
+        sentences.extend(still(told));
+        return sentences;
+    };
+    let waited_s = first.placed_s - submitted_s;
+    sentences.push(if waited_s > 0.0 {
+        format!("It waited {} for its GPUs.", seconds(waited_s))
+    } else {
+        "It was placed at once.".to_owned()
+    });
+    sentences.extend(causes(told, submitted_s, first.placed_s));
+    sentences.extend(overtaken(told, submitted_s, first.placed_s));
+    sentences.extend(freed(told, submitted_s, first.placed_s));
+    sentences
+}
+
+/// From the end of `start` to the next placement of its job, or to the ledger's end.
+pub fn after(told: &Told<'_>, start: &AttemptLog, next: Option<&AttemptLog>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let (Some(next), Some(released_s)) = (next, start.released_s) {
+        let waited_s = next.placed_s - released_s;
+        if waited_s > 0.0 {
+            sentences.push(format!(
+                "After this start it waited {} for GPUs again.",
+                seconds(waited_s)
+            ));
+        }
     }
-    let causes: Vec<(f64, &str)> = told
-        .log
-        .records
-        .iter()
+    let to_s = next.map_or(f64::INFINITY, |next| next.placed_s);
+    sentences.extend(causes(told, start.placed_s, to_s));
+    match (next, start.released_s) {
+        (Some(next), Some(released_s)) => {
+            sentences.extend(freed(told, released_s, next.placed_s));
+        }
+        (Some(_), None) => {}
+        (None, _) => sentences.extend(still(told)),
+    }
+    sentences
+}
+
+/// That its wait is not over.
+fn still(told: &Told<'_>) -> Option<String> {
+    let waits = matches!(told.summary.status, JobStatus::Waiting(_));
+    waits.then(|| "It still waits when the ledger ends.".to_owned())
+}
+
+/// Why it was passed over, from `from_s` until it was placed at `to_s`.
+fn causes(told: &Told<'_>, from_s: f64, to_s: f64) -> Vec<String> {
+    let name = &told.summary.name;
+    let records = told.log.records.iter();
+    let causes: Vec<(f64, &str)> = records
         .filter_map(|record| cause(record, name))
+        .filter(|(at_s, _)| (from_s..to_s).contains(at_s))
         .collect();
+    let mut sentences = Vec::new();
     for (at_s, why) in causes.iter().take(MAX_CAUSES) {
         sentences.push(match why.is_empty() {
             true => format!(
@@ -54,13 +94,6 @@ pub fn sentences(told: &Told<'_>) -> Vec<String> {
             "The cause changed {} more times.",
             causes.len() - MAX_CAUSES
         ));
-    }
-    if let Some(first) = starts.first() {
-        sentences.extend(overtaken(told, submitted_s, first.placed_s));
-        sentences.extend(freed(told, submitted_s, first.placed_s));
-    }
-    if let JobStatus::Waiting(_) = told.summary.status {
-        sentences.push("It still waits when the ledger ends.".to_owned());
     }
     sentences
 }

@@ -1,6 +1,6 @@
 //! Figures and lists in words.
 
-use bace_api::{ClockKind, Header, NetworkRung, PlacedRegion, Schedule};
+use bace_api::{ClockKind, Header, PlacedRegion};
 use bace_ledger::path_text;
 
 /// Width of paragraphs in columns.
@@ -86,29 +86,13 @@ pub fn path(path: &[PlacedRegion]) -> String {
     path_text(path.iter().map(|part| (part.region.as_str(), part.gpus)))
 }
 
-/// The name of a schedule.
-pub fn schedule(schedule: Schedule) -> &'static str {
-    match schedule {
-        Schedule::Eager1F1B => "eager-1f1b",
-        Schedule::OneFOneB => "1f1b",
-        Schedule::GPipe => "gpipe",
-    }
-}
-
 /// What rung a run's figures stand on.
 pub fn rung(header: &Header) -> String {
     if header.clock == ClockKind::Virtual {
         let model = header.iteration_model.as_deref().unwrap_or("event");
         return format!("a simulation, iterations by the {model} model");
     }
-    let network = match header.network {
-        NetworkRung::Modelled => "modelled",
-        NetworkRung::Shaped => "shaped (virtual)",
-        NetworkRung::Packet => "packet",
-        NetworkRung::Kernel => "kernel",
-        NetworkRung::None => "not shaped",
-    };
-    let compute = header.compute.name();
+    let (compute, network) = (header.compute.name(), header.network.name());
     format!("a real run, compute {compute}, network {network}")
 }
 
