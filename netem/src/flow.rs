@@ -64,6 +64,13 @@ impl Flow {
         }
     }
 
+    /// Takes account of messages that were computed as a whole and not by chunks, the last of which has left by `left_ns`: what
+    /// follows leaves behind it, and is held to its rate from there on. Has no effect where each message is a flow of its own.
+    pub fn resume_at(&mut self, left_ns: u64) {
+        self.lane.paced_to_ns = self.lane.paced_to_ns.max(left_ns);
+        self.lane.left_ns = self.lane.left_ns.max(left_ns);
+    }
+
     /// The next message of the flow, sendable from `ready_ns`.
     pub fn message(&mut self, payload_bytes: u64, ready_ns: u64) -> Message {
         let number = self.messages;

@@ -430,3 +430,50 @@ fn burst_credit_is_what_its_sender_computes_chunk_by_chunk() {
         );
     }
 }
+
+/// How long each message that was received waited for other jobs.
+fn queued(records: &[Record]) -> Vec<f64> {
+    let spans = records.iter().filter_map(|record| match record {
+        Record::Actions(told) => Some(&told.spans),
+        _ => None,
+    });
+    let messages = spans.flatten().filter_map(|span| span.message.as_ref());
+    messages.filter_map(|message| message.queued_s).collect()
+}
+
+#[test]
+fn a_change_that_changes_nothing_changes_nothing() {
+    for keys in ["", "loss = 0.02\nloss_model = \"mathis\""] {
+        let links = both(50.0, 50.0, keys);
+        let undisturbed_s = end_of(&scenario(0, &links, 2, &[4]));
+        for step in 1..60 {
+            let at_s = undisturbed_s * f64::from(step) / 60.0;
+            let change = format!(
+                "{}\ntrace = [{{ at_s = {at_s}, bandwidth_mbps = 50 }}]",
+                links.trim_end()
+            );
+            let (records, ends) = run(&scenario(0, &change, 2, &[4]), true);
+            assert_close(ends[&0], undisturbed_s, 1e-6);
+            let queued = queued(&records);
+            assert_eq!(queued.len(), 16, "{keys} {at_s}");
+            assert!(
+                queued.iter().all(|&s| s <= 1e-6),
+                "{keys} {at_s}: {queued:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_link_that_is_down_waits_for_nobody() {
+    for at_s in [0.1, 0.5, 1.0] {
+        let links = format!(
+            "{}\ntrace = [{{ at_s = {at_s}, bandwidth_mbps = 0 }}, {{ at_s = 50, bandwidth_mbps = 3 }}]",
+            both(1.0, 20.0, "").trim_end()
+        );
+        let (records, _) = run(&scenario(0, &links, 1, &[3]), true);
+        let queued = queued(&records);
+        assert_eq!(queued.len(), 6);
+        assert!(queued.iter().all(|&s| s <= 1e-6), "{at_s}: {queued:?}");
+    }
+}

@@ -102,7 +102,7 @@ impl Flow {
         if self.alone.is_empty() {
             return;
         }
-        self.turns.keep_until(link, self.began_s);
+        self.turns.resume_at(link, self.began_s);
         for ready_s in self.alone.drain(..) {
             self.turns.enqueue(self.bytes, ready_s);
         }
@@ -200,8 +200,8 @@ impl Flow {
     fn set_rate(&mut self) {
         let cap = self.spec.flow_cap();
         let cap_bps = cap.map_or(f64::INFINITY, |cap| {
-            // A flow is held to a rate of tensors, the link counts what they cost it.
-            cap.bps() * self.bits / (BITS_PER_BYTE * self.bytes as f64)
+            // A flow is held to a rate of tensors, in whole bits a second, and the link counts what they cost it.
+            cap.whole_bps() as f64 * self.bits / (BITS_PER_BYTE * self.bytes as f64)
         });
         self.rate_bps = self.spec.rate.bps().min(cap_bps);
     }

@@ -13,6 +13,8 @@ pub(super) struct SharedLink {
     /// Job and index of its flow.
     pub users: Vec<(JobId, usize)>,
     clock: LinkClock,
+    /// When the link last came up, ns; 0 if it was never down.
+    up_at_ns: u64,
     credit: Option<CreditBucket>,
 }
 
@@ -24,14 +26,19 @@ impl SharedLink {
             spec: *spec,
             users: Vec::new(),
             clock: LinkClock::new(spec.into()),
+            up_at_ns: 0,
             credit: burst.map(|(burst, depth_bytes)| CreditBucket::new(burst, depth_bytes)),
         }
     }
 
     /// What the link gives from `now_s` on, besides all else that its spec says.
     pub fn set(&mut self, rate: BitRate, delay: Delay, now_s: f64) {
+        let (was_down, now_ns) = (self.state().bits_per_second == 0, nanos(now_s));
         (self.spec.rate, self.spec.delay) = (rate, delay);
-        self.clock.set((&self.spec).into(), nanos(now_s));
+        self.clock.set((&self.spec).into(), now_ns);
+        if was_down && self.state().bits_per_second > 0 {
+            self.up_at_ns = now_ns;
+        }
     }
 
     /// What it gives at present.
@@ -39,12 +46,15 @@ impl SharedLink {
         self.clock.state()
     }
 
-    /// The next slot, for `chunk`, which is ready no earlier than its credit; `None` while the link is down.
+    /// The next slot, for `chunk`, which is ready no earlier than its credit and the link; `None` while the link is down.
     pub fn reserve(&mut self, chunk: &mut Chunk) -> Option<Slot> {
         if let Some(credit) = &mut self.credit {
             chunk.ready_ns = credit.take(chunk.charged_bytes, chunk.ready_ns)?;
         }
-        self.clock.reserve(chunk.charged_bytes, chunk.ready_ns)
+        let slot = self.clock.reserve(chunk.charged_bytes, chunk.ready_ns)?;
+        // Whoever waits for a link that is down waits for nobody.
+        chunk.ready_ns = chunk.ready_ns.max(self.up_at_ns);
+        Some(slot)
     }
 
     /// Somebody has had the link for himself until `at_ns`.

@@ -178,9 +178,11 @@ impl Turns {
         }
     }
 
-    /// What is under way before the messages here has `link` until `at_s`.
-    pub fn keep_until(&self, link: &mut SharedLink, at_s: f64) {
-        link.keep_until(self.nanos(at_s));
+    /// What was sent of the flow before the messages here, without turns, has `link` until `at_s`.
+    pub fn resume_at(&mut self, link: &mut SharedLink, at_s: f64) {
+        let at_ns = self.nanos(at_s);
+        link.keep_until(at_ns);
+        self.flow.resume_at(at_ns);
     }
 
     /// Moves the origin of times to `origin_s`.
