@@ -2,32 +2,37 @@
 
 use bace_ledger::{Attributed, RunLog, render_attribution};
 
-use crate::attributed::{attributed, prediction};
+use crate::attributed::attributed;
 use crate::cli::{AttributionChoice, ReportArgs};
 use crate::output::say;
-use crate::page::{Folder, write_page};
+use crate::page::{Folder, prediction_of, write_page};
 use crate::wrong_input::OrWrongInput;
 
 /// Prints a run's results, and where the time of its stages went; writes a page about it where one is asked for.
 pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
+    if args.html.is_none() && args.attribution == AttributionChoice::Off {
+        let summary = bace_ledger::summarise(&args.run).or_wrong_input()?;
+        print_summary(&summary, args.json);
+        return Ok(summary.succeeded());
+    }
     let folder = match args.html {
         Some(_) => Folder::of(&args.run)?,
         None => Folder::alone(&args.run),
     };
-    let run = folder.run.as_path();
-    let summary = bace_ledger::summarise(run).or_wrong_input()?;
+    let log = RunLog::read(&folder.run).or_wrong_input()?;
+    let prediction = prediction_of(&folder, &log)?;
     if let Some(file) = &args.html {
-        write_page(&folder, &summary, args.iteration.as_ref(), file)?;
+        write_page(&folder, (&log, &prediction), args.iteration.as_ref(), file)?;
+        // Beside what is printed for programs.
+        eprintln!("bace: the page is in {}", file.display());
     }
     match args.attribution {
-        AttributionChoice::Off => print_summary(&summary, args.json),
+        AttributionChoice::Off => print_summary(&log.summary, args.json),
         AttributionChoice::Full => {
-            let log = RunLog::read(run).or_wrong_input()?;
-            let attributed = attributed(&log, &prediction(run, &log));
-            print_both(&summary, &attributed, args.json);
+            print_both(&log.summary, &attributed(&log, &prediction), args.json);
         }
     }
-    Ok(summary.succeeded())
+    Ok(log.summary.succeeded())
 }
 
 /// Prints a summary as people or as programs read it.

@@ -104,7 +104,7 @@ fn names_are_text_and_nothing_else() {
 #[test]
 fn a_large_run_has_a_page_of_bounded_size_that_says_what_it_leaves_out() {
     let html = page(&many(4_200, |job| format!("job-{job}"))).unwrap();
-    assert!(html.len() < 6_000_000, "{} bytes", html.len());
+    assert!(html.len() < 12_000_000, "{} bytes", html.len());
     for words in [
         // Each job waited, and was placed.
         "of 8399 rows are shown",
@@ -114,4 +114,74 @@ fn a_large_run_has_a_page_of_bounded_size_that_says_what_it_leaves_out() {
     ] {
         assert!(html.contains(words), "no `{words}`");
     }
+}
+
+/// A job of one stage on the one GPU of its region; `count` micro-batches in its only iteration.
+fn of_micro_batches(count: u32) -> RunLog {
+    let mut log = many(1, |_| "a".to_owned());
+    let span = |action: String, from_s: f64| serde_json::json!({ "action": action, "from_s": from_s, "to_s": from_s + 1e-4 });
+    let spans: Vec<_> = (0..count)
+        .map(|m| span(format!("F{m}"), f64::from(m) * 1e-4))
+        .collect();
+    let times = serde_json::json!({ "forward_s": 1, "backward_s": 0, "step_s": 0, "stall_s": 0, "send_wait_s": 0 });
+    let of = serde_json::json!({ "job": "a", "attempt": 0, "stage": 0, "iteration": 0 });
+    for (kind, more) in [
+        (
+            "iteration",
+            serde_json::json!({ "from_s": 0.0, "to_s": 1.0, "times": times }),
+        ),
+        ("actions", serde_json::json!({ "spans": spans })),
+    ] {
+        let mut record = of.clone();
+        record["kind"] = kind.into();
+        for (key, value) in more.as_object().expect("an object") {
+            record[key] = value.clone();
+        }
+        let place = log.records.len() - 2;
+        let record = serde_json::from_value(record).expect("a record");
+        log.records.insert(place, record);
+    }
+    RunLog::from_records(log.header, log.records)
+}
+
+#[test]
+fn a_table_lists_what_its_picture_draws_and_says_where_the_rest_is() {
+    let some = page(&of_micro_batches(3_900)).unwrap();
+    assert!(some.contains("<td class=\"words \">forward of micro-batch 3899</td>"));
+    assert!(!some.contains("spans are drawn"), "all of them are");
+    let more = page(&of_micro_batches(4_500)).unwrap();
+    let words = "4000 of 4500 spans are drawn, the longest ones; the table lists the first 4000 of 4500 rows, the ledger all";
+    assert!(more.contains(words));
+    assert!(!more.contains("<td class=\"words \">forward of micro-batch 4001</td>"));
+}
+
+#[test]
+fn lost_gpus_are_drawn_below_the_jobs_that_still_run() {
+    let mut log = many(1, |_| "a".to_owned());
+    // One GPU is left of two, and the job runs on it, on the row of either.
+    log.header.gpus = vec![2; log.header.regions.len()];
+    let lost = Record::Input {
+        at_s: 0.5,
+        input: InputRecord::GpusChanged {
+            region: log.header.regions[0].clone(),
+            gpus: 1,
+        },
+    };
+    log.records.insert(2, lost);
+    let html = page(&RunLog::from_records(log.header, log.records)).unwrap();
+    let lost = html.find("had lost 1 of 2 GPUs from 0.500 s").unwrap();
+    let held = html.find("a · stage 0, held from").unwrap();
+    assert!(
+        lost < held,
+        "what is drawn later covers what was drawn before"
+    );
+    let block = |at: usize| {
+        let begin = html[..at].rfind("<svg x=").unwrap();
+        let y = html[begin..at].split(" y=\"").nth(1).unwrap();
+        y.split('"').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert!(
+        block(lost) > block(held) + 10,
+        "they stand on rows of their own"
+    );
 }

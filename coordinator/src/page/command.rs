@@ -3,42 +3,53 @@
 use std::path::Path;
 
 use anyhow::Context;
-use bace_api::{ClockKind, told};
+use bace_api::{ClockKind, Header, told};
 use bace_ledger::{
     Figure, IterationChoice, Measured, Page, Predicted, RepeatedRuns, RunLog, Summary, summarise,
 };
 
 use super::folder::{Folder, Repeats};
 use super::spending::spending;
-use crate::predicted::predicted;
-use crate::wrong_input::OrWrongInput;
+use crate::attributed::prediction;
+use crate::wrong_input::{OrWrongInput, WrongInput};
 
-/// Writes the page of `folder`'s run, which `summary` is of, into `file`.
+/// What is predicted of `folder`'s run, which `log` was read from: as its validation has kept it, else simulated anew; else why
+/// it cannot be.
 ///
 /// # Errors
-/// If a ledger cannot be read, the iteration that is asked for is not there, or the file cannot be written.
+/// If the kept one cannot be read, or belongs to another run.
+pub fn prediction_of(folder: &Folder, log: &RunLog) -> anyhow::Result<Figure<Predicted<RunLog>>> {
+    let mut all = folder.policies.iter();
+    let own = all.find(|of| of.runs.contains(&folder.run));
+    match own.and_then(|of| of.predicted.as_deref()) {
+        Some(kept) => kept_prediction(kept, (&folder.run, &log.header)).map(Figure::Known),
+        None => Ok(prediction(&folder.run, log)),
+    }
+}
+
+/// Writes the page of `folder`'s run, which `log` was read from, beside its prediction, into `file`.
+///
+/// # Errors
+/// If a ledger cannot be read, runs that stand beside each other are not of the same, the iteration that is asked for is not
+/// there, or the file cannot be written.
 pub fn write_page(
     folder: &Folder,
-    summary: &Summary,
+    (log, prediction): (&RunLog, &Figure<Predicted<RunLog>>),
     iteration: Option<&IterationChoice>,
     file: &Path,
 ) -> anyhow::Result<()> {
-    let log = RunLog::read(&folder.run).or_wrong_input()?;
     let is_measured = log.header.clock == ClockKind::Wall;
-    let prediction = is_measured.then(|| absent(predicted(&folder.run, &log)));
     let mut policies = Vec::new();
     if is_measured {
         for repeats in &folder.policies {
-            policies.push(runs(repeats, folder, &log, prediction.as_ref())?);
+            policies.push(runs(repeats, folder, (log, prediction))?);
         }
     }
-    let spent = absent(spending(&folder.run, &log));
+    let spent = absent(spending(&folder.run, log));
     let page = Page {
-        log: &log,
-        summary,
-        predicted: prediction
-            .as_ref()
-            .map(|of| by_reference(of).map(|log| Predicted(&log.0))),
+        log,
+        summary: &log.summary,
+        predicted: is_measured.then(|| by_reference(prediction).map(|of| Predicted(&of.0))),
         policies: &policies,
         spending: by_reference(&spent),
         iteration,
@@ -47,35 +58,109 @@ pub fn write_page(
     std::fs::write(file, html).with_context(|| format!("write {}", file.display()))
 }
 
-/// A policy's runs, with the prediction of its first; that of the page's own run is at hand.
+/// A policy's runs, with what is predicted of them; that of the page's own run is at hand.
 fn runs(
     repeats: &Repeats,
     folder: &Folder,
-    own: &RunLog,
-    own_prediction: Option<&Figure<Predicted<RunLog>>>,
+    (own, own_prediction): (&RunLog, &Figure<Predicted<RunLog>>),
 ) -> anyhow::Result<RepeatedRuns> {
-    let mut measured = Vec::new();
-    for run in &repeats.runs {
-        measured.push(Measured(summarise(run).or_wrong_input()?));
-    }
-    let fold = |log: &RunLog| Predicted(Summary::from_records(&log.header, &log.records));
+    let own_run = (folder.run.as_path(), &own.header);
     let first = repeats.runs.first().context("find a run of the policy")?;
-    let (policy, predicted) = match own_prediction {
-        Some(prediction) if *first == folder.run => (
-            own.header.policy.clone(),
-            by_reference(prediction).map(|log| fold(&log.0)),
-        ),
-        _ => {
-            let log = RunLog::read(first).or_wrong_input()?;
-            let prediction = absent(predicted(first, &log));
-            (log.header.policy, prediction.map(|log| fold(&log.0)))
+    let mut measured: Vec<Measured<Summary>> = Vec::new();
+    for run in &repeats.runs {
+        let summary = summarise(run).or_wrong_input()?;
+        let header = &summary.header;
+        agree(own_run, (run, header), Sameness::OfRung)?;
+        if let Some(Measured(other)) = measured.first() {
+            agree((first, &other.header), (run, header), Sameness::OfPolicy)?;
         }
+        measured.push(Measured(summary));
+    }
+    let policy = match measured.first() {
+        Some(Measured(summary)) => summary.header.policy.clone(),
+        None => own.header.policy.clone(),
+    };
+    let predicted = if repeats.runs.contains(&folder.run) {
+        by_reference(own_prediction).map(|of| Predicted(of.0.summary.clone()))
+    } else {
+        let log = RunLog::read(first).or_wrong_input()?;
+        let predicted = match &repeats.predicted {
+            Some(kept) => Figure::Known(kept_prediction(kept, (first, &log.header))?),
+            None => prediction(first, &log),
+        };
+        predicted.map(|of| Predicted(of.0.summary))
     };
     Ok(RepeatedRuns {
         policy,
         measured,
         predicted,
     })
+}
+
+/// The prediction in `kept`, a run's folder.
+fn kept_prediction(
+    kept: &Path,
+    (run, header): (&Path, &Header),
+) -> anyhow::Result<Predicted<RunLog>> {
+    let log = RunLog::read(kept).or_wrong_input()?;
+    agree((run, header), (kept, &log.header), Sameness::OfPrediction)?;
+    Ok(Predicted(log))
+}
+
+/// How far two runs have to be the same to stand beside each other; all have to be of one scenario and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sameness {
+    /// Runs of several policies.
+    OfRung,
+    /// Repeats of one policy, which are on one rung already.
+    OfPolicy,
+    /// A run and its prediction.
+    OfPrediction,
+}
+
+fn agree(
+    (first, one): (&Path, &Header),
+    (second, two): (&Path, &Header),
+    sameness: Sameness,
+) -> anyhow::Result<()> {
+    let rung = |header: &Header| {
+        let scale = header.time_scale.unwrap_or(1.0);
+        let (compute, network) = (header.compute.name(), header.network.name());
+        let clock = match header.clock {
+            ClockKind::Wall => "wall",
+            ClockKind::Virtual => "virtual",
+        };
+        format!("clock {clock} × compute {compute} × network {network} × time scale {scale}")
+    };
+    let clock = |header: &Header| match header.clock {
+        ClockKind::Wall => "a real run".to_owned(),
+        ClockKind::Virtual => "a prediction".to_owned(),
+    };
+    let mut sides = vec![
+        (
+            "scenario_hash",
+            one.scenario_hash.clone(),
+            two.scenario_hash.clone(),
+        ),
+        ("seed", one.seed.to_string(), two.seed.to_string()),
+    ];
+    match sameness {
+        Sameness::OfRung => sides.push(("rung", rung(one), rung(two))),
+        Sameness::OfPolicy => sides.push(("policy", one.policy.clone(), two.policy.clone())),
+        Sameness::OfPrediction => {
+            sides.push(("policy", one.policy.clone(), two.policy.clone()));
+            sides.push(("kind", "a prediction".to_owned(), clock(two)));
+        }
+    }
+    match sides.into_iter().find(|(_, one, two)| one != two) {
+        None => Ok(()),
+        Some((key, one, two)) => Err(WrongInput::error(format!(
+            "set {} beside {}: `{key}` in their headers is {two} there and {one} here; a page shows runs of the same, so put \
+             the other ones into a folder of their own",
+            second.display(),
+            first.display()
+        ))),
+    }
 }
 
 /// What is there, or why it is not: a page without it still tells the rest.

@@ -7,6 +7,8 @@ use bace_ledger::LEDGER_FILE;
 
 /// How folders of repeated real runs begin; a number from 1 follows.
 const MEASURED: &str = "measured-";
+/// Where a validation keeps what it predicts of a policy.
+const PREDICTED: &str = "predicted";
 /// Whose run a page tells of where a validation has several policies.
 const FIRST: &str = "bace-pipe";
 
@@ -24,6 +26,8 @@ pub struct Folder {
 pub struct Repeats {
     /// Their folders.
     pub runs: Vec<PathBuf>,
+    /// The folder of their prediction, where their validation has kept it.
+    pub predicted: Option<PathBuf>,
 }
 
 impl Folder {
@@ -33,6 +37,7 @@ impl Folder {
             run: path.to_owned(),
             policies: vec![Repeats {
                 runs: vec![path.to_owned()],
+                predicted: None,
             }],
         }
     }
@@ -59,17 +64,29 @@ impl Folder {
                 if told.is_none() || is_first {
                     told = Some(first);
                 }
-                policies.push(Repeats { runs });
+                policies.push(Repeats {
+                    runs,
+                    predicted: predicted(&folder),
+                });
             }
         } else {
             told = own.first().cloned();
-            policies.push(Repeats { runs: own });
+            policies.push(Repeats {
+                runs: own,
+                predicted: predicted(path),
+            });
         }
         Ok(match told {
             Some(run) => Self { run, policies },
             None => Self::alone(path),
         })
     }
+}
+
+/// Where a policy's folder holds the prediction of its runs.
+fn predicted(policy: &Path) -> Option<PathBuf> {
+    let folder = policy.join(PREDICTED);
+    folder.join(LEDGER_FILE).exists().then_some(folder)
 }
 
 /// Folders `measured-N` of `path` that hold a ledger, by their numbers.
@@ -119,10 +136,16 @@ mod tests {
         let second = run("lcf/measured-2");
         let tenth = run("lcf/measured-10");
         let ours = run("bace-pipe/measured-1");
-        run("bace-pipe/simulated");
+        let predicted = run("bace-pipe/predicted");
         fs::create_dir(dir.path().join("empty")).unwrap();
         let whole = Folder::of(dir.path()).unwrap();
         assert_eq!(whole.run, ours);
+        let kept: Vec<_> = whole
+            .policies
+            .iter()
+            .map(|of| of.predicted.clone())
+            .collect();
+        assert_eq!(kept, [Some(predicted), None]);
         let runs: Vec<_> = whole.policies.into_iter().map(|of| of.runs).collect();
         assert_eq!(
             runs,

@@ -8,7 +8,7 @@ use crate::{Attribution, Cause, Figure, JobAttribution, RunLog, Sums, attribute}
 
 const BAR_PX: u32 = 22;
 const PLOT_PX: u32 = 620;
-/// Jobs whose bars still serve a person; the table lists more.
+/// Jobs whose bars still serve a person.
 const MOST_JOBS: usize = 40;
 
 /// The picture and its table.
@@ -30,6 +30,7 @@ impl Causes {
     /// That of a run, beside its prediction.
     pub fn of(log: &RunLog, predicted: Option<&RunLog>, side: &Side) -> Figure<Self> {
         let (own, beside) = (attribute(log), predicted.map(attribute));
+        let other = predicted.map(|log| Side::of(&log.header));
         let missing: Vec<String> = own
             .jobs
             .iter()
@@ -43,9 +44,10 @@ impl Causes {
             };
             return Figure::Unknown(reason);
         }
+        let table = table(&bars, side, other.as_ref());
         Figure::Known(Self {
-            lanes: lanes(&bars, side),
-            table: table(&bars, side),
+            lanes: lanes(&bars, side, &table),
+            table,
             missing,
         })
     }
@@ -82,7 +84,7 @@ fn class(cause: Cause) -> &'static str {
     }
 }
 
-fn lanes(bars: &[Bar<'_>], side: &Side) -> Lanes {
+fn lanes(bars: &[Bar<'_>], side: &Side, table: &TableView) -> Lanes {
     let longest = bars
         .iter()
         .map(|bar| bar.sums.total_s())
@@ -100,7 +102,8 @@ fn lanes(bars: &[Bar<'_>], side: &Side) -> Lanes {
         if !is_next {
             if drawn == MOST_JOBS {
                 lanes.left_out = Some(format!(
-                    "The first {MOST_JOBS} jobs are drawn; the table lists more."
+                    "The first {MOST_JOBS} jobs are drawn; {}.",
+                    table.reach()
                 ));
                 break;
             }
@@ -152,7 +155,7 @@ fn draw(lanes: &mut Lanes, bar: &Bar<'_>, top: u32) {
 }
 
 /// Every job, and every stage of its starts, in seconds by cause.
-fn table(bars: &[Bar<'_>], side: &Side) -> TableView {
+fn table(bars: &[Bar<'_>], side: &Side, other: Option<&Side>) -> TableView {
     let causes: Vec<Cause> = Cause::ALL
         .into_iter()
         .filter(|&cause| bars.iter().any(|bar| bar.sums.seconds(cause) > 0.0))
@@ -166,7 +169,7 @@ fn table(bars: &[Bar<'_>], side: &Side) -> TableView {
     headings.extend(causes.iter().map(|cause| format!("{} (s)", cause.name())));
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut table = TableView::new(
-        format!("Stage-seconds by cause, {}", side.label()),
+        format!("Stage-seconds by cause, {}", side.beside(other)),
         &headings,
     );
     for bar in bars {

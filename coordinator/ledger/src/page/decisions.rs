@@ -148,6 +148,14 @@ fn entry(record: &Record) -> Option<Entry> {
         Record::JobFailed { at_s, job, reason } => {
             Some(Entry::plain((*at_s, job), "failed", reason.clone()))
         }
+        Record::WorkerLost {
+            at_s,
+            worker,
+            reason,
+        } => {
+            let why = format!("worker {worker} is gone: {reason}");
+            Some(Entry::plain((*at_s, ""), "lost", why))
+        }
         Record::Input { at_s, input } => told(*at_s, input),
         _ => None,
     }

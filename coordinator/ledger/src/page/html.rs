@@ -70,7 +70,7 @@ impl Page<'_> {
         let predicted = self.predicted.as_ref().map(|predicted| {
             predicted
                 .clone()
-                .map(|log| Predicted(Summary::from_records(&log.0.header, &log.0.records)))
+                .map(|log| Predicted(log.0.summary.clone()))
         });
         let predicted_log = self
             .predicted

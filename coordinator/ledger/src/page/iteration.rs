@@ -51,6 +51,14 @@ enum Missing {
     NoActions(String),
 }
 
+/// What both pictures share, so that equal times are equally wide in them.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    /// Seconds from one end of the plot to the other.
+    length_s: f64,
+    plot_px: u32,
+}
+
 /// What one stage did in an iteration.
 struct Row<'a> {
     region: &'a str,
@@ -88,10 +96,8 @@ impl Pipeline {
             },
             Figure::Unknown(reason) => Figure::Unknown(reason),
         });
-        let mut length_s = span(&rows).1 - span(&rows).0;
-        if let Some(Figure::Known((_, rows))) = &predicted_rows {
-            length_s = length_s.max(span(rows).1 - span(rows).0);
-        }
+        let beside = predicted_rows.as_ref().and_then(Figure::known);
+        let scale = Scale::of(&rows, beside.map(|(_, rows)| rows.as_slice()));
         let own_s = span(&rows).1 - span(&rows).0;
         Ok(Figure::Known(Self {
             what: format!(
@@ -101,23 +107,31 @@ impl Pipeline {
                 length(own_s),
                 rows.len()
             ),
-            own: Part::of(&rows, &choice, Side::of(&log.header), length_s),
+            own: Part::of(&rows, &choice, Side::of(&log.header), scale),
             predicted: predicted_rows.map(|predicted| {
-                predicted
-                    .map(|(log, rows)| Part::of(&rows, &choice, Side::of(&log.header), length_s))
+                predicted.map(|(log, rows)| Part::of(&rows, &choice, Side::of(&log.header), scale))
             }),
         }))
     }
 }
 
+impl Scale {
+    fn of(rows: &[Row<'_>], beside: Option<&[Row<'_>]>) -> Self {
+        let sides = || [Some(rows), beside].into_iter().flatten();
+        let lengths_s = sides().map(|rows| span(rows).1 - span(rows).0);
+        let length_s = lengths_s.fold(0.0, f64::max);
+        let plots_px = sides().map(|rows| plot_px(rows, length_s));
+        Self {
+            length_s,
+            plot_px: plots_px.fold(LEAST_PX, u32::max),
+        }
+    }
+}
+
 impl Part {
-    fn of(rows: &[Row<'_>], choice: &IterationChoice, side: Side, length_s: f64) -> Self {
-        let (from_s, to_s) = span(rows);
-        let axis = Axis::of_time(
-            (from_s, from_s + length_s.max(to_s - from_s)),
-            from_s,
-            "since its begin",
-        );
+    fn of(rows: &[Row<'_>], choice: &IterationChoice, side: Side, scale: Scale) -> Self {
+        let (from_s, _) = span(rows);
+        let axis = Axis::of_time((from_s, from_s + scale.length_s), from_s, "since its begin");
         let name = format!(
             "Pipeline of job {}, iteration {}: {} stages, {}",
             choice.job,
@@ -125,7 +139,7 @@ impl Part {
             rows.len(),
             side.word()
         );
-        let mut lanes = Lanes::new(name, axis, plot_px(rows, length_s));
+        let mut lanes = Lanes::new(name, axis, scale.plot_px);
         for (stage, row) in rows.iter().enumerate() {
             let top = lanes.lane(&format!("stage {stage}"), row.region, STAGE_PX);
             lanes.gap(4);
@@ -146,8 +160,8 @@ impl Part {
                 lanes.key(class, text);
             }
         }
-        lanes.bound("the table lists more");
         let table = table(rows, &side, from_s);
+        lanes.bound(&table.reach());
         Self { side, lanes, table }
     }
 }

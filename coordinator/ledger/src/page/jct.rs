@@ -7,13 +7,17 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::drawing::{Area, Drawing, Drawn, FAINT, INK, SERIES, TEXT, short};
 use super::html::RepeatedRuns;
 use super::table::TableView;
-use super::words::signed_percent;
-use crate::{Figure, LedgerError, Measured, Predicted};
+use super::words::{Side, shortened, signed_percent};
+use crate::{Figure, JobSummary, LedgerError, Measured, Predicted};
 
 const SIZE: (u32, u32) = (600, 480);
 /// Points that are named in the picture; more would cover each other.
 const MOST_NAMED: usize = 12;
-/// Points of the picture; the table lists more.
+/// Jobs without a point whose reasons still serve a person.
+const MOST_MISSING: usize = 60;
+/// Letters of a name in the picture.
+const MOST_LETTERS: usize = 18;
+/// Points of the picture.
 const MOST_POINTS: usize = 2000;
 
 /// The picture and its table.
@@ -23,6 +27,8 @@ pub(super) struct Jct {
     /// What the noise bars are, or why there are none.
     pub noise: String,
     pub left_out: Option<String>,
+    /// What has no point, or not of every repeat, and why.
+    pub missing: Vec<String>,
     /// The policies, in the order of their looks; empty for one alone.
     pub policies: Vec<String>,
 }
@@ -59,11 +65,11 @@ impl Jct {
     pub fn of(runs: &[RepeatedRuns]) -> Result<Figure<Self>, LedgerError> {
         let points: Vec<Point> = runs.iter().enumerate().flat_map(points).collect();
         if points.is_empty() {
-            let reasons = runs.iter().filter_map(|of| of.predicted.reason());
-            let reason = reasons.map(str::to_owned).next().unwrap_or_else(|| {
-                "no job has finished both in reality and in the prediction".to_owned()
-            });
-            return Ok(Figure::Unknown(reason.into()));
+            let reason = missing(runs).join("; ");
+            return Ok(Figure::Unknown(match reason.as_str() {
+                "" => "there is no job".into(),
+                _ => reason.into(),
+            }));
         }
         let repeats = runs.iter().map(|of| of.measured.len()).max().unwrap_or(0);
         let noise = if repeats > 1 {
@@ -74,12 +80,19 @@ impl Jct {
             "A single run tells nothing of noise, so that there are no noise bars; `bace validate` repeats runs.".to_owned()
         };
         let drawing = draw(&points)?;
+        let table = table(runs, &points);
         Ok(Figure::Known(Self {
             drawing,
-            table: table(runs, &points),
+            missing: missing(runs),
             noise,
-            left_out: (points.len() > MOST_POINTS)
-                .then(|| format!("{MOST_POINTS} of {} points are drawn.", points.len())),
+            left_out: (points.len() > MOST_POINTS).then(|| {
+                let count = points.len();
+                format!(
+                    "{MOST_POINTS} of {count} points are drawn; {}.",
+                    table.reach()
+                )
+            }),
+            table,
             policies: match runs {
                 [_] => Vec::new(),
                 many => many.iter().map(|of| of.policy.clone()).collect(),
@@ -109,6 +122,65 @@ fn points((policy, of): (usize, &RepeatedRuns)) -> Vec<Point> {
         })
     });
     jobs.collect()
+}
+
+/// Policies and jobs that have no point, or none of some repeats, and why.
+fn missing(runs: &[RepeatedRuns]) -> Vec<String> {
+    let mut all: Vec<String> = runs.iter().flat_map(missing_of).collect();
+    if all.len() > MOST_MISSING {
+        let more = all.len() - MOST_MISSING;
+        all.truncate(MOST_MISSING);
+        all.push(format!("{more} more; `bace report` lists every job"));
+    }
+    all
+}
+
+fn missing_of(of: &RepeatedRuns) -> Vec<String> {
+    let predicted = match &of.predicted {
+        Figure::Known(predicted) => &predicted.0.jobs,
+        Figure::Unknown(reason) => {
+            return vec![format!("policy {} is not predicted: {reason}", of.policy)];
+        }
+    };
+    let mut names: Vec<&str> = predicted.iter().map(|job| job.name.as_str()).collect();
+    for job in of.measured.iter().flat_map(|run| &run.0.jobs) {
+        if !names.contains(&job.name.as_str()) {
+            names.push(&job.name);
+        }
+    }
+    let missing = names.into_iter().filter_map(|name| {
+        let jct = |jobs: &'_ [JobSummary]| {
+            let job = jobs.iter().find(|job| job.name == name);
+            job.map_or_else(
+                || Some("there is no such job".to_owned()),
+                |job| job.jct_s.reason().map(str::to_owned),
+            )
+        };
+        let runs = of.measured.iter();
+        let lacked: Vec<String> = runs.filter_map(|run| jct(&run.0.jobs)).collect();
+        let not_measured = lacked.first().map(|reason| {
+            let (lacked, all) = (lacked.len(), of.measured.len());
+            format!("not measured in {lacked} of {all} runs: {reason}")
+        });
+        let not_predicted = jct(predicted).map(|reason| format!("not predicted: {reason}"));
+        let reasons: Vec<String> = [not_predicted, not_measured]
+            .into_iter()
+            .flatten()
+            .collect();
+        let is_missing = !reasons.is_empty();
+        is_missing.then(|| format!("{}, {name}: {}", of.policy, reasons.join("; ")))
+    });
+    missing.collect()
+}
+
+/// The rungs of both sides; all runs of a page stand on the same.
+fn sides(runs: &[RepeatedRuns]) -> String {
+    let measured = runs.iter().flat_map(|of| &of.measured).next();
+    let predicted = runs.iter().find_map(|of| of.predicted.known());
+    let summaries = [measured.map(|of| &of.0), predicted.map(|of| &of.0)];
+    let labels = summaries.into_iter().flatten();
+    let labels: Vec<String> = labels.map(|of| Side::of(&of.header).label()).collect();
+    labels.join("; ")
 }
 
 fn draw(points: &[Point]) -> Result<Drawing, LedgerError> {
@@ -173,7 +245,11 @@ fn draw_points(area: &Area<'_>, points: &[Point]) -> Drawn {
                 (HPos::Left, x + 10)
             };
             let style = text.clone().pos(Pos::new(side, VPos::Center));
-            area.draw_text(&point.job, &style, (x - base_x, y - base_y))?;
+            area.draw_text(
+                &shortened(&point.job, MOST_LETTERS),
+                &style,
+                (x - base_x, y - base_y),
+            )?;
         }
     }
     Ok(())
@@ -181,7 +257,10 @@ fn draw_points(area: &Area<'_>, points: &[Point]) -> Drawn {
 
 fn table(runs: &[RepeatedRuns], points: &[Point]) -> TableView {
     let mut table = TableView::new(
-        "Job completion times; error = (predicted − measured) ÷ measured",
+        format!(
+            "Job completion times, {}; error = (predicted − measured) ÷ measured",
+            sides(runs)
+        ),
         &[
             "job|",
             "policy|",

@@ -28,19 +28,35 @@ pub(super) fn jobs(
         headings.push("wait, predicted (s)".to_owned());
     }
     headings.extend(["K/K*", "path|"].map(str::to_owned));
-    headings.push(format!("energy, {own} ({})", energy.unit()));
-    headings.push(format!("cost, {own} ($)"));
+    let accounted = match side.is_measured() {
+        true => "accounted from measured times",
+        false => own,
+    };
+    headings.push(format!("energy, {accounted} ({})", energy.unit()));
+    headings.push(format!("cost, {accounted} ($)"));
     if predicted.is_some() {
         headings.push("cost, predicted ($)".to_owned());
     }
     headings.push("loss (nats)".to_owned());
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut table = TableView::new(format!("Jobs, {}", side.label()), &headings);
+    let mut table = TableView::new(caption(side, predicted), &headings);
     for job in &summary.jobs {
         let other = predicted.map(|predicted| Other::of(predicted, job));
         row(&mut table, job, (&energy, &dollars), other.as_ref());
     }
     table
+}
+
+fn caption(side: &Side, predicted: Option<&Figure<Predicted<Summary>>>) -> String {
+    let other = predicted.and_then(Figure::known);
+    let other = other.map(|of| Side::of(&of.0.header));
+    let jobs = format!("Jobs, {}", side.beside(other.as_ref()));
+    match side.is_measured() {
+        true => format!(
+            "{jobs}; energy and cost are accounted from measured times by the GPUs' nominal power and the regions' prices"
+        ),
+        false => jobs,
+    }
 }
 
 /// What is predicted of a job.

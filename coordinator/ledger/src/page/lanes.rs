@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::axis::{Axis, Share};
+use super::words::shortened;
 
 /// Blocks of one picture that still draw at once and keep a page within a few megabytes.
 pub(super) const MOST_BLOCKS: usize = 4000;
@@ -10,6 +11,9 @@ pub(super) const MOST_BLOCKS: usize = 4000;
 /// Pixels that a letter of a block's text takes, and those beside the text.
 const LETTER_PX: f64 = 7.2;
 const BESIDE_TEXT_PX: f64 = 6.0;
+
+/// Letters of a name, its ellipsis among them, that still tell something.
+const LEAST_LETTERS: usize = 5;
 
 /// Pixels of labels beside the plot.
 pub(super) const LABELS_PX: u32 = 132;
@@ -62,9 +66,29 @@ pub(super) struct Block {
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     pub at: Share,
+    pub beyond: Beyond,
     pub middle: u32,
     pub class: &'static str,
     pub title: String,
+}
+
+/// Whether a figure lies outside the axis, at whose edge it is drawn then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beyond {
+    No,
+    Left,
+    Right,
+}
+
+impl Beyond {
+    /// An arrow whose tip stands on the edge; absent where a figure is in its place.
+    fn arrow(self) -> Option<&'static str> {
+        match self {
+            Self::No => None,
+            Self::Left => Some("M0,0 10,-6 10,6Z"),
+            Self::Right => Some("M0,0 -10,-6 -10,6Z"),
+        }
+    }
 }
 
 /// What a look means.
@@ -118,12 +142,24 @@ impl Lanes {
     /// The first of `texts` that a block of this width has room for in the narrowest plot; empty if none.
     pub fn fitting(&self, width: Share, texts: &[&str]) -> String {
         let room_px = width.0 * f64::from(self.plot_px) - BESIDE_TEXT_PX;
-        let fits = |text: &&&str| text.chars().count() as f64 * LETTER_PX <= room_px;
+        let room = (room_px / LETTER_PX).max(0.0) as usize;
+        let fits = |text: &&&str| text.chars().count() <= room;
         texts.iter().find(fits).copied().unwrap_or("").to_owned()
     }
 
-    /// Keeps the widest blocks where there are more than can be shown, in their order; `table` says where all are.
-    pub fn bound(&mut self, table: &str) {
+    /// As [`Self::fitting`], of names: where there is no room for the last, as much of it as tells something.
+    pub fn fitting_name(&self, width: Share, texts: &[&str]) -> String {
+        let room_px = width.0 * f64::from(self.plot_px) - BESIDE_TEXT_PX;
+        let room = (room_px / LETTER_PX).max(0.0) as usize;
+        let whole = self.fitting(width, texts);
+        match texts.last() {
+            Some(last) if whole.is_empty() && room >= LEAST_LETTERS => shortened(last, room),
+            _ => whole,
+        }
+    }
+
+    /// Keeps the widest blocks where there are more than can be shown, in their order; `reach` says where the others are.
+    pub fn bound(&mut self, reach: &str) {
         let all = self.blocks.len();
         if all <= MOST_BLOCKS {
             return;
@@ -134,7 +170,7 @@ impl Lanes {
         self.blocks.retain(|block| block.width.0 >= least);
         self.blocks.truncate(MOST_BLOCKS);
         let sentence = format!(
-            "{} of {all} spans are drawn, the longest ones; {table}.",
+            "{} of {all} spans are drawn, the longest ones; {reach}.",
             self.blocks.len()
         );
         self.left_out = Some(match self.left_out.take() {

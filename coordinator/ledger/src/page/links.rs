@@ -4,21 +4,22 @@ use bace_api::{ReceiptPhase, ReceiptRecord, Receipts, Verdict};
 use bace_netem::{Finding, Quantity};
 
 use super::axis::{Axis, Share};
-use super::lanes::{Block, Lanes, Mark};
+use super::lanes::{Beyond, Block, Lanes, Mark};
 use super::table::TableView;
 use super::words::Side;
 use crate::{Figure, Summary};
 
 const ROW_PX: u32 = 22;
 const PLOT_PX: u32 = 420;
-/// Rows that still serve a person; the table lists more.
+/// Rows that still serve a person.
 const MOST_ROWS: usize = 90;
-/// Furthest that the axis reaches, percent: marks beyond stand at its edge, and the table has their figures.
+/// Furthest that the axis reaches, percent: marks beyond stand at its edge as arrows, and the table has their figures.
 const FURTHEST: f64 = 50.0;
 
 /// The picture and its table.
 pub(super) struct LinksView {
-    pub lanes: Lanes,
+    /// Or why nothing can be drawn.
+    pub lanes: Figure<Lanes>,
     pub table: TableView,
     /// What this machine carries, in a sentence.
     pub loopback: Option<String>,
@@ -55,9 +56,10 @@ impl LinksView {
                 of.links_bps / 1e6
             )
         });
+        let table = table(receipts, side);
         Figure::Known(Self {
-            lanes: lanes(receipts, side),
-            table: table(receipts, side),
+            lanes: lanes(receipts, side, &table),
+            table,
             loopback,
         })
     }
@@ -89,8 +91,11 @@ fn rows(receipts: &[ReceiptRecord]) -> Vec<Row<'_>> {
     rows
 }
 
-fn lanes(receipts: &[ReceiptRecord], side: &Side) -> Lanes {
+fn lanes(receipts: &[ReceiptRecord], side: &Side, table: &TableView) -> Figure<Lanes> {
     let rows = rows(receipts);
+    if rows.is_empty() {
+        return Figure::Unknown(unjudged(receipts).into());
+    }
     let reach = rows
         .iter()
         .flat_map(|row| &row.found)
@@ -122,13 +127,39 @@ fn lanes(receipts: &[ReceiptRecord], side: &Side) -> Lanes {
     lanes.key("tolerance", "what counts as true");
     lanes.key("before", "measured before the first job");
     lanes.key("after", "measured after the last job");
+    let mut left_out = Vec::new();
+    let beyond = lanes.marks.iter().filter(|mark| mark.beyond != Beyond::No);
+    match beyond.count() {
+        0 => {}
+        1 => left_out.push(format!(
+            "One figure lies beyond the axis: an arrow at its edge; {}.",
+            table.reach()
+        )),
+        many => left_out.push(format!(
+            "{many} figures lie beyond the axis: arrows at its edge; {}.",
+            table.reach()
+        )),
+    }
     if rows.len() > MOST_ROWS {
-        lanes.left_out = Some(format!(
-            "{MOST_ROWS} of {} rows are drawn; the table lists more.",
-            rows.len()
+        left_out.push(format!(
+            "{MOST_ROWS} of {} rows are drawn; {}.",
+            rows.len(),
+            table.reach()
         ));
     }
-    lanes
+    lanes.left_out = (!left_out.is_empty()).then(|| left_out.join(" "));
+    Figure::Known(lanes)
+}
+
+/// Why no figure of any link can be drawn.
+fn unjudged(receipts: &[ReceiptRecord]) -> String {
+    let reason = receipts
+        .iter()
+        .find_map(|receipt| receipt.reason.as_deref());
+    match reason {
+        Some(reason) => format!("no figure of a link was judged: {reason}"),
+        None => "no figure of a link was judged".to_owned(),
+    }
 }
 
 /// By how much a value is off, percent of what is configured.
@@ -158,9 +189,16 @@ fn draw_row(lanes: &mut Lanes, row: &Row<'_>, top: u32) {
             ReceiptPhase::Before => ("before", "before"),
             ReceiptPhase::After => ("after", "after"),
         };
-        let at: Share = lanes.axis.place(off(found, found.measured));
+        let off_percent = off(found, found.measured);
+        let at: Share = lanes.axis.place(off_percent);
+        let beyond = match off_percent {
+            off if off < lanes.axis.from => Beyond::Left,
+            off if off > lanes.axis.to => Beyond::Right,
+            _ => Beyond::No,
+        };
         lanes.marks.push(Mark {
             at,
+            beyond,
             middle: top + ROW_PX / 2,
             class,
             title: format!(
@@ -170,7 +208,7 @@ fn draw_row(lanes: &mut Lanes, row: &Row<'_>, top: u32) {
                 quantity_word(row.quantity),
                 shown(found, found.measured),
                 shown(found, found.configured),
-                off(found, found.measured)
+                off_percent
             ),
         });
     }

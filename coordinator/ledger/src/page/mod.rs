@@ -14,6 +14,7 @@ mod jct;
 mod jobs;
 mod lanes;
 mod links;
+mod lost;
 mod table;
 mod timeline;
 mod words;

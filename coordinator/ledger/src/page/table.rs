@@ -2,11 +2,12 @@
 
 use askama::Template;
 
+use super::lanes::MOST_BLOCKS;
 use crate::Figure;
 use crate::table::{GLUE, UNKNOWN};
 
-/// Rows of a table that still serve a person and keep a page within a few megabytes.
-const MOST_ROWS: usize = 500;
+/// Rows of a table: as many as a picture draws, so that a table lists whatever its picture shows.
+const MOST_ROWS: usize = MOST_BLOCKS;
 
 /// A table under construction.
 #[derive(Debug, Clone, Template)]
@@ -91,6 +92,18 @@ impl TableView {
             self.rows.push(cells);
         } else {
             self.more_rows += 1;
+        }
+    }
+
+    /// Where to find what a picture leaves out, after a semicolon.
+    pub fn reach(&self) -> String {
+        match self.more_rows {
+            0 => "the table lists all".to_owned(),
+            _ => format!(
+                "the table lists the first {} of {} rows, the ledger all",
+                self.rows.len(),
+                self.len()
+            ),
         }
     }
 

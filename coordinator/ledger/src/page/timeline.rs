@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bace_api::{InputRecord, Record};
+use bace_api::Record;
 
 use super::axis::Axis;
 use super::lanes::{Block, Lanes};
+use super::lost::{Lost, lost};
 use super::table::TableView;
 use super::words::{Side, job_class};
 use crate::{AttemptLog, Figure, JobLog, RunEnd, RunLog, Summary};
@@ -17,7 +18,7 @@ const ALL_GPUS_PX: u32 = 720;
 const TEXT_PX: u32 = 16;
 /// Pixels of a row of waiting jobs.
 const WAIT_PX: u32 = 22;
-/// Rows of jobs that wait at the same time; further ones are in the table.
+/// Rows of jobs that wait at the same time.
 const MOST_WAITING: usize = 20;
 /// Pixels of the plot, at the least.
 const PLOT_PX: u32 = 620;
@@ -29,15 +30,15 @@ pub(super) struct Timeline {
 }
 
 /// GPUs of a region that a start of a job held.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     job: usize,
     name: &'a str,
     attempt: &'a AttemptLog,
     region: usize,
-    from_s: f64,
-    until_s: f64,
+    pub from_s: f64,
+    pub until_s: f64,
     /// Stages there, in order, with the row of each one's GPU.
-    stages: Vec<(usize, usize)>,
+    pub stages: Vec<(usize, usize)>,
 }
 
 /// A time in which a job waited for GPUs.
@@ -63,11 +64,11 @@ impl Timeline {
             side.word()
         );
         let mut lanes = Lanes::new(name, axis, PLOT_PX);
-        draw_waiting(&mut lanes, &waited);
+        let table = table(&held, &waited, log, side);
+        draw_waiting(&mut lanes, &waited, &table);
         draw_regions(&mut lanes, log, &held, end_s);
         keys(&mut lanes, log);
-        lanes.bound("the table lists every placement");
-        let table = table(&held, &waited, log, side);
+        lanes.bound(&table.reach());
         Figure::Known(Self { lanes, table })
     }
 }
@@ -115,20 +116,21 @@ fn held(log: &RunLog, end_s: f64) -> Vec<Held<'_>> {
     held
 }
 
+/// Workers of a region, in the order of their rows.
+pub(super) fn workers<'a>(log: &'a RunLog, name: &str) -> Vec<&'a str> {
+    let joined = log.records.iter().filter_map(|record| match record {
+        Record::WorkerJoined { worker, region, .. } if region == name => Some(worker.as_str()),
+        _ => None,
+    });
+    let mut workers: Vec<&str> = joined.collect();
+    workers.sort_unstable();
+    workers
+}
+
 /// Gives every stage a row of its region: that of its worker, where the ledger names it, else the first that is free.
 fn assign_rows(log: &RunLog, held: &mut [Held<'_>]) {
-    let mut workers: Vec<Vec<&str>> = vec![Vec::new(); log.header.regions.len()];
-    for record in &log.records {
-        if let Record::WorkerJoined { worker, region, .. } = record {
-            let place = log.header.regions.iter().position(|name| name == region);
-            if let Some(place) = place {
-                workers[place].push(worker);
-            }
-        }
-    }
-    for region in &mut workers {
-        region.sort_unstable();
-    }
+    let regions = log.header.regions.iter();
+    let workers: Vec<Vec<&str>> = regions.map(|region| workers(log, region)).collect();
     let mut free_from: Vec<Vec<f64>> = vec![Vec::new(); log.header.regions.len()];
     for of in held {
         let rows = &mut free_from[of.region];
@@ -182,7 +184,7 @@ fn is_refused(log: &RunLog, of: &JobLog) -> bool {
     records.any(|record| matches!(record, Record::Refused { job, .. } if *job == of.name))
 }
 
-fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>]) {
+fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>], table: &TableView) {
     if waited.is_empty() {
         return;
     }
@@ -193,7 +195,8 @@ fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>]) {
         let row = row.unwrap_or(free_from.len());
         if row >= MOST_WAITING {
             let sentence = format!(
-                "At most {MOST_WAITING} waiting jobs are drawn at a time; the table lists all."
+                "At most {MOST_WAITING} waiting jobs are drawn at a time; {}.",
+                table.reach()
             );
             lanes.left_out = Some(sentence);
             continue;
@@ -203,7 +206,7 @@ fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>]) {
         }
         free_from[row] = of.until_s;
         let (left, width) = lanes.axis.span(of.from_s, of.until_s);
-        let text = lanes.fitting(width, &[of.name]);
+        let text = lanes.fitting_name(width, &[of.name]);
         lanes.blocks.push(Block {
             left,
             width,
@@ -247,10 +250,14 @@ fn draw_regions(lanes: &mut Lanes, log: &RunLog, held: &[Held<'_>], end_s: f64) 
         };
         let top = lanes.lane(name, &more, height);
         lanes.gap(8);
-        for of in held.iter().filter(|of| of.region == region) {
+        let here: Vec<&Held<'_>> = held.iter().filter(|of| of.region == region).collect();
+        // Below the jobs: what still runs stays in sight.
+        for of in lost(log, (name, gpus[region]), &here, end_s) {
+            draw_lost(lanes, &of, (top, gpu_px));
+        }
+        for of in here {
             draw_held(lanes, of, (top, gpu_px));
         }
-        draw_lost(lanes, log, (name, gpus[region]), (top, gpu_px), end_s);
     }
 }
 
@@ -269,7 +276,7 @@ fn draw_held(lanes: &mut Lanes, of: &Held<'_>, (top, gpu_px): (u32, u32)) {
             run.len() as u32 * gpu_px - 2 * inset,
         );
         let text = match height + 2 * inset >= TEXT_PX {
-            true => lanes.fitting(width, &[&long, of.name]),
+            true => lanes.fitting_name(width, &[&long, of.name]),
             false => String::new(),
         };
         let title = format!(
@@ -319,41 +326,18 @@ fn runs(stages: &[(usize, usize)], gpu_px: u32) -> Vec<Vec<(usize, usize)>> {
     runs
 }
 
-/// GPUs that a region had lost, drawn over its last rows.
-fn draw_lost(
-    lanes: &mut Lanes,
-    log: &RunLog,
-    (name, gpus): (&str, u32),
-    (top, gpu_px): (u32, u32),
-    end_s: f64,
-) {
-    let changes = log.records.iter().filter_map(|record| match record {
-        Record::Input {
-            at_s,
-            input: InputRecord::GpusChanged { region, gpus },
-        } if region == name => Some((*at_s, *gpus)),
-        _ => None,
-    });
-    let changes: Vec<(f64, u32)> = changes.collect();
-    for (place, &(from_s, left_over)) in changes.iter().enumerate() {
-        let lost = gpus.saturating_sub(left_over);
-        if lost == 0 {
-            continue;
-        }
-        let until_s = changes.get(place + 1).map_or(end_s, |next| next.0);
-        let (left, width) = lanes.axis.span(from_s, until_s);
-        lanes.blocks.push(Block {
-            left,
-            width,
-            top: top + left_over * gpu_px,
-            height: lost * gpu_px,
-            class: "lost".to_owned(),
-            text: lanes.fitting(width, &["lost"]),
-            title: format!(
-                "{name} had {left_over} of {gpus} GPUs from {from_s:.3} s to {until_s:.3} s"
-            ),
-        });
-    }
+fn draw_lost(lanes: &mut Lanes, of: &Lost, (top, gpu_px): (u32, u32)) {
+    let (left, width) = lanes.axis.span(of.from_s, of.until_s);
+    // Hatched grounds hold no text that could be read.
+    lanes.blocks.extend(of.rows.iter().map(|&row| Block {
+        left,
+        width,
+        top: top + row as u32 * gpu_px,
+        height: gpu_px,
+        class: "lost".to_owned(),
+        text: String::new(),
+        title: of.title.clone(),
+    }));
 }
 
 fn keys(lanes: &mut Lanes, log: &RunLog) {

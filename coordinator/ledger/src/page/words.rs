@@ -39,11 +39,30 @@ impl Side {
     pub fn label(&self) -> String {
         format!("{}: {}", self.word(), self.rung)
     }
+
+    /// Those of both sides of a comparison.
+    pub fn beside(&self, other: Option<&Self>) -> String {
+        match other {
+            Some(other) => format!("{}; {}", self.label(), other.label()),
+            None => self.label(),
+        }
+    }
 }
 
 /// The look of a job, by its place in the run.
 pub(super) fn job_class(job: usize) -> String {
     format!("c{}", job % JOB_CLASSES)
+}
+
+/// A name of at most so many letters; what is cut is told by an ellipsis.
+pub(super) fn shortened(name: &str, most: usize) -> String {
+    match name.char_indices().nth(most) {
+        None => name.to_owned(),
+        Some(_) => {
+            let kept: String = name.chars().take(most.saturating_sub(1)).collect();
+            format!("{kept}…")
+        }
+    }
 }
 
 /// A time in words.
