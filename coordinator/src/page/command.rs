@@ -70,9 +70,9 @@ fn runs(
     for run in &repeats.runs {
         let summary = summarise(run).or_wrong_input()?;
         let header = &summary.header;
-        agree(own_run, (run, header), Sameness::OfRung)?;
+        agree(own_run, (run, header), Sameness::Rung)?;
         if let Some(Measured(other)) = measured.first() {
-            agree((first, &other.header), (run, header), Sameness::OfPolicy)?;
+            agree((first, &other.header), (run, header), Sameness::Policy)?;
         }
         measured.push(Measured(summary));
     }
@@ -103,7 +103,7 @@ fn kept_prediction(
     (run, header): (&Path, &Header),
 ) -> anyhow::Result<Predicted<RunLog>> {
     let log = RunLog::read(kept).or_wrong_input()?;
-    agree((run, header), (kept, &log.header), Sameness::OfPrediction)?;
+    agree((run, header), (kept, &log.header), Sameness::Prediction)?;
     Ok(Predicted(log))
 }
 
@@ -111,11 +111,11 @@ fn kept_prediction(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sameness {
     /// Runs of several policies.
-    OfRung,
+    Rung,
     /// Repeats of one policy, which are on one rung already.
-    OfPolicy,
+    Policy,
     /// A run and its prediction.
-    OfPrediction,
+    Prediction,
 }
 
 fn agree(
@@ -145,9 +145,9 @@ fn agree(
         ("seed", one.seed.to_string(), two.seed.to_string()),
     ];
     match sameness {
-        Sameness::OfRung => sides.push(("rung", rung(one), rung(two))),
-        Sameness::OfPolicy => sides.push(("policy", one.policy.clone(), two.policy.clone())),
-        Sameness::OfPrediction => {
+        Sameness::Rung => sides.push(("rung", rung(one), rung(two))),
+        Sameness::Policy => sides.push(("policy", one.policy.clone(), two.policy.clone())),
+        Sameness::Prediction => {
             sides.push(("policy", one.policy.clone(), two.policy.clone()));
             sides.push(("kind", "a prediction".to_owned(), clock(two)));
         }
