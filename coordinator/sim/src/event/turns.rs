@@ -18,8 +18,8 @@ const LOOKAHEAD_NS: u64 = 2_000_000;
 const ROUNDING_NS: f64 = 2.0;
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
 
-/// The smallest tensor on a shared link takes so many turns at most: more would cost time in proportion and change its end by less
-/// than a sixty-fourth of its time on the link.
+/// The smallest tensor on a shared link takes so many turns at most: more would cost time in proportion, and change its end by less
+/// than such a turn for each job that uses the link.
 const MOST_TURNS: u64 = 64;
 
 /// A flow's messages that have not left, chunk by chunk.
