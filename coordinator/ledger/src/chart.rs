@@ -1,12 +1,12 @@
 //! A comparison as a picture: grouped bars of mean JCT and cost.
 
-use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::LedgerError;
 use crate::compare::{COST, Comparison, MEAN_JCT, MEASURES, Sample};
+use crate::svg::{Area, Drawn, svg};
 
 const WIDTH: u32 = 960;
 const PANEL_HEIGHT: u32 = 340;
@@ -42,9 +42,7 @@ struct Bar {
     mark: Option<String>,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 impl Comparison {
     /// Mean JCT and cost as bars with their 95 % intervals: an SVG image.
@@ -52,14 +50,9 @@ impl Comparison {
     /// # Errors
     /// If the picture cannot be laid out.
     pub fn svg(&self) -> Result<String, LedgerError> {
-        let mut svg = String::new();
         let panels = [MEAN_JCT, COST];
         let height = LEGEND_HEIGHT + PANEL_HEIGHT * panels.len() as u32;
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        let drawn = self.draw(&root, panels);
-        drop(root);
-        drawn.map_err(|error| LedgerError::Undrawable(error.to_string()))?;
-        Ok(svg)
+        svg((WIDTH, height), |root| self.draw(root, panels))
     }
 
     fn draw(&self, root: &Area<'_>, panels: [usize; 2]) -> Drawn {
@@ -70,7 +63,7 @@ impl Comparison {
         for (area, measure) in rest.split_evenly((panels.len(), 1)).iter().zip(panels) {
             self.panel(area, measure, &names)?;
         }
-        root.present()
+        Ok(())
     }
 
     /// What bars stand for: policies.

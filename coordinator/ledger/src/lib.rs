@@ -29,6 +29,7 @@ mod receipt_table;
 mod run_log;
 mod side;
 mod summary;
+mod svg;
 mod table;
 mod totals;
 mod trace;

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::measure::Measure;
 use super::{Ladder, LadderRung};
 use crate::chart::{FONT, TEXT_SIZE};
+use crate::svg::{Area, Drawn, svg};
 use crate::{LedgerError, Sample};
 
 const WIDTH: u32 = 960;
@@ -15,30 +16,20 @@ const BAR: f64 = 0.7;
 const SIMULATED: RGBColor = RGBColor(0, 114, 178);
 const REAL: RGBColor = RGBColor(213, 94, 0);
 
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
-
 impl Ladder {
     /// Mean iteration times as bars with their 95 % intervals, simulated rungs in blue: an SVG image.
     ///
     /// # Errors
     /// If the picture cannot be laid out.
     pub fn svg(&self) -> Result<String, LedgerError> {
-        let mut svg = String::new();
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         let climbed = self.rungs.iter().map(|(rung, _)| *rung);
         let bars = climbed.filter_map(|rung| Some((rung, self.sample(rung, Measure::Iteration)?)));
         let bars: Vec<(LadderRung, Sample)> = bars.collect();
-        let drawn = draw(&root, &bars);
-        drop(root);
-        drawn.map_err(|error| LedgerError::Undrawable(error.to_string()))?;
-        Ok(svg)
+        svg((WIDTH, HEIGHT), |root| draw(root, &bars))
     }
 }
 
-fn draw(
-    root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-    bars: &[(LadderRung, Sample)],
-) -> Drawn {
+fn draw(root: &Area<'_>, bars: &[(LadderRung, Sample)]) -> Drawn {
     root.fill(&WHITE)?;
     let tops = bars
         .iter()
@@ -77,5 +68,5 @@ fn draw(
         let style = style.pos(Pos::new(HPos::Center, VPos::Top));
         root.draw_text(rung.name(), &style, (x, y + 10))?;
     }
-    root.present()
+    Ok(())
 }

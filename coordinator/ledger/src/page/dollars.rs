@@ -2,10 +2,11 @@
 
 use plotters::prelude::*;
 
-use super::drawing::{Area, Drawing, Drawn, FAINT, INK, SERIES, TEXT, short};
+use super::drawing::{Drawing, FAINT, INK, SERIES, TEXT, short};
 use super::lanes::Key;
 use super::table::TableView;
 use super::words::Side;
+use crate::svg::{Area, Drawn};
 use crate::table::Scale;
 use crate::{Figure, LedgerError};
 
@@ -43,6 +44,12 @@ impl Spending {
             round.unwrap_or_else(|| 86_400.0 * (run_s / 86_400.0 / MOST_BINS).ceil())
         };
         (bin_s, count(bin_s) as usize)
+    }
+
+    /// How many spans there are.
+    fn spans(&self) -> usize {
+        let spans = self.regions.iter().map(|(_, usd)| usd.len());
+        spans.max().unwrap_or(0)
     }
 
     fn total(&self) -> f64 {
@@ -120,12 +127,7 @@ fn axis_unit(bin_s: f64) -> (&'static str, f64) {
 }
 
 fn draw(area: &Area<'_>, spending: &Spending) -> Drawn {
-    let bins = spending
-        .regions
-        .iter()
-        .map(|(_, usd)| usd.len())
-        .max()
-        .unwrap_or(0);
+    let bins = spending.spans();
     let in_bin = |bin: usize| {
         let regions = spending.regions.iter();
         regions.map(move |(_, usd)| usd.get(bin).copied().unwrap_or(0.0))
@@ -192,12 +194,7 @@ fn table(spending: &Spending, side: &Side, bin: &str) -> TableView {
         format!("Dollars in each {bin}, {}", side.label()),
         &headings,
     );
-    let bins = spending
-        .regions
-        .iter()
-        .map(|(_, usd)| usd.len())
-        .max()
-        .unwrap_or(0);
+    let bins = spending.spans();
     let total = Figure::Known(spending.total());
     let scale = Scale::dollars([&total].into_iter());
     let mut add = |first: String, usd: Vec<f64>| {

@@ -1,9 +1,10 @@
 //! Pictures that plotters draws: colours stand for roles, which the page's style sheet fills for light and dark.
 
 use askama::Template;
-use plotters::prelude::*;
+use plotters::style::RGBColor;
 
 use crate::LedgerError;
+use crate::svg::{Area, Drawn, svg};
 
 /// Axes, their text and ticks.
 pub(super) const INK: RGBColor = RGBColor(1, 1, 1);
@@ -32,9 +33,6 @@ pub(super) struct Drawing {
     svg: String,
 }
 
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-pub(super) type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
-
 impl Drawing {
     /// What `draw` draws into so many pixels.
     ///
@@ -45,12 +43,7 @@ impl Drawing {
         size: (u32, u32),
         draw: impl FnOnce(&Area<'_>) -> Drawn,
     ) -> Result<Self, LedgerError> {
-        let mut svg = String::new();
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let drawn = draw(&area).and_then(|()| area.present());
-        drop(area);
-        drawn.map_err(|error| LedgerError::Undrawable(error.to_string()))?;
-        Ok(Self { name, svg })
+        svg(size, draw).map(|svg| Self { name, svg })
     }
 }
 

@@ -4,10 +4,11 @@ use plotters::element::Circle;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::drawing::{Area, Drawing, Drawn, FAINT, INK, SERIES, TEXT, short};
+use super::drawing::{Drawing, FAINT, INK, SERIES, TEXT, short};
 use super::html::RepeatedRuns;
 use super::table::TableView;
 use super::words::{Side, shortened, signed_percent};
+use crate::svg::{Area, Drawn};
 use crate::{Figure, JobSummary, LedgerError, Measured, Predicted};
 
 const SIZE: (u32, u32) = (600, 480);
