@@ -208,11 +208,16 @@ impl Turns {
     /// When the next message asks, and its place; the older one of two at once.
     fn asks(&self) -> Option<(u64, usize)> {
         let turns = self.queue.iter().enumerate();
-        let asks = turns.filter_map(|(index, turn)| match turn.state {
+        let mut asks = turns.filter_map(|(index, turn)| match turn.state {
             TurnState::Asks(asks_ns, _) => Some((asks_ns, index)),
             _ => None,
         });
-        asks.min()
+        if self.is_per_job {
+            // One at a time asks, and stands before all that wait.
+            asks.next()
+        } else {
+            asks.min()
+        }
     }
 
     fn nanos(&self, at_s: f64) -> u64 {
