@@ -21,6 +21,11 @@ pub fn describe() -> String {
     format!("{processor}, {cores}, {memory}, {kernel}")
 }
 
+/// Cores that this process may use; one where the system does not tell.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// All of its memory, where the system tells.
 pub fn memory_bytes() -> Option<u64> {
     meminfo("MemTotal")

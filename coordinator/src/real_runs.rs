@@ -9,6 +9,7 @@ use bace_ledger::{RunEnd, Summary};
 use bace_netem::TimeScale;
 
 use crate::cli::{ReceiptsChoice, RunArgs};
+use crate::machine;
 use crate::run::{self, Interrupts};
 use crate::wrong_input::WrongInput;
 
@@ -59,7 +60,7 @@ pub enum Ended {
 
 /// Why native compute is slower here than a profile can know: that there are fewer cores than workers; absent where there are enough.
 pub fn crowding(scenario: &Scenario) -> Option<String> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let cores = machine::cores() as u64;
     let workers = run::workers(scenario);
     (workers > cores).then(|| {
         format!("{workers} workers would share {cores} cores, and no profile knows of that; native wants a core for each")

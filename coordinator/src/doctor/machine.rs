@@ -39,7 +39,7 @@ fn other_load() -> Finding {
     let name = "other load";
     let load = std::fs::read_to_string("/proc/loadavg").ok();
     let load = load.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    let cores = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    let cores = machine::cores() as f64;
     match load {
         Some(load) if load > BUSY_SHARE * cores => Finding::limited(
             name,

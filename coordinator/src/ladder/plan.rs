@@ -1,7 +1,6 @@
 //! Which rungs this machine and the scenario allow, settled before anything starts.
 
 use std::path::PathBuf;
-use std::thread::available_parallelism;
 
 use bace_api::told;
 use bace_engine::{Engine, policy_by_name};
@@ -13,6 +12,7 @@ use crate::cli::{
     ComputeChoice, DeviceChoice, EmulationArgs, IterationModelChoice, LadderArgs, NetworkChoice,
     RunArgs, ScenarioArgs,
 };
+use crate::machine::cores;
 use crate::profile::{Asked, ChosenProfile};
 use crate::run::{CheckedRun, workers};
 use crate::scenarios::Loaded;
@@ -157,7 +157,7 @@ fn real(args: &LadderArgs, loaded: &Loaded, rung: LadderRung) -> anyhow::Result<
 fn hindrance(loaded: &Loaded, rung: LadderRung) -> Option<String> {
     match rung {
         LadderRung::Native => {
-            let (workers, cores) = (workers(&loaded.scenario), cores());
+            let (workers, cores) = (workers(&loaded.scenario), cores() as u64);
             let mut scaled = loaded.scenario.jobs.iter();
             if let Some(job) = scaled.find(|job| job.scale_model.is_some()) {
                 return Some(format!(
@@ -206,9 +206,4 @@ fn emulation(rung: LadderRung, args: &LadderArgs) -> EmulationArgs {
         data: args.data.clone(),
         ..EmulationArgs::default()
     }
-}
-
-/// Cores of this machine that this process may use; one where the system does not tell.
-fn cores() -> u64 {
-    available_parallelism().map_or(1, |cores| cores.get() as u64)
 }

@@ -315,7 +315,7 @@ impl ReceiptTaker {
         let room = self
             .loopback
             .map_or(0.0, |rate| PARALLEL_SHARE * rate.bps());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = crate::machine::cores();
         let mut used = BTreeSet::new();
         let (mut batch, mut errands, mut sum) = (Vec::new(), Vec::new(), 0.0);
         for &place in waiting {
