@@ -17,7 +17,7 @@ fn main() {
             bench.iter(|| {
                 black_box(
                     sitting[0]
-                        .acquire()
+                        .acquire(0)
                         .expect("nobody clears a seat here")
                         .release(),
                 )

@@ -4,11 +4,20 @@
 const KIND_BITS: u32 = 3;
 /// Bits of a claim that say whose seat it is.
 const SEAT_BITS: u32 = 16;
+/// Bits of a claim that say with which ticket.
+const TICKET_BITS: u32 = u64::BITS - SEAT_BITS;
 
 /// Most seats of a table.
 pub(crate) const MAX_SEATS: usize = 1 << SEAT_BITS;
 
-/// What a seat does. A ticket is drawn once and never again.
+/// The ticket of one who wants to be done by `due_ns`: that instant in microseconds, but later than all tickets that its seat has
+/// drawn before, so that no state and no claim ever comes again. 48 bits last for nine years after the host's start.
+pub(crate) fn ticket_due(due_ns: u64, drawn_before: u64) -> u64 {
+    let latest = (1 << TICKET_BITS) - 1;
+    (due_ns / 1000).max(drawn_before + 1).min(latest)
+}
+
+/// What a seat does. A seat draws a ticket once and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Nobody sits there.
@@ -52,11 +61,11 @@ impl State {
     }
 }
 
-/// The latest to have taken a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who takes a device, or wants to: the smaller goes first, by ticket and where two have the same by seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Claim {
-    pub seat: usize,
     pub ticket: u64,
+    pub seat: usize,
 }
 
 impl Claim {
@@ -73,28 +82,29 @@ impl Claim {
     }
 }
 
-/// Whether who waits with the ticket `own` may take a device of `slots` slots, given the states of all its seats: fewer
-/// hold it or wait with smaller tickets than there are slots.
-pub(crate) fn may_claim(states: impl Iterator<Item = State>, own: u64, slots: usize) -> bool {
-    let before = states.filter(|state| match state {
+/// Whether who waits as `own` may take a device of `slots` slots, given the states of all its seats: fewer hold it or wait to go
+/// before it than there are slots.
+pub(crate) fn may_claim(
+    states: impl Iterator<Item = (usize, State)>,
+    own: Claim,
+    slots: usize,
+) -> bool {
+    let before = states.filter(|&(seat, state)| match state {
         State::Holding(_) => true,
-        State::Waiting(ticket) => *ticket < own,
+        State::Waiting(ticket) => Claim { ticket, seat } < own,
         State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => false,
     });
     before.take(slots).count() < slots
 }
 
-/// The seats that may take the device now, with their tickets, smallest first.
-pub(crate) fn with_room(
-    states: impl Iterator<Item = (usize, State)>,
-    slots: usize,
-) -> Vec<(u64, usize)> {
+/// Those who may take the device now, the first to go first.
+pub(crate) fn with_room(states: impl Iterator<Item = (usize, State)>, slots: usize) -> Vec<Claim> {
     let mut room = slots;
     let mut waiting = Vec::new();
     for (seat, state) in states {
         match state {
             State::Holding(_) => room = room.saturating_sub(1),
-            State::Waiting(ticket) => waiting.push((ticket, seat)),
+            State::Waiting(ticket) => waiting.push(Claim { ticket, seat }),
             State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => {}
         }
     }
@@ -108,6 +118,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_ticket_is_the_instant_of_its_end_and_never_comes_again() {
+        assert_eq!(ticket_due(5_000_999, 0), 5_000);
+        assert_eq!(ticket_due(5_000_999, 4_999), 5_000);
+        assert_eq!(ticket_due(5_000_999, 5_000), 5_001);
+        assert_eq!(ticket_due(0, 0), 1);
+        assert_eq!(ticket_due(u64::MAX, 0), (1 << 48) - 1);
+    }
 
     #[test]
     fn words_hold_what_they_were_made_of() {
@@ -133,7 +152,8 @@ mod tests {
     /// What happens to a seat of the model.
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        Draw,
+        /// To be done so many microseconds from now.
+        Draw(u64),
         Show,
         Claim,
         Release,
@@ -144,7 +164,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         let step = prop_oneof![
-            4 => Just(Step::Draw),
+            4 => (0u64..9).prop_map(Step::Draw),
             4 => Just(Step::Show),
             6 => Just(Step::Claim),
             4 => Just(Step::Release),
@@ -157,38 +177,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_hold_than_there_are_slots_and_nobody_is_overtaken_twice(
+        fn no_more_hold_than_there_are_slots_and_whoever_is_due_first_goes_first(
             slots in 1usize..4,
             steps in steps(),
         ) {
             let mut seats = [State::Idle; 6];
             let mut drawn = [None; 6];
-            // How often each was overtaken by each other since it showed its ticket.
-            let mut overtaken = [[0; 6]; 6];
-            let mut tickets = 0;
-            for (seat, step) in steps {
+            let mut last = [0; 6];
+            for (at_us, (seat, step)) in (0u64..).zip(steps) {
                 match (step, seats[seat]) {
-                    (Step::Draw, State::Idle) if drawn[seat].is_none() => {
-                        tickets += 1;
-                        drawn[seat] = Some(tickets);
+                    (Step::Draw(ahead_us), State::Idle) if drawn[seat].is_none() => {
+                        last[seat] = ticket_due((at_us + ahead_us) * 1000, last[seat]);
+                        drawn[seat] = Some(last[seat]);
                     }
                     (Step::Show, State::Idle) => {
                         if let Some(ticket) = drawn[seat].take() {
                             seats[seat] = State::Waiting(ticket);
-                            overtaken[seat] = [0; 6];
                         }
                     }
-                    (Step::Claim, State::Waiting(own)) => {
+                    (Step::Claim, State::Waiting(ticket)) => {
+                        let own = Claim { ticket, seat };
                         let room = with_room(seats.iter().copied().enumerate(), slots);
-                        let may = may_claim(seats.iter().copied(), own, slots);
-                        prop_assert_eq!(may, room.contains(&(own, seat)));
+                        let may = may_claim(seats.iter().copied().enumerate(), own, slots);
+                        prop_assert_eq!(may, room.contains(&own));
                         if may {
-                            seats[seat] = State::Holding(own);
-                            for other in 0..6 {
-                                if matches!(seats[other], State::Waiting(_)) && other != seat {
-                                    overtaken[other][seat] += 1;
-                                }
-                            }
+                            seats[seat] = State::Holding(ticket);
                         }
                     }
                     (Step::Release, State::Holding(_)) => seats[seat] = State::Idle,
@@ -199,7 +212,6 @@ mod tests {
                     (Step::PassOver, State::Waiting(ticket)) => seats[seat] = State::Passed(ticket),
                     (Step::Resume, State::Passed(ticket)) => {
                         seats[seat] = State::Waiting(ticket);
-                        overtaken[seat] = [0; 6];
                     }
                     _ => {}
                 }
@@ -211,10 +223,14 @@ mod tests {
                 // Somebody can always go on.
                 let room = with_room(seats.iter().copied().enumerate(), slots);
                 prop_assert_eq!(room.len(), waiters.min(slots - holders));
-                // With one slot, whoever goes first although it showed its ticket later has drawn it earlier, and the next
-                // it draws is a larger one.
-                if slots == 1 {
-                    prop_assert!(overtaken.iter().flatten().all(|&times| times <= 1));
+                // Nobody who may go is due later than one who may not.
+                let left = seats.iter().enumerate().filter_map(|(seat, state)| match *state {
+                    State::Waiting(ticket) => Some(Claim { ticket, seat }),
+                    _ => None,
+                });
+                let left = left.filter(|claim| !room.contains(claim)).min();
+                if let (Some(last), Some(left)) = (room.last(), left) {
+                    prop_assert!(*last < left);
                 }
             }
         }

@@ -6,8 +6,8 @@ use bace_socket::now_ns;
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use crate::error::LeaseError;
-use crate::order::{Claim, State, may_claim, with_room};
-use crate::table::{CLAIM, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, SUSPECT_SINCE_NS, TICKETS};
+use crate::order::{Claim, State, may_claim, ticket_due, with_room};
+use crate::table::{CLAIM, DRAWN, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, SUSPECT_SINCE_NS};
 
 /// Longest sleep of one that waits: who is to wake it may be killed before it does.
 const SLEEP: Timespec = Timespec {
@@ -46,14 +46,19 @@ impl Seat {
         }
     }
 
-    /// Waits for the device, behind all who have asked for it before.
+    /// Waits for the device, behind all whose work is to be done before `due_ns` of the host's monotonic clock. Who asks again and
+    /// again for instants that have passed is served before all others; who asks for the present one comes behind all who have
+    /// asked before.
     ///
     /// # Errors
     /// When another process has cleared the seat: others would not see that this one computes.
-    pub fn acquire(&mut self) -> Result<Lease<'_>, LeaseError> {
+    pub fn acquire(&mut self, due_ns: u64) -> Result<Lease<'_>, LeaseError> {
         let begin_ns = now_ns();
-        let ticket = self.word(TICKETS).fetch_add(1, Ordering::SeqCst) + 1;
         let line = self.table.seat(self.index);
+        // Whoever sat here before has drawn from it, too.
+        let drawn = &line.words[DRAWN];
+        let ticket = ticket_due(due_ns, drawn.load(Ordering::Relaxed));
+        drawn.store(ticket, Ordering::Relaxed);
         // Whoever frees the device after this sees it; whoever has freed it before is seen below.
         let idle = self
             .table
@@ -92,18 +97,14 @@ impl Seat {
 
     /// Takes the device if it is this ticket's turn.
     fn claim(&self, ticket: u64) -> bool {
-        let own = Claim {
-            seat: self.index,
-            ticket,
-        };
+        let own = self.as_claim(ticket);
         loop {
             let latest = self.word(CLAIM).load(Ordering::SeqCst);
             self.show(Claim::of(latest));
             // Whoever was passed over is back in its old place.
             let (waiting, passed) = (State::Waiting(ticket), State::Passed(ticket));
             self.table.change(self.index, passed, waiting);
-            let states = self.table.states(self.device).map(|(_, state)| state);
-            if !may_claim(states, ticket, self.slots()) {
+            if !may_claim(self.table.states(self.device), own, self.slots()) {
                 return false;
             }
             let claimed = self.word(CLAIM).compare_exchange(
@@ -173,17 +174,18 @@ impl Seat {
         let mut found = false;
         loop {
             let first = with_room(self.table.states(self.device), self.slots());
-            let first = first.first().filter(|(_, seat)| *seat != self.index);
-            let Some(&(ticket, seat)) = first else {
+            let first = first.first().filter(|claim| claim.seat != self.index);
+            let Some(&first) = first else {
                 // Whoever has room at the next look may have had none in between.
                 self.word(SUSPECT).store(0, Ordering::Relaxed);
                 return found;
             };
+            let Claim { ticket, seat } = first;
             let waiting = State::Waiting(ticket);
             let process = self.table.process(seat);
             if process.is_gone() {
                 found |= self.table.clear(seat, waiting, process, own);
-            } else if self.has_had_room(ticket, now_ns) {
+            } else if self.has_had_room(first, now_ns) {
                 return self.table.change(seat, waiting, State::Passed(ticket)) || found;
             } else {
                 return found;
@@ -191,22 +193,22 @@ impl Seat {
         }
     }
 
-    /// Whether a ticket that has room had it at the last look, too, and time to take it since.
-    fn has_had_room(&self, ticket: u64, now_ns: u64) -> bool {
+    /// Whether one that has room had it at the last look, too, and time to take it since.
+    fn has_had_room(&self, claim: Claim, now_ns: u64) -> bool {
         let (suspect, since) = (self.word(SUSPECT), self.word(SUSPECT_SINCE_NS));
-        let known = suspect.load(Ordering::Acquire) == ticket;
+        let known = suspect.load(Ordering::Acquire) == claim.word();
         let age_ns = now_ns.saturating_sub(since.load(Ordering::Relaxed));
         if known && age_ns <= STALE_NS {
             return age_ns >= LOOK_NS;
         }
         since.store(now_ns, Ordering::Relaxed);
-        suspect.store(ticket, Ordering::Release);
+        suspect.store(claim.word(), Ordering::Release);
         false
     }
 
     /// Wakes those who may take the device now.
     fn ring(&self) {
-        for (_, seat) in with_room(self.table.states(self.device), self.slots()) {
+        for Claim { seat, .. } in with_room(self.table.states(self.device), self.slots()) {
             if seat != self.index {
                 let bell = &self.table.seat(seat).bell;
                 bell.fetch_add(1, Ordering::AcqRel);
@@ -214,6 +216,11 @@ impl Seat {
                 let _ = futex::wake(bell, Flags::empty(), 1);
             }
         }
+    }
+
+    fn as_claim(&self, ticket: u64) -> Claim {
+        let seat = self.index;
+        Claim { ticket, seat }
     }
 
     fn slots(&self) -> usize {
@@ -289,12 +296,12 @@ mod tests {
         let seat = &mut seats[0];
         let table = seat.table.clone();
         let own = table.process(0);
-        let lease = seat.acquire().unwrap();
+        let lease = seat.acquire(0).unwrap();
         assert!(table.clear(0, State::Holding(lease.ticket), own, own));
         let held_ns = table.held_ns(0, now_ns());
         lease.release();
         assert_eq!(table.held_ns(0, now_ns()), held_ns);
-        let told = seat.acquire().unwrap_err().to_string();
+        let told = seat.acquire(0).unwrap_err().to_string();
         assert!(told.starts_with("lease a device from seat 0: "), "{told}");
         assert_eq!(table.state(0), State::Vacant);
     }

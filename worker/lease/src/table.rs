@@ -10,23 +10,21 @@ use crate::process::Process;
 use crate::seat::Seat;
 
 const NAME: [u8; 8] = *b"balease1";
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 // Words of a device's line.
 /// How many may hold it at a time.
 pub(crate) const SLOTS: usize = 0;
-/// The latest ticket drawn.
-pub(crate) const TICKETS: usize = 1;
-/// The latest claim: exclusion stands on it.
-pub(crate) const CLAIM: usize = 2;
+/// The latest [`Claim`](crate::order::Claim): exclusion stands on it.
+pub(crate) const CLAIM: usize = 1;
 /// When somebody last looked whether those before it live.
-pub(crate) const LOOKED_AT_NS: usize = 3;
-/// The ticket that had room then and had not taken it; 0 if none had.
-pub(crate) const SUSPECT: usize = 4;
+pub(crate) const LOOKED_AT_NS: usize = 2;
+/// Who had room then, as a claim, and had not taken it; 0 if nobody had.
+pub(crate) const SUSPECT: usize = 3;
 /// When it was seen first with room.
-pub(crate) const SUSPECT_SINCE_NS: usize = 5;
+pub(crate) const SUSPECT_SINCE_NS: usize = 4;
 /// The name, in UTF-8, zeros behind it.
-const DEVICE_NAME: usize = 6;
+const DEVICE_NAME: usize = 5;
 const NAME_WORDS: usize = 8;
 
 /// Longest name of a device, bytes.
@@ -42,6 +40,8 @@ const STARTED: usize = 3;
 const ACCOUNT_CHANGES: usize = 4;
 /// Two accounts of two words each: time held up to the last release, and since when it is held, 0 if it is not.
 const ACCOUNTS: usize = 5;
+/// The latest ticket that was drawn there.
+pub(crate) const DRAWN: usize = ACCOUNTS + 4;
 
 /// The leases of a host, by seat.
 #[derive(Debug, Clone)]
@@ -432,14 +432,14 @@ mod tests {
     fn time_held_grows_while_it_is_held_and_stays_after() {
         let table = table(1);
         let mut seat = table.take(0, &cpu()).unwrap();
-        let lease = seat.acquire().unwrap();
+        let lease = seat.acquire(0).unwrap();
         let begin_ns = now_ns();
         let early_ns = table.held_ns(0, begin_ns).unwrap();
         assert_eq!(table.held_ns(0, begin_ns + 5_000), Some(early_ns + 5_000));
         let held_ns = lease.release();
         assert!(held_ns >= early_ns);
         assert_eq!(table.held_ns(0, u64::MAX), Some(held_ns));
-        let more_ns = seat.acquire().unwrap().release();
+        let more_ns = seat.acquire(0).unwrap().release();
         assert_eq!(table.held_ns(0, u64::MAX), Some(held_ns + more_ns));
     }
 

@@ -50,7 +50,7 @@ fn memory(seats: usize) -> (LeaseTable, SharedLines, PathBuf) {
 /// Takes turns and counts who else is inside.
 fn take_turns(seat: &mut Seat, watch: &[AtomicU64], slots: u32, turns: u32) {
     for turn in 0..turns {
-        let lease = seat.acquire().unwrap();
+        let lease = seat.acquire(0).unwrap();
         if watch[INSIDE].fetch_add(1, Ordering::SeqCst) >= slots.into() {
             watch[VIOLATIONS].fetch_add(1, Ordering::SeqCst);
         }
@@ -134,7 +134,7 @@ fn be_a_member(told: &str) {
     };
     match what {
         "hold" => {
-            let _lease = seat.acquire().unwrap();
+            let _lease = seat.acquire(0).unwrap();
             say("holding");
             loop {
                 std::thread::park();
@@ -190,12 +190,12 @@ fn devices_do_not_wait_for_each_other() {
     };
     let mut one = table.take(0, &device(1)).unwrap();
     let mut two = table.take(1, &other).unwrap();
-    let (held, also_held) = (one.acquire().unwrap(), two.acquire().unwrap());
+    let (held, also_held) = (one.acquire(0).unwrap(), two.acquire(0).unwrap());
     drop((held, also_held));
 }
 
 #[test]
-fn those_who_wait_go_in_the_order_in_which_they_came() {
+fn of_those_who_wait_the_first_to_be_done_goes_first() {
     let (table, _watch, _path) = memory(6);
     let mut first = table.take(0, &device(1)).unwrap();
     let (went, order) = mpsc::channel();
@@ -203,22 +203,24 @@ fn those_who_wait_go_in_the_order_in_which_they_came() {
     std::thread::scope(|scope| {
         let told = went.clone();
         scope.spawn(move || {
-            let lease = first.acquire().unwrap();
+            let lease = first.acquire(0).unwrap();
             gone.recv().unwrap();
             drop(lease);
             // Behind all of them, however quick it is.
-            let lease = first.acquire().unwrap();
+            let lease = first.acquire(now_ns()).unwrap();
             assert!(lease.waited_ns() > 0);
             told.send(0).unwrap();
         });
         wait_for("the first holds", || {
             matches!(table.state(0), State::Holding(_))
         });
+        // The seats wait in the order of their numbers; three and four are due together.
+        let due_ns = [0, 40_000, 50_000, 20_000, 20_000, 10_000];
         for index in 1..6 {
             let mut seat = table.take(index, &device(1)).unwrap();
             let went = went.clone();
             scope.spawn(move || {
-                let lease = seat.acquire().unwrap();
+                let lease = seat.acquire(due_ns[index]).unwrap();
                 went.send(index).unwrap();
                 drop(lease);
             });
@@ -228,7 +230,7 @@ fn those_who_wait_go_in_the_order_in_which_they_came() {
         }
         go.send(()).unwrap();
     });
-    assert_eq!(order.try_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 0]);
+    assert_eq!(order.try_iter().collect::<Vec<_>>(), [5, 3, 4, 1, 2, 0]);
 }
 
 #[test]
@@ -238,7 +240,7 @@ fn a_killed_holder_blocks_nobody_and_its_time_is_kept() {
     member.says("holding");
     let mut own = table.take(1, &device(1)).unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| drop(own.acquire().unwrap()));
+        let waiter = scope.spawn(|| drop(own.acquire(0).unwrap()));
         wait_for("the seat waits", || {
             matches!(table.state(1), State::Waiting(_))
         });
@@ -263,7 +265,7 @@ fn a_killed_holder_that_nobody_waits_for_holds_no_longer_once_it_is_told() {
     wait_for("the process ends", || table.process(0).is_gone());
     // A slot is free, so that whoever comes waits for nobody and looks at nobody.
     let mut own = table.take(1, &device(2)).unwrap();
-    drop(own.acquire().unwrap());
+    drop(own.acquire(0).unwrap());
     assert!(matches!(table.state(0), State::Holding(_)));
     assert!(table.vacate_if_gone(0));
     let held_ns = table.held_ns(0, now_ns()).unwrap();
@@ -277,14 +279,14 @@ fn a_killed_holder_that_nobody_waits_for_holds_no_longer_once_it_is_told() {
 fn a_killed_waiter_blocks_nobody() {
     let (table, _watch, path) = memory(3);
     let mut first = table.take(0, &device(1)).unwrap();
-    let lease = first.acquire().unwrap();
+    let lease = first.acquire(0).unwrap();
     let member = Member::start(&path, 1, 1, "hold");
     wait_for("the member waits", || {
         matches!(table.state(1), State::Waiting(_))
     });
     let mut last = table.take(2, &device(1)).unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| drop(last.acquire().unwrap()));
+        let waiter = scope.spawn(|| drop(last.acquire(0).unwrap()));
         wait_for("the seat waits", || {
             matches!(table.state(2), State::Waiting(_))
         });
@@ -298,7 +300,7 @@ fn a_killed_waiter_blocks_nobody() {
 fn a_stopped_waiter_is_passed_over_and_goes_on_later() {
     let (table, _watch, path) = memory(3);
     let mut first = table.take(0, &device(1)).unwrap();
-    let lease = first.acquire().unwrap();
+    let lease = first.acquire(0).unwrap();
     let mut member = Member::start(&path, 1, 1, "hold");
     wait_for("the member waits", || {
         matches!(table.state(1), State::Waiting(_))
@@ -307,9 +309,9 @@ fn a_stopped_waiter_is_passed_over_and_goes_on_later() {
     let mut last = table.take(2, &device(1)).unwrap();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
-            drop(last.acquire().unwrap());
+            drop(last.acquire(0).unwrap());
             // Once passed over, it costs no more time.
-            last.acquire().unwrap().waited_ns()
+            last.acquire(0).unwrap().waited_ns()
         });
         wait_for("the seat waits", || {
             matches!(table.state(2), State::Waiting(_))

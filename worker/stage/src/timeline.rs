@@ -8,7 +8,8 @@
 //! An action is waited for where the next one begins, and not where it ends: what it sends is queued as soon as
 //! the real work is done, to leave at its modelled end, and so does not depend on how late this thread wakes up.
 //!
-//! Whatever computes does so under the lease of its device, which is held for the real work alone.
+//! Whatever computes does so under the lease of its device, which is held for the real work alone. Where several wait for it, who
+//! is to be done first goes first: a paced action at its end on the timeline, a native one as soon as it asks.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -128,7 +129,9 @@ impl<'a> Timeline<'a> {
         work: impl FnOnce() -> Result<T, ComputeError>,
     ) -> Result<(T, Spent), ComputeError> {
         let from_ns = self.now_ns();
-        let (done, waited_ns) = self.on_device(work)?;
+        // What it eats into is the slack of the forward behind it.
+        let due_ns = self.modelled_end(from_ns, self.plan.forward_s);
+        let (done, waited_ns) = self.on_device(due_ns, work)?;
         Ok((done, self.spent(from_ns, waited_ns, 0)))
     }
 
@@ -178,12 +181,12 @@ impl<'a> Timeline<'a> {
     ) -> Result<(T, Spent), ComputeError> {
         self.catch_up();
         let from_ns = self.now_ns();
-        let (done, waited_ns) = self.on_device(work)?;
+        let end_ns = self.modelled_end(from_ns, modelled_s);
+        let (done, waited_ns) = self.on_device(end_ns, work)?;
         let excess_ns = if self.plan.rung == ComputeRung::Native {
             0
         } else {
-            let modelled_ns = (modelled_s * NANOS_PER_SECOND).round() as u64;
-            self.end(from_ns, modelled_ns)
+            self.end(from_ns, end_ns)
         };
         Ok((done, self.spent(from_ns, waited_ns, excess_ns)))
     }
@@ -200,15 +203,26 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Does real work when it is this worker's turn on the device; for how long it waited for that, ns.
+    /// Where the emulated GPU would end what begins at `from_ns`; on the native rung that instant itself, since nobody knows.
+    fn modelled_end(&self, from_ns: u64, modelled_s: f64) -> u64 {
+        if self.plan.rung == ComputeRung::Native {
+            from_ns
+        } else {
+            from_ns.saturating_add(nanos(modelled_s))
+        }
+    }
+
+    /// Does real work, which is to be done at `due_ns`, when it is this worker's turn on the device; for how long it waited for
+    /// that, ns.
     fn on_device<T>(
         &mut self,
+        due_ns: u64,
         work: impl FnOnce() -> Result<T, ComputeError>,
     ) -> Result<(T, u64), ComputeError> {
         let Some(seat) = self.seat.as_deref_mut() else {
             return Ok((work()?, 0));
         };
-        let lease = seat.acquire()?;
+        let lease = seat.acquire(due_ns)?;
         let done = work();
         let waited_ns = lease.waited_ns();
         self.device.lease_wait_s += seconds(waited_ns);
@@ -217,8 +231,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// Ends a paced action whose real work is done; by how much it is an overrun, ns.
-    fn end(&mut self, begin_ns: u64, modelled_ns: u64) -> u64 {
-        let end_ns = begin_ns.saturating_add(modelled_ns);
+    fn end(&mut self, begin_ns: u64, end_ns: u64) -> u64 {
         let now_ns = now_ns();
         let late_ns = now_ns.saturating_sub(end_ns);
         let pacing = &mut self.pacing;
@@ -226,7 +239,7 @@ impl<'a> Timeline<'a> {
         let needed_ns = now_ns.saturating_sub(begin_ns);
         let needed_ns = needed_ns.saturating_sub(LATE_TOLERANCE_NS);
         if needed_ns > 0 {
-            let scale = modelled_ns as f64 / needed_ns as f64;
+            let scale = (end_ns - begin_ns) as f64 / needed_ns as f64;
             let least = pacing.scale_without_overrun.unwrap_or(f64::INFINITY);
             pacing.scale_without_overrun = Some(least.min(scale));
         }
@@ -241,6 +254,11 @@ impl<'a> Timeline<'a> {
             late_ns
         }
     }
+}
+
+/// A length of time in whole nanoseconds.
+pub fn nanos(seconds: f64) -> u64 {
+    (seconds * NANOS_PER_SECOND).round() as u64
 }
 
 fn seconds(nanos: u64) -> f64 {
@@ -375,7 +393,7 @@ mod tests {
         let (holds, held) = sync_channel(0);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let _lease = other.acquire().unwrap();
+                let _lease = other.acquire(0).unwrap();
                 holds.send(()).unwrap();
                 std::thread::sleep(Duration::from_millis(40));
             });
@@ -397,6 +415,6 @@ mod tests {
         let mut line = Timeline::begin(plan(ComputeRung::Native), &release, Some(&mut own));
         let failed = line.forward(|| Err::<(), _>(ComputeError::Computer("no memory".into())));
         assert_eq!(failed.unwrap_err().to_string(), "no memory");
-        assert!(other.acquire().unwrap().waited_ns() < 1_000_000_000);
+        assert!(other.acquire(0).unwrap().waited_ns() < 1_000_000_000);
     }
 }

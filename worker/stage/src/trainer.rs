@@ -6,13 +6,15 @@ use std::sync::mpsc::Receiver;
 
 use bace_api::{FromWorker, Prepare, told};
 use bace_lease::Seat;
+use bace_socket::now_ns;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::compute::Computer;
+use crate::compute::{ComputeError, Computer};
 use crate::memory::{OutOfMemory, lack_of_memory};
 use crate::neighbour::Neighbour;
 use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
+use crate::timeline::nanos;
 
 /// Trains what it is told to until the session ends.
 pub fn run(
@@ -117,8 +119,15 @@ impl StageOrderRun<'_> {
                 .map_err(|_| StageError::CoordinatorGone)
         };
         let mut compute = self.computer.load(&self.prepare)?;
-        // In turn: other jobs may be in the middle of their iterations.
-        let lease = self.seat.as_deref_mut().map(Seat::acquire);
+        // In turn, as a micro-batch: other jobs may be in the middle of their iterations.
+        let plan = self.prepare.compute;
+        let due_ns = now_ns().saturating_add(nanos(plan.forward_s + plan.backward_s));
+        let lease = self
+            .seat
+            .as_deref_mut()
+            .map(|seat| seat.acquire(due_ns))
+            .transpose()
+            .map_err(ComputeError::from)?;
         compute.rehearse()?;
         drop(lease);
         tell(FromWorker::Prepared {
