@@ -103,18 +103,20 @@ impl HeldOut {
     }
 }
 
-/// Those that the head of the file names.
+/// Those that the head of the file names, as scripts/held-out reads them.
 fn policies_of(name: &str, text: &str) -> Vec<String> {
     let named = text
         .lines()
         .take_while(|line| line.starts_with('#'))
         .find_map(|line| line.strip_prefix("# Policies: "));
     let named = named.unwrap_or_else(|| panic!("{name}: no line says which policies it is for"));
-    if named.starts_with("all") {
+    let (named, _) = named
+        .split_once([';', '.'])
+        .unwrap_or_else(|| panic!("{name}: its policies end with a full stop or a semicolon"));
+    if named == "all" {
         return policies().iter().map(|it| it.name.to_owned()).collect();
     }
-    let named = named.trim_end_matches('.').split(" and ");
-    named.map(str::to_owned).collect()
+    named.split(" and ").map(str::to_owned).collect()
 }
 
 #[test]

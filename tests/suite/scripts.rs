@@ -273,3 +273,12 @@ fn the_cuda_link_is_left_out_where_disk_is_short() {
     assert!(said.contains("left out: it needs 30 GB"), "{said}");
     assert!(said.contains("1 GB are free"), "{said}");
 }
+
+#[test]
+fn a_pattern_that_fits_no_held_out_scenario_is_refused() {
+    let complaint = Machine::complete().said("held-out", &["--scenarios", "narrow-*"]);
+    assert_eq!(
+        complaint,
+        "held-out: no file tests/scenarios/held-out/narrow-*.toml\n"
+    );
+}
