@@ -487,6 +487,22 @@ impl Columns {
         Self { rest_in, ..self }
     }
 
+    /// Keeps the first column from breaking into lines, which would be within words where its cells are glued.
+    pub(crate) fn unbroken(mut self) -> Self {
+        let first = self.table.column_mut(0);
+        let first = first.expect("a table has a first column");
+        first.set_constraint(ColumnConstraint::ContentWidth);
+        self
+    }
+
+    /// Sets the next column one space behind this one, since the two belong together.
+    pub(crate) fn join_next(&mut self, column: usize) {
+        let column = self.table.column_mut(column);
+        column
+            .expect("the column has a heading")
+            .set_padding((0, 0));
+    }
+
     /// Lets a column of text read from the left and break into lines where room is short.
     pub(crate) fn wrap(&mut self, column: usize) {
         let column = self

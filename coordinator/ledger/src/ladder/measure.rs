@@ -27,13 +27,21 @@ impl Measure {
         }
     }
 
-    /// Its heading, with its unit.
+    /// Its heading, without its unit.
     pub fn heading(self) -> &'static str {
         match self {
-            Self::Iteration => "iteration (s)",
-            Self::Jct => "mean JCT (s)",
-            Self::Makespan => "makespan (s)",
-            Self::Cost => "cost ($)",
+            Self::Iteration => "iteration",
+            Self::Jct => "mean JCT",
+            Self::Makespan => "makespan",
+            Self::Cost => "cost",
+        }
+    }
+
+    /// Its unit.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Iteration | Self::Jct | Self::Makespan => "s",
+            Self::Cost => "$",
         }
     }
 

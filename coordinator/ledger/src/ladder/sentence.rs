@@ -2,8 +2,7 @@
 
 use super::Ladder;
 use super::measure::Measure;
-use super::steps::Step;
-use super::table::shown;
+use super::steps::{Change, Step};
 
 impl Ladder {
     /// Which step is the largest and what lies in it, and which steps could not be judged.
@@ -42,7 +41,7 @@ impl Ladder {
         let told = format!(
             "The largest step is {}: {what} {}",
             arrow(&step),
-            shown(Some(change))
+            shown(change)
         );
         match change.noise {
             Some(_) => format!("{told}; {blame}."),
@@ -65,6 +64,16 @@ fn excused(step: &Step) -> Option<String> {
         return None;
     };
     Some(format!("Nobody is blamed for {}: {why}.", arrow(step)))
+}
+
+/// In percent, with its noise where there is any.
+fn shown(Change { share, noise }: Change) -> String {
+    match noise {
+        Some(noise) if noise > 0.0 => {
+            format!("{:+.2} ± {:.2} %", 100.0 * share, 100.0 * noise)
+        }
+        _ => format!("{:+.2} %", 100.0 * share),
+    }
 }
 
 /// The two rungs of a step.

@@ -41,6 +41,14 @@ impl Climbed {
         }
     }
 
+    /// Runs that came to an end of their own.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::NotPossible(_) => 0,
+            Self::Runs { runs, .. } => runs.len(),
+        }
+    }
+
     fn succeeded(&self) -> bool {
         match self {
             Self::NotPossible(_) => true,
@@ -111,6 +119,18 @@ impl Step {
     }
 }
 
+/// Half of the 95 % interval of a sample of `rung`: 0 of a simulation, in which there is no chance, absent of one real run.
+fn half_width(rung: LadderRung, sample: &Sample) -> Option<f64> {
+    let simulated = rung.is_simulated().then_some(0.0);
+    simulated.or(sample.half_width)
+}
+
+/// The same as a share of the sample's mean.
+pub(super) fn share_of_chance(rung: LadderRung, sample: &Sample) -> Option<f64> {
+    let half_width = half_width(rung, sample)?;
+    (sample.mean > 0.0).then(|| half_width / sample.mean)
+}
+
 impl Ladder {
     /// The runs of `rung`; absent where it has none.
     pub(super) fn runs(&self, rung: LadderRung) -> Option<&[LadderRun]> {
@@ -167,14 +187,10 @@ impl Ladder {
         if low.mean <= 0.0 {
             return None;
         }
-        let half_width = |rung: LadderRung, sample: &Sample| {
-            let simulated = rung.is_simulated().then_some(0.0);
-            Some(simulated.or(sample.half_width)? / low.mean)
-        };
         // Both are independent, so that their variances add up.
         let noise = half_width(from, &low)
             .zip(half_width(to, &high))
-            .map(|(low, high)| low.hypot(high));
+            .map(|(below, above)| below.hypot(above) / low.mean);
         Some(Change {
             share: (high.mean - low.mean) / low.mean,
             noise,

@@ -2,10 +2,9 @@
 
 use super::measure::Measure;
 use super::sentence::arrow;
-use super::steps::{Change, Step};
+use super::steps::{Step, share_of_chance};
 use super::{Climbed, Ladder, LadderRung};
-use crate::Sample;
-use crate::table::{Columns, GLUE, UNKNOWN, plain, wrapped};
+use crate::table::{Columns, GLUE, UNKNOWN, glued, plain, wrapped};
 
 impl Ladder {
     /// Tables of figures and steps, what each rung adds, and whom to blame.
@@ -33,16 +32,24 @@ impl Ladder {
         plain(&text)
     }
 
+    /// A row for every rung that was asked for, so that the ones that cannot be climbed here are seen to be missing.
     fn figures(&self) -> String {
-        let headings = Measure::ALL.map(Measure::heading);
-        let headings = [&["rung", "runs"][..], &headings, &["valid"]].concat();
-        let mut table = Columns::new(&headings);
-        for (rung, _) in &self.rungs {
-            let Some(runs) = self.runs(*rung) else {
-                continue;
-            };
-            let mut row = vec![rung.name().to_owned(), runs.len().to_string()];
-            row.extend(Measure::ALL.map(|measure| figure(self.sample(*rung, measure), measure)));
+        let is_noisy = self.rungs.iter().any(|(rung, _)| {
+            let mut samples = Measure::ALL.iter().map(|&of| self.sample(*rung, of));
+            samples.any(|sample| sample.is_some_and(|sample| sample.half_width.is_some()))
+        });
+        let headings = Measure::ALL.map(|of| format!("{}\n({})", of.heading(), of.unit()));
+        let mut table = narrow("rung", (&headings, is_noisy), &["valid"]);
+        for (rung, climbed) in &self.rungs {
+            let mut row = vec![called(*rung, climbed)];
+            for measure in Measure::ALL {
+                let sample = self.sample(*rung, measure);
+                row.push(sample.map_or_else(unknown, |sample| figure(sample.mean, measure)));
+                if is_noisy {
+                    let noise = sample.and_then(|sample| share_of_chance(*rung, &sample));
+                    row.push(noise.map_or_else(unknown, percent));
+                }
+            }
             let valid = match self.valid(*rung) {
                 Some(true) => "yes",
                 Some(false) => "no",
@@ -81,55 +88,88 @@ fn notes(rung: LadderRung, climbed: &Climbed) -> Vec<String> {
 }
 
 fn steps_table(steps: &[Step]) -> String {
-    let headings = [
-        "step",
-        "iteration",
-        "mean JCT",
-        "makespan",
-        "cost",
-        "placements",
-    ];
-    let mut table = Columns::new(&headings);
+    let noises = steps.iter().flat_map(|step| step.changes);
+    let mut noises = noises.filter_map(|change| change?.noise);
+    let is_noisy = noises.any(|noise| noise > 0.0);
+    let headings = Measure::ALL.map(|of| format!("{}\n(%)", of.heading()));
+    let mut table = narrow("step", (&headings, is_noisy), &[]);
     for step in steps {
-        // One word to the table, which does not break within it.
-        let mut row = vec![arrow(step).replace(' ', &GLUE.to_string())];
-        row.extend(step.changes.map(shown));
-        let placements = if step.same_placements {
-            "the same"
-        } else {
-            "differ"
-        };
-        row.push(placements.to_owned());
+        let mut row = vec![glued(&arrow(step))];
+        for change in step.changes {
+            let share = change.map(|change| signed_percent(change.share));
+            row.push(share.unwrap_or_else(unknown));
+            if is_noisy {
+                let noise = change.and_then(|change| change.noise);
+                row.push(noise.map_or_else(unknown, percent));
+            }
+        }
         table.row(row);
     }
     table.finish("steps")
 }
 
-fn figure(sample: Option<Sample>, measure: Measure) -> String {
-    let decimals = match measure {
+/// A rung, and how often it was run where that is more than once.
+fn called(rung: LadderRung, climbed: &Climbed) -> String {
+    match climbed.count() {
+        0 | 1 => rung.name().to_owned(),
+        count => format!("{}{GLUE}×{count}", rung.name()),
+    }
+}
+
+/// A table that stays within 80 columns: measures between what stands first and last in a row, each with a column for what may be
+/// chance where any of it may.
+fn narrow(
+    first: &str,
+    (measures, is_noisy): (&[String; 4], bool),
+    last: &[&'static str],
+) -> Columns {
+    let mut headings = vec![first];
+    let mut pairs = Vec::new();
+    for measure in measures {
+        pairs.push(headings.len());
+        headings.push(measure);
+        headings.extend(is_noisy.then_some("±\n(%)"));
+    }
+    headings.extend(last);
+    let mut table = Columns::new(&headings).unbroken();
+    if is_noisy {
+        pairs.into_iter().for_each(|place| table.join_next(place));
+    }
+    table
+}
+
+/// With five digits that count, and no more decimals than the measure has a use for.
+fn figure(value: f64, measure: Measure) -> String {
+    let most = match measure {
         Measure::Iteration => 4,
         Measure::Jct | Measure::Makespan => 2,
         Measure::Cost => 6,
     };
-    match sample {
-        None => UNKNOWN.to_owned(),
-        Some(Sample {
-            mean,
-            half_width: Some(half_width),
-            ..
-        }) => format!("{mean:.decimals$} ± {half_width:.decimals$}"),
-        Some(Sample { mean, .. }) => format!("{mean:.decimals$}"),
-    }
+    let before_point = value.abs().max(1.0).log10().floor() as usize + 1;
+    let decimals = match before_point {
+        1 => most,
+        digits => most.min(5_usize.saturating_sub(digits)),
+    };
+    format!("{value:.decimals$}")
 }
 
-/// In percent, with its noise where there is any.
-pub(super) fn shown(change: Option<Change>) -> String {
-    match change {
-        None => UNKNOWN.to_owned(),
-        Some(Change {
-            share,
-            noise: Some(noise),
-        }) if noise > 0.0 => format!("{:+.2} ± {:.2} %", 100.0 * share, 100.0 * noise),
-        Some(Change { share, .. }) => format!("{:+.2} %", 100.0 * share),
+/// A share in percent, without a sign: 0 where there is nothing that chance could change.
+fn percent(share: f64) -> String {
+    if share == 0.0 {
+        return "0".to_owned();
     }
+    format!("{:.*}", decimals(share), 100.0 * share)
+}
+
+fn signed_percent(share: f64) -> String {
+    format!("{:+.*}", decimals(share), 100.0 * share)
+}
+
+/// Of a share in percent: fewer where it is large, so that columns stay narrow.
+fn decimals(share: f64) -> usize {
+    if share.abs() < 1.0 { 2 } else { 0 }
+}
+
+fn unknown() -> String {
+    UNKNOWN.to_owned()
 }

@@ -249,3 +249,65 @@ fn what_failed_and_what_was_stopped_say_so_and_fail_the_ladder() {
     );
     assert!(stopped.to_json()["rungs"][1]["stopped"].is_string());
 }
+
+/// All rungs, with times far apart, so that no column can be narrow by luck.
+fn whole_ladder(repeats: usize) -> Ladder {
+    let rungs = LadderRung::ALL.into_iter().zip(1..).map(|(rung, place)| {
+        let runs = if rung.is_simulated() { 1 } else { repeats };
+        let times = (0..runs).map(|repeat| 131.0 * f64::from(place) + 3.7 * repeat as f64);
+        let runs = times.map(|s| run(s, "north")).collect();
+        match rung {
+            LadderRung::Kernel => (rung, Climbed::NotPossible("no namespaces".to_owned())),
+            _ => (rung, Climbed::whole(runs)),
+        }
+    });
+    Ladder {
+        scenario: "s".to_owned(),
+        policy: "lcf".to_owned(),
+        rungs: rungs.collect(),
+    }
+}
+
+#[test]
+fn tables_fit_into_80_columns_and_break_no_name() {
+    for repeats in [1, 2, 9] {
+        let text = whole_ladder(repeats).render();
+        let tables = text.split("\n\n").filter(|part| part.contains('─'));
+        let lines: Vec<&str> = tables.flat_map(str::lines).collect();
+        let widest = lines.iter().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?} columns:\n{text}");
+        let starts = |name: &str| lines.iter().filter(|line| line.starts_with(name)).count();
+        for rung in LadderRung::ALL {
+            assert_eq!(
+                starts(&format!("{} ", rung.name())),
+                rung_lines(rung),
+                "{text}"
+            );
+        }
+        assert_eq!(starts("profiled → native "), 1, "{text}");
+        assert_eq!(text.contains('±'), repeats > 1, "{text}");
+    }
+}
+
+/// Lines of the tables that begin with a rung: its figures, and each step from it.
+fn rung_lines(rung: LadderRung) -> usize {
+    let climbed = LadderRung::ALL
+        .into_iter()
+        .filter(|&of| of != LadderRung::Kernel);
+    1 + climbed.filter(|of| of.below() == Some(rung)).count()
+}
+
+#[test]
+fn rungs_that_cannot_be_climbed_have_a_row_and_a_reason() {
+    let ladder = whole_ladder(2);
+    let text = ladder.render();
+    let row = text.lines().find(|line| line.starts_with("kernel "));
+    let cells: Vec<&str> = row.expect("a row").split_whitespace().collect();
+    assert!(cells[1..].iter().all(|&cell| cell == "–"), "{cells:?}");
+    assert!(text.contains("\nmodelled ×2 "), "{text}");
+    assert!(text.contains("\nevent "), "{text}");
+    assert!(
+        text.contains("! kernel is not possible here: no namespaces."),
+        "{text}"
+    );
+}
