@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use bace_api::told;
-use bace_engine::{Engine, policy_by_name};
+use bace_engine::{Engine, Scenario, policy_by_name};
 use bace_ledger::LadderRung;
-use bace_netem::TimeScale;
-use bace_socket::kernel::refuse_without_root;
+use bace_netem::{NetworkName, Owner, TimeScale};
+use bace_socket::kernel::{self, KernelError};
 
 use crate::cli::{
     ComputeChoice, DeviceChoice, EmulationArgs, IterationModelChoice, LadderArgs, NetworkChoice,
     RunArgs, ScenarioArgs,
 };
-use crate::machine::cores;
 use crate::profile::{Asked, ChosenProfile};
-use crate::run::{CheckedRun, workers};
+use crate::real_runs::crowding;
+use crate::run::CheckedRun;
 use crate::scenarios::Loaded;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -157,7 +157,6 @@ fn real(args: &LadderArgs, loaded: &Loaded, rung: LadderRung) -> anyhow::Result<
 fn hindrance(loaded: &Loaded, rung: LadderRung) -> Option<String> {
     match rung {
         LadderRung::Native => {
-            let (workers, cores) = (workers(&loaded.scenario), cores() as u64);
             let mut scaled = loaded.scenario.jobs.iter();
             if let Some(job) = scaled.find(|job| job.scale_model.is_some()) {
                 return Some(format!(
@@ -165,21 +164,20 @@ fn hindrance(loaded: &Loaded, rung: LadderRung) -> Option<String> {
                     job.name
                 ));
             }
-            (workers > cores).then(|| {
-                format!(
-                    "{workers} workers would share {cores} cores, and no profile knows of that; native wants a core for each"
-                )
-            })
+            crowding(&loaded.scenario)
         }
-        // Without root the whole ladder would be started anew in a user namespace.
-        LadderRung::Kernel => refuse_without_root().err().map(|error| {
-            format!(
-                "{}; by itself, `bace run --network kernel` does without root",
-                told(&error)
-            )
-        }),
+        LadderRung::Kernel => refuse_without_shaping(&loaded.scenario)
+            .err()
+            .map(|error| told(&error)),
         _ => None,
     }
+}
+
+/// Tries whether links of the kernel can be had without starting the whole ladder anew in a user namespace.
+fn refuse_without_shaping(scenario: &Scenario) -> Result<(), KernelError> {
+    kernel::refuse_without_root()?;
+    let network = NetworkName::new(&scenario.name, Owner::Run(std::process::id()));
+    kernel::probe(&network)?.qdiscs().map(drop)
 }
 
 /// How the runs of a rung are done.
