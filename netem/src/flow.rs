@@ -174,6 +174,11 @@ impl Flow {
 }
 
 impl Message {
+    /// From when it may leave, ns.
+    pub fn ready_ns(&self) -> u64 {
+        self.ready_ns
+    }
+
     /// Payload that has its time on the link.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes

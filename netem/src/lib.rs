@@ -15,6 +15,7 @@ mod loss;
 mod offset;
 mod receipt;
 mod region;
+mod sending;
 mod share;
 mod stand_in;
 mod tc;
@@ -41,6 +42,7 @@ pub use receipt::{
     Shaping, Timing, jain_index, seconds_between,
 };
 pub use region::RegionId;
+pub use sending::{Ahead, Sending};
 pub use share::max_min_shares;
 pub use stand_in::StandIn;
 pub use tc::{

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bace_netem::{
-    Chunk, Delay, Flow, LinkSpec, LinkState, Message, Sharing, Slot, StandIn, chunk_bytes,
+    Ahead, Chunk, Delay, Flow, LinkSpec, LinkState, Sending, Sharing, StandIn, chunk_bytes,
 };
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
@@ -254,9 +254,7 @@ impl Carrier {
         let Self { link, timer } = self;
         let piece = async {
             match (&link.clocked, on_link) {
-                (Some(clocked), Some(message)) => {
-                    clocked.next_piece(timer, message, ready_ns).await
-                }
+                (Some(clocked), Some(message)) => clocked.next_piece(timer, message).await,
                 _ => {
                     timer.wait_until(ready_ns).await?;
                     Ok((left.min(UNCLOCKED_CHUNK_BYTES), ChunkTimes::UNTIMED))
@@ -283,7 +281,7 @@ struct ClockedLink {
 /// A message under way on a link with a clock.
 struct OnLink {
     /// As the link sees it.
-    message: Message,
+    sending: Sending,
     stand_in: StandIn,
     /// Own bytes handed over to be written.
     written: u64,
@@ -292,15 +290,15 @@ struct OnLink {
 impl OnLink {
     /// Own bytes that leave with the next `carried` of the link's.
     fn own_bytes_of(&self, carried: u64) -> u64 {
-        let before = self.message.sent_bytes();
+        let before = self.sending.message().sent_bytes();
         let [from, to] = [before, before + carried].map(|sent| self.stand_in.own_bytes_with(sent));
         to - from
     }
 
     /// Own bytes that have their time on the link and are not written.
     fn due_bytes(&self) -> u64 {
-        let due = self.stand_in.own_bytes_with(self.message.sent_bytes());
-        due - self.written
+        let carried = self.sending.message().sent_bytes();
+        self.stand_in.own_bytes_with(carried) - self.written
     }
 }
 
@@ -332,9 +330,14 @@ impl ClockedLink {
         let stand_in = carried.map_or(StandIn::itself(bytes), |carried| {
             StandIn::new(bytes, carried)
         });
-        let mut outgoing = self.outgoing();
+        let carried_bytes = stand_in.carried_bytes();
+        let message = self.outgoing().flow.message(carried_bytes, ready_ns);
+        let ahead = Ahead {
+            lookahead_ns: self.lookahead_ns,
+            is_shared: self.cell.is_shared(),
+        };
         OnLink {
-            message: outgoing.flow.message(stand_in.carried_bytes(), ready_ns),
+            sending: Sending::new(message, ahead),
             stand_in,
             written: 0,
         }
@@ -346,17 +349,16 @@ impl ClockedLink {
         &self,
         timer: &mut DeadlineTimer,
         on_link: &mut OnLink,
-        ready_ns: u64,
     ) -> Result<(usize, ChunkTimes), SocketError> {
         loop {
-            let (chunk, deliver_at_ns) = self.next_chunk(timer, on_link, ready_ns).await?;
-            let due = on_link.due_bytes();
-            if due >= chunk.payload_bytes || on_link.message.left_bytes() == 0 {
-                on_link.written += due;
+            let (chunk, deliver_at_ns) = self.next_chunk(timer, on_link).await?;
+            let (due, message) = (on_link.due_bytes(), on_link.sending.message());
+            if due >= chunk.payload_bytes || message.left_bytes() == 0 {
                 let times = ChunkTimes {
                     deliver_at_ns,
-                    departure: on_link.message.departure(),
+                    departure: message.departure(),
                 };
+                on_link.written += due;
                 return Ok((due as usize, times));
             }
         }
@@ -367,57 +369,46 @@ impl ClockedLink {
         &self,
         timer: &mut DeadlineTimer,
         on_link: &mut OnLink,
-        ready_ns: u64,
     ) -> Result<(Chunk, u64), SocketError> {
         if self.spec.sharing == Sharing::PerFlow {
             // Flows that are late and need not wait for their slots take turns all the same.
             tokio::task::yield_now().await;
         }
-        self.wait_until_near(timer, ready_ns).await?;
-        let state = loop {
+        let chunk = loop {
+            timer.wait_until(on_link.sending.asks_ns()).await?;
             let state = self.cell.state();
-            if state.bits_per_second > 0 {
-                break state;
+            if state.bits_per_second == 0 {
+                timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
+                continue;
             }
-            timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
+            if let Some(chunk) = self.ask(on_link, state) {
+                break chunk;
+            }
         };
-        let most_bytes = self.most_bytes(on_link, state);
-        let message = &mut on_link.message;
-        let chunk = self.outgoing().flow.next_chunk(message, most_bytes, state);
-        self.wait_until_near(timer, chunk.ready_ns).await?;
         // Memory holds a message's own bytes, whatever it stands for.
         let own_bytes = on_link.own_bytes_of(chunk.payload_bytes);
         self.wait_for_room(timer, own_bytes).await?;
-        let (slot, deliver_at_ns) = self.reserve(timer, on_link, chunk).await?;
-        timer
-            .wait_until(slot.start_ns.saturating_sub(self.lookahead_ns))
-            .await?;
+        let deliver_at_ns = self.reserve(timer, on_link, chunk).await?;
+        // It is written when the next one may ask.
+        timer.wait_until(on_link.sending.asks_ns()).await?;
         Ok((chunk, deliver_at_ns))
+    }
+
+    /// The chunk for which the message asks now; `None` where it has to ask again.
+    fn ask(&self, on_link: &mut OnLink, state: LinkState) -> Option<Chunk> {
+        let most_bytes = self.most_bytes(on_link, state);
+        let mut outgoing = self.outgoing();
+        on_link.sending.ask(&mut outgoing.flow, most_bytes, state)
     }
 
     /// Payload of the message's next chunk, at most. Nobody takes turns on a link of one's own, and a message that stands for
     /// a larger one has little to write: it takes all its time there at once.
     fn most_bytes(&self, on_link: &OnLink, state: LinkState) -> u64 {
         if on_link.stand_in.is_other() && !self.cell.is_shared() {
-            on_link.message.left_bytes()
+            on_link.sending.message().left_bytes()
         } else {
             chunk_bytes(state.rate()).into()
         }
-    }
-
-    /// Waits for bytes that are queued before they are ready. On a link that others use their slot is not reserved before:
-    /// they would have to wait for a message that does not exist yet.
-    async fn wait_until_near(
-        &self,
-        timer: &mut DeadlineTimer,
-        ready_ns: u64,
-    ) -> Result<(), SocketError> {
-        let early_ns = if self.cell.is_shared() {
-            0
-        } else {
-            self.lookahead_ns
-        };
-        timer.wait_until(ready_ns.saturating_sub(early_ns)).await
     }
 
     /// Waits until `bytes` more may be in flight. Comes before the reservation, which others would have to wait for.
@@ -441,17 +432,17 @@ impl ClockedLink {
         }
     }
 
-    /// The slot of a chunk, as soon as the link is up, and when it is delivered.
+    /// Gives a chunk its slot as soon as the link is up; when it is delivered, ns.
     async fn reserve(
         &self,
         timer: &mut DeadlineTimer,
         on_link: &mut OnLink,
         chunk: Chunk,
-    ) -> Result<(Slot, u64), SocketError> {
+    ) -> Result<u64, SocketError> {
         let mut credited_ns = None;
         loop {
-            if let Some(reserved) = self.try_reserve(on_link, chunk, &mut credited_ns) {
-                return Ok(reserved);
+            if let Some(deliver_at_ns) = self.try_reserve(on_link, chunk, &mut credited_ns) {
+                return Ok(deliver_at_ns);
             }
             timer.wait_until(now_ns() + DOWN_POLL_NS).await?;
         }
@@ -462,7 +453,7 @@ impl ClockedLink {
         on_link: &mut OnLink,
         mut chunk: Chunk,
         credited_ns: &mut Option<u64>,
-    ) -> Option<(Slot, u64)> {
+    ) -> Option<u64> {
         let mut outgoing = self.outgoing();
         let Outgoing {
             flow,
@@ -481,9 +472,9 @@ impl ClockedLink {
         // Whoever waits for a link that is down waits for nobody.
         chunk.ready_ns = chunk.ready_ns.max(self.cell.up_at_ns());
         let own_bytes = on_link.own_bytes_of(chunk.payload_bytes);
-        let deliver_at_ns = flow.delivered_ns(&mut on_link.message, chunk, slot, state);
+        let deliver_at_ns = on_link.sending.take(flow, chunk, slot, state);
         in_flight.add(deliver_at_ns, own_bytes);
-        Some((slot, deliver_at_ns))
+        Some(deliver_at_ns)
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {

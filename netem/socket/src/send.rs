@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bace_netem::{FlowKey, LinkId, LinkSpec, LossModel, RegionId, Sharing, chunk_bytes};
+use bace_netem::{Ahead, FlowKey, LinkId, LinkSpec, LossModel, RegionId, Sharing, chunk_bytes};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -74,7 +74,7 @@ impl Default for SenderConfig {
     fn default() -> Self {
         Self {
             queue_messages: 256,
-            lookahead: Duration::from_millis(2),
+            lookahead: Duration::from_nanos(Ahead::LOOKAHEAD_NS),
             max_in_flight_bytes: 2 << 30,
             flow: FlowKey {
                 seed: 0,
