@@ -477,3 +477,78 @@ fn whoever_waits_for_a_link_that_is_down_waits_for_nobody() {
         assert!(queued.iter().all(|&s| s <= 1e-6), "{at_s}: {queued:?}");
     }
 }
+
+/// When the tensors of job `job` for stage 1 had left the link, in order.
+fn left(records: &[Record], job: &str) -> Vec<f64> {
+    let told = records.iter().filter_map(|record| match record {
+        Record::Actions(told) if told.job == job && told.stage.0 == 1 => Some(&told.spans),
+        _ => None,
+    });
+    let messages = told.flatten().filter_map(|span| span.message.as_ref());
+    messages.filter_map(|message| message.left_s).collect()
+}
+
+#[test]
+fn a_dropped_job_leaves_the_slots_that_it_has_and_no_others() {
+    // A tensor takes 2.1 s in 16 chunks of 0.131 s. The first job drops out at 1 s, alone or beside another.
+    let scenario = scenario(0, &both(1.0, 20.0, ""), 1, &[1; 3]);
+    let chunk_s = 16_384.0 * 8.0 / 1e6;
+    let end_s = |starts: &[u32]| {
+        let settings = EventSettings::default();
+        let mut model = EventModel::new(scenario.clone(), settings);
+        for &job in starts {
+            model.start(Instant::new(0.0), &start(job));
+        }
+        let (mut records, drop_s) = (Vec::new(), 1.0);
+        let mut until = |model: &mut EventModel, until_s: f64| {
+            while let Some(at_s) = model.next_s().filter(|&at_s| at_s <= until_s) {
+                let mut reports = Reports::default();
+                model.advance(Instant::new(at_s), &mut reports);
+                records.append(&mut reports.records);
+            }
+        };
+        until(&mut model, drop_s);
+        model.report(Instant::new(drop_s), &mut Reports::default());
+        model.cancel(Instant::new(drop_s), JobId(0), Attempt(0));
+        // Its forward is over at once after the drop.
+        model.start(Instant::new(drop_s - 0.1), &start(2));
+        until(&mut model, f64::INFINITY);
+        left(&records, "j2")[0]
+    };
+    // Seven slots have begun by 1 s, counted from 0.1 s, and the eighth is asked for 2 ms before the seventh begins.
+    let alone_s = 0.1 + 8.0 * chunk_s + 16.0 * chunk_s;
+    assert_close(end_s(&[0]), alone_s, 1e-6);
+    // Seven slots of both again and the eighth; half of the other's sixteen are then before the last of the late one's.
+    let beside_s = end_s(&[0, 1]);
+    assert!(beside_s > alone_s + 10.0 * chunk_s, "{beside_s}");
+    assert!(beside_s < alone_s + 16.0 * chunk_s, "{beside_s}");
+}
+
+#[test]
+fn chunks_are_those_of_the_rate_on_the_machine() {
+    // 100 Mbit/s are 0.1 at this scale: 16 chunks draw a jitter each instead of 4.
+    let of = |scale: f64| {
+        let links = both(100.0, 10.0, "jitter_ms = 8");
+        let text = format!("{links}\n[compute]\ntime_scale = {scale}\n");
+        run(&scenario(5, &text, 30, &[2]), true).1[&0]
+    };
+    assert_ne!(of(1.0), of(1e-3));
+    // The same chunks, and the same draws but for the rounding of nanoseconds.
+    assert_close(of(1.0), of(2.0), 1e-6);
+}
+
+#[test]
+fn lookahead_is_time_of_the_machine() {
+    // Chunks take 5.2 ms of emulated time at any of these scales. What is asked for 20 ms ahead is asked for before others come.
+    let of = |scale: f64| {
+        let text = format!(
+            "{}\n[compute]\ntime_scale = {scale}\n",
+            both(100.0, 0.0, "")
+        );
+        let (records, _) = run(&scenario(0, &text, 1, &[1; 3]), true);
+        left(&records, "j0")[0]
+    };
+    assert_close(of(1.0), of(0.4), 1e-6);
+    assert_close(of(10.0), 0.1 + BYTES as f64 * 8.0 / 100e6, 1e-6);
+    assert!(of(1.0) > of(10.0) + 0.01, "{}", of(1.0));
+}

@@ -6,6 +6,7 @@ use bace_api::{MessageTimes, TensorKind};
 use bace_netem::{FlowKey, Jitter, LinkSpec, LossModel, Sharing};
 
 use super::link::SharedLink;
+use super::machine_time::MachineTime;
 use super::turns::Turns;
 
 const BITS_PER_BYTE: f64 = 8.0;
@@ -20,6 +21,7 @@ pub(super) struct Flow {
     pub to_stage: usize,
     pub kind: TensorKind,
     key: FlowKey,
+    time: MachineTime,
     /// What the link gives at present.
     spec: LinkSpec,
     /// Of a tensor.
@@ -40,6 +42,14 @@ pub(super) struct Flow {
     latest_s: f64,
 }
 
+/// What a flow carries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tensors {
+    /// Of each.
+    pub bytes: u64,
+    pub kind: TensorKind,
+}
+
 /// Whether a link of `spec` is always taken in turns: the way of each chunk matters.
 fn is_rough(spec: &LinkSpec) -> bool {
     draws(spec) || spec.burst.is_some() || spec.sharing == Sharing::PerFlow
@@ -52,25 +62,21 @@ fn draws(spec: &LinkSpec) -> bool {
 }
 
 impl Flow {
-    /// The idle flow of tensors of `bytes` over a link of `spec`.
-    pub fn new(
-        key: FlowKey,
-        spec: &LinkSpec,
-        bytes: u64,
-        to_stage: usize,
-        kind: TensorKind,
-    ) -> Self {
+    /// The idle flow of `key` over a link of `spec`, which carries `tensors`.
+    pub fn new(key: FlowKey, spec: &LinkSpec, tensors: Tensors, time: MachineTime) -> Self {
+        let Tensors { bytes, kind } = tensors;
         let mut flow = Self {
-            to_stage,
+            to_stage: key.to_stage as usize,
             kind,
             key,
+            time,
             spec: *spec,
             bytes,
             bits: BITS_PER_BYTE * spec.charged_bytes(bytes) as f64,
             rate_bps: 0.0,
             alone: VecDeque::new(),
             began_s: 0.0,
-            turns: Turns::new(spec, key),
+            turns: Turns::new(spec, key, time),
             takes_turns: is_rough(spec),
             left_s: f64::NEG_INFINITY,
             latest_s: 0.0,
@@ -89,15 +95,15 @@ impl Flow {
         !is_rough(&self.spec)
     }
 
-    /// Whether others use the link as well, the smallest of whose tensors has `least_bytes`.
-    pub fn set_company(&mut self, is_shared: bool, least_bytes: u64) {
+    /// Whether others use `link` as well, the smallest of whose tensors has `least_bytes`.
+    pub fn set_company(&mut self, link: &SharedLink, is_shared: bool, least_bytes: u64) {
         let exact = is_rough(&self.spec);
         self.takes_turns = is_shared || exact;
-        let turn_bytes = Turns::bytes_for(&self.spec, least_bytes, exact);
-        self.turns.set_turn_bytes(turn_bytes);
+        self.turns.set_company(link, least_bytes, exact);
     }
 
-    /// Looks at what is under way chunk by chunk, up to `at_s` of the simulation, when `link` is about to change or to be shared.
+    /// Looks at what is under way chunk by chunk, up to `at_s` of the simulation, when `link` is about to change or to be shared, or the
+    /// job to be gone.
     pub fn unroll(&mut self, link: &mut SharedLink, at_s: f64) {
         if self.alone.is_empty() {
             return;
@@ -106,9 +112,7 @@ impl Flow {
         for ready_s in self.alone.drain(..) {
             self.turns.enqueue(self.bytes, ready_s);
         }
-        while link.state().bits_per_second > 0 && self.turns.asks_by(at_s).is_some() {
-            self.turns.serve(link);
-        }
+        self.turns.serve_until(link, at_s);
     }
 
     /// When something happens next on the link; infinite if nothing does, or the link is dead.
@@ -126,8 +130,8 @@ impl Flow {
     }
 
     fn asks_s(&self) -> f64 {
-        // Clocks count whole bits a second.
-        if self.spec.rate.whole_bps() > 0 {
+        // Nobody is served while the link is down.
+        if self.spec.rate.bps() > 0.0 {
             self.turns.asks_s()
         } else {
             f64::INFINITY
@@ -136,7 +140,7 @@ impl Flow {
 
     /// Adds a tensor.
     pub fn enqueue(&mut self, now_s: f64) {
-        if self.takes_turns || !self.turns.is_empty() {
+        if self.takes_turns || !self.turns.is_empty() || self.turns.is_taken(now_s) {
             self.turns.enqueue(self.bytes, now_s);
             return;
         }
@@ -174,9 +178,9 @@ impl Flow {
         })
     }
 
-    /// When a tensor asks for its turn that does so by `at_s` of the simulation, ns.
-    pub fn asks_by(&self, at_s: f64) -> Option<u64> {
-        self.turns.asks_by(at_s)
+    /// When a tensor asks for its turn, earliest first, in nanoseconds of the machine from the start of the simulation.
+    pub fn asks_ns(&self) -> Option<u64> {
+        self.turns.asks_ns()
     }
 
     /// Gives the tensor that asks next its turn, if the link is up.
@@ -198,10 +202,12 @@ impl Flow {
     }
 
     fn set_rate(&mut self) {
-        let cap = self.spec.flow_cap();
+        let scale = self.time.scale;
+        let cap = scale.wall_link(self.spec).flow_cap();
         let cap_bps = cap.map_or(f64::INFINITY, |cap| {
-            // A flow is held to a rate of tensors, in whole bits a second, and the link counts what they cost it.
-            cap.whole_bps() as f64 * self.bits / (BITS_PER_BYTE * self.bytes as f64)
+            // A flow is held to a rate of tensors, in whole bits a second of the machine, and the link counts what they cost it.
+            let bps = cap.whole_bps() as f64 / scale.get();
+            bps * self.bits / (BITS_PER_BYTE * self.bytes as f64)
         });
         self.rate_bps = self.spec.rate.bps().min(cap_bps);
     }

@@ -1,10 +1,11 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
 //! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
-//! is the link's clock, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all jobs on all links.
+//! is the link's clock in `machine_time`, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all jobs on all links.
 
 mod flow;
 mod link;
+mod machine_time;
 mod road;
 mod run;
 mod spans;
@@ -22,6 +23,7 @@ use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
 use link::SharedLink;
+use machine_time::MachineTime;
 use run::Run;
 use stage::StageIteration;
 
@@ -67,8 +69,10 @@ impl Default for EventSettings {
 /// since it comes to the same. Queues have no bound, so a send never waits, and as many messages of a job as there are may be flows of
 /// their own at once. The engine's shares decide how deep a program starts, and nothing else here.
 ///
-/// What a link draws for each chunk or message is the very draw of the real sender. Where a chunk would be less than a sixty-fourth of
-/// the smallest tensor on a shared link, a turn is that part, so that a walk does not grow with the size of tensors.
+/// What a link draws for each chunk or message is the very draw of the real sender, at the scenario's time scale: chunks follow the
+/// rate on the machine. Where a chunk would be less than a sixty-fourth of the smallest tensor on a shared link, a turn is that part,
+/// so that a walk does not grow with the size of tensors. Who computes on an emulated GPU waits for no other worker: devices and their
+/// leases are the machine's.
 #[derive(Debug)]
 pub struct EventModel {
     scenario: Arc<Scenario>,
@@ -84,11 +88,19 @@ pub struct EventModel {
 impl EventModel {
     /// An executor of `scenario`'s jobs.
     pub fn new(scenario: Arc<Scenario>, settings: EventSettings) -> Self {
-        let links = scenario.links.iter();
+        let time = MachineTime {
+            scale: scenario.compute.time_scale,
+        };
+        let links = scenario.links.iter().map(|(&id, spec)| {
+            let changes = scenario.link_changes.iter();
+            let changes = changes.filter(|change| change.link == id);
+            let changes = changes.map(|change| change.at_s);
+            let losses = scenario.gpu_changes.iter().map(|change| change.at_s);
+            let link = SharedLink::new(spec, time, changes.chain(losses));
+            (id, link)
+        });
         Self {
-            links: links
-                .map(|(&id, spec)| (id, SharedLink::new(spec)))
-                .collect(),
+            links: links.collect(),
             runs: BTreeMap::new(),
             held: Reports::default(),
             held_s: 0.0,
@@ -116,7 +128,7 @@ impl EventModel {
         let touched = std::mem::take(&mut run.touched);
         let ended = std::mem::take(&mut run.ended);
         for link in touched {
-            self.serve(link, at_s);
+            self.serve(link);
         }
         self.tell_ended(job, &ended, reports);
         self.leave_pause(job);
@@ -151,19 +163,16 @@ impl EventModel {
         })
     }
 
-    /// Gives those who ask for a turn on a link by `at_s` what they ask for, in the order in which they ask.
-    fn serve(&mut self, link: LinkId, at_s: f64) {
+    /// Gives who asks first for a turn on a link what it asks for; somebody's time to ask has come.
+    fn serve(&mut self, link: LinkId) {
         let Some(link) = self.links.get_mut(&link) else {
             return;
         };
-        let asking = link
-            .users
-            .iter()
-            .enumerate()
-            .filter_map(|(place, &(job, flow))| {
-                let asks_ns = self.runs[&job].flows[flow].asks_by(at_s)?;
-                Some((asks_ns, place))
-            });
+        let users = link.users.iter().enumerate();
+        let asking = users.filter_map(|(place, &(job, flow))| {
+            let asks_ns = self.runs[&job].flows[flow].asks_ns()?;
+            Some((asks_ns, place))
+        });
         let Some((_, place)) = asking.min() else {
             return;
         };
@@ -197,7 +206,7 @@ impl EventModel {
         let (is_shared, least_bytes) = (link.users.len() > 1, bytes.min().unwrap_or_default());
         for (job, flow) in &link.users {
             if let Some(run) = self.runs.get_mut(job) {
-                run.flows[*flow].set_company(is_shared, least_bytes);
+                run.flows[*flow].set_company(link, is_shared, least_bytes);
             }
         }
     }
@@ -371,6 +380,12 @@ impl Executor for EventModel {
     fn rates(&mut self, _now: Instant, _rates: &Rates) {}
 
     fn cancel(&mut self, now: Instant, job: JobId, _attempt: Attempt) {
+        // The slots that its senders have by now stay theirs, and no others.
+        let flows = self.runs.get(&job).map(|run| run.flows.iter());
+        let links: Vec<LinkId> = flows.into_iter().flatten().map(flow::Flow::link).collect();
+        for link in links {
+            self.unroll(link, now);
+        }
         if let Some(run) = self.remove(job) {
             let mut held = std::mem::take(&mut self.held);
             self.tell_transfers(&run, now.at_s(), &mut held);

@@ -14,7 +14,8 @@ use bace_api::{
 use bace_engine::{Scenario, Start};
 use bace_netem::{FlowKey, LinkId, LinkSpec, RegionId};
 
-use super::flow::Flow;
+use super::flow::{Flow, Tensors};
+use super::machine_time::MachineTime;
 use super::road::{Channel, Fabric, Road};
 use super::stage::{BusySpan, Doing, Stage, StageIteration, slot};
 
@@ -174,8 +175,12 @@ impl Run {
                     from_stage,
                     to_stage,
                 };
-                let (spec, to) = (present(link), to_stage as usize);
-                self.flows.push(Flow::new(key, &spec, self.bytes, to, kind));
+                let (spec, bytes) = (present(link), self.bytes);
+                let tensors = Tensors { bytes, kind };
+                let time = MachineTime {
+                    scale: scenario.compute.time_scale,
+                };
+                self.flows.push(Flow::new(key, &spec, tensors, time));
                 Road::Flow(self.flows.len() - 1)
             }),
         }

@@ -1,25 +1,22 @@
 //! A job's messages on a link that is taken in turns: the sender's own arithmetic, at the times that the event model finds.
 //!
-//! A message asks for the slot of its next chunk when it is ready, or, behind its first, shortly before the slot of the one
-//! before begins. So whoever has something to send has one slot reserved beyond the one that is on the link, and all get equally many.
+//! Its nanoseconds are the machine's, as a sender's are, which decide how large chunks are and how far ahead they are asked for.
 
 use std::collections::VecDeque;
 
-use bace_netem::{Chunk, Flow, FlowKey, LinkSpec, Message, Sharing, chunk_bytes};
+use bace_netem::{Ahead, Flow, FlowKey, LinkSpec, Sending, Sharing, chunk_bytes};
 
 use super::link::SharedLink;
+use super::machine_time::MachineTime;
 
-const NANOS_PER_SECOND: f64 = 1e9;
+/// How far ahead senders work on links between regions.
+const AHEAD: Ahead = Ahead {
+    lookahead_ns: Ahead::LOOKAHEAD_NS,
+    is_shared: true,
+};
 
-/// How long before a slot begins its sender asks for the next one, ns: it writes each chunk so much ahead of its time.
-const LOOKAHEAD_NS: u64 = 2_000_000;
-
-/// What rounding to seconds and back may change: ns, and a share of the time.
-const ROUNDING_NS: f64 = 2.0;
-const ROUNDING: f64 = 4.0 * f64::EPSILON;
-
-/// The smallest tensor on a shared link takes so many turns at most: more would cost time in proportion, and change its end by less
-/// than such a turn for each job that uses the link.
+/// The smallest tensor on a shared link takes so many turns at most: more would cost time in proportion. That moves the end of a
+/// tensor by about users x turn, and by twice that at most: each user may have a turn before its first, and one before its last.
 const MOST_TURNS: u64 = 64;
 
 /// A flow's messages that have not left, chunk by chunk.
@@ -32,25 +29,27 @@ pub(super) struct Turns {
     queue: VecDeque<Turn>,
     /// From when the next message may ask, ns: each waits for the one before, or none for another.
     free_ns: u64,
+    /// Until when slots of others stand on the link, some of whom may be gone, ns.
+    taken_until_ns: u64,
     is_per_job: bool,
+    time: MachineTime,
     /// Where times count from, seconds from the start of the simulation.
     origin_s: f64,
 }
 
 #[derive(Debug)]
 struct Turn {
-    message: Message,
-    ready_ns: u64,
+    sending: Sending,
     state: TurnState,
     delivered_ns: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TurnState {
     /// Those before it are not done.
     Waits,
-    /// Asks for a slot at this time, ns; for the chunk, if it had to wait for something else first.
-    Asks(u64, Option<Chunk>),
+    /// Asks for slots.
+    Asks,
     /// All of it has its time on the link.
     Reserved,
 }
@@ -66,31 +65,35 @@ pub(super) struct Left {
 
 impl Turns {
     /// Those of the idle flow of `key` over a link of `spec`.
-    pub fn new(spec: &LinkSpec, key: FlowKey) -> Self {
+    pub fn new(spec: &LinkSpec, key: FlowKey, time: MachineTime) -> Self {
+        let machine = time.scale.wall_link(*spec);
         Self {
-            flow: Flow::new(spec, key),
-            turn_bytes: chunk_bytes(spec.rate).into(),
+            flow: Flow::new(&machine, key),
+            turn_bytes: chunk_bytes(machine.rate).into(),
             queue: VecDeque::new(),
             free_ns: 0,
+            taken_until_ns: 0,
             is_per_job: spec.sharing == Sharing::PerJob,
+            time,
             origin_s: 0.0,
         }
     }
 
-    /// Payload of a turn where the smallest message on a link of `spec` has `least_bytes`: a chunk, or where not every chunk
-    /// matters so much more that this message has few turns.
-    pub fn bytes_for(spec: &LinkSpec, least_bytes: u64, by_chunk: bool) -> u64 {
-        let chunk = u64::from(chunk_bytes(spec.rate));
-        if by_chunk {
+    /// Who uses `link` has changed, and the smallest of their messages has `least_bytes`: a turn is a chunk, or where not every
+    /// chunk matters so much more that this message has few turns.
+    pub fn set_company(&mut self, link: &SharedLink, least_bytes: u64, by_chunk: bool) {
+        let chunk = link.chunk_bytes();
+        self.turn_bytes = if by_chunk {
             chunk
         } else {
             chunk.max(least_bytes / MOST_TURNS)
-        }
+        };
+        self.taken_until_ns = link.free_at_ns();
     }
 
-    /// What a turn carries from now on.
-    pub fn set_turn_bytes(&mut self, turn_bytes: u64) {
-        self.turn_bytes = turn_bytes;
+    /// Whether slots that were given before stand on the link at `now_s` or later.
+    pub fn is_taken(&self, now_s: f64) -> bool {
+        self.nanos(now_s) < self.taken_until_ns
     }
 
     /// Whether nothing is under way.
@@ -103,8 +106,7 @@ impl Turns {
         let ready_ns = self.nanos(now_s);
         let message = self.flow.message(bytes, ready_ns);
         self.queue.push_back(Turn {
-            message,
-            ready_ns,
+            sending: Sending::new(message, AHEAD),
             state: TurnState::Waits,
             delivered_ns: 0,
         });
@@ -113,15 +115,20 @@ impl Turns {
 
     /// When a message asks for a slot, earliest first; infinite if none does.
     pub fn asks_s(&self) -> f64 {
-        self.asks()
-            .map_or(f64::INFINITY, |(asks_ns, _)| self.seconds(asks_ns))
+        self.asks_ns()
+            .map_or(f64::INFINITY, |asks_ns| self.seconds(asks_ns))
+    }
+
+    /// As [`Turns::asks_s`], in nanoseconds of the machine from the start of the simulation.
+    pub fn asks_ns(&self) -> Option<u64> {
+        self.asks().map(|(asks_ns, _)| asks_ns)
     }
 
     /// When the oldest message has left; infinite while it has not all its time on the link.
     pub fn leaves_s(&self) -> f64 {
         match self.queue.front() {
-            Some(turn) if matches!(turn.state, TurnState::Reserved) => {
-                self.seconds(turn.message.departure().left_ns)
+            Some(turn) if turn.state == TurnState::Reserved => {
+                self.seconds(turn.sending.message().departure().left_ns)
             }
             _ => f64::INFINITY,
         }
@@ -130,50 +137,47 @@ impl Turns {
     /// The oldest message has left.
     pub fn take_left(&mut self) -> Option<Left> {
         let turn = self.queue.pop_front()?;
-        let departure = turn.message.departure();
+        let message = turn.sending.message();
+        let departure = message.departure();
         Some(Left {
-            ready_s: self.seconds(turn.ready_ns),
+            ready_s: self.seconds(message.ready_ns()),
             left_s: self.seconds(departure.left_ns),
-            queued_s: departure.queued_ns as f64 / NANOS_PER_SECOND,
+            queued_s: self.time.seconds(departure.queued_ns),
             delivered_s: self.seconds(turn.delivered_ns),
         })
     }
 
-    /// When the next message asks that asks by `at_s` of the simulation, ns.
-    pub fn asks_by(&self, at_s: f64) -> Option<u64> {
-        let by_ns = (at_s * NANOS_PER_SECOND * (1.0 + ROUNDING) + ROUNDING_NS) as u64;
-        let (asks_ns, _) = self.asks()?;
-        (asks_ns <= by_ns).then_some(asks_ns)
+    /// Gives the message that asks next what it asks for. Nothing happens where none asks, or while `link` is down; else a message
+    /// has less to ask for afterwards, or asks later for the same chunk, once.
+    pub fn serve(&mut self, link: &mut SharedLink) {
+        self.serve_before(link, u64::MAX);
     }
 
-    /// Gives the message that asks next what it asks for, if `link` is up.
-    pub fn serve(&mut self, link: &mut SharedLink) {
-        let Some((now_ns, index)) = self.asks() else {
+    /// Serves what asks by `at_s` of the simulation, when something about `link` changes.
+    pub fn serve_until(&mut self, link: &mut SharedLink, at_s: f64) {
+        let at_ns = self.time.nanos(at_s);
+        while !link.is_down() && self.asks_ns().is_some_and(|asks_ns| asks_ns <= at_ns) {
+            self.serve_before(link, at_ns);
+        }
+    }
+
+    /// As [`Turns::serve`]; what is not over by `change_ns` is taken chunk by chunk, since slots are kept.
+    fn serve_before(&mut self, link: &mut SharedLink, change_ns: u64) {
+        let (Some((asks_ns, index)), false) = (self.asks(), link.is_down()) else {
             return;
         };
-        let turn = &mut self.queue[index];
-        let (state, TurnState::Asks(_, begun)) = (link.state(), turn.state) else {
+        let (flow, turn, state) = (&mut self.flow, &mut self.queue[index], link.state());
+        let most_bytes = link.turn_bytes(self.turn_bytes, asks_ns, change_ns);
+        let Some(mut chunk) = turn.sending.ask(flow, most_bytes, state) else {
             return;
         };
-        if state.bits_per_second == 0 {
-            return;
-        }
-        let (flow, bytes) = (&mut self.flow, self.turn_bytes);
-        let mut chunk = begun.unwrap_or_else(|| flow.next_chunk(&mut turn.message, bytes, state));
-        if chunk.ready_ns > now_ns {
-            turn.state = TurnState::Asks(chunk.ready_ns, Some(chunk));
-            return;
-        }
         let Some(slot) = link.reserve(&mut chunk) else {
             return;
         };
-        turn.delivered_ns = flow.delivered_ns(&mut turn.message, chunk, slot, state);
-        let next_ns = now_ns.max(slot.start_ns.saturating_sub(LOOKAHEAD_NS));
-        if turn.message.left_bytes() > 0 {
-            turn.state = TurnState::Asks(next_ns, None);
-        } else {
+        turn.delivered_ns = turn.sending.take(flow, chunk, slot, state);
+        if turn.sending.message().left_bytes() == 0 {
             turn.state = TurnState::Reserved;
-            self.free_ns = self.free_ns.max(next_ns);
+            self.free_ns = self.free_ns.max(turn.sending.asks_ns());
             self.begin_next();
         }
     }
@@ -195,12 +199,13 @@ impl Turns {
         for turn in &mut self.queue {
             match turn.state {
                 TurnState::Waits if self.is_per_job => {
-                    turn.state = TurnState::Asks(turn.ready_ns.max(self.free_ns), None);
+                    turn.sending.wait_for(self.free_ns);
+                    turn.state = TurnState::Asks;
                     return;
                 }
-                TurnState::Waits => turn.state = TurnState::Asks(turn.ready_ns, None),
-                TurnState::Asks(..) if self.is_per_job => return,
-                TurnState::Asks(..) | TurnState::Reserved => {}
+                TurnState::Waits => turn.state = TurnState::Asks,
+                TurnState::Asks if self.is_per_job => return,
+                TurnState::Asks | TurnState::Reserved => {}
             }
         }
     }
@@ -208,10 +213,8 @@ impl Turns {
     /// When the next message asks, and its place; the older one of two at once.
     fn asks(&self) -> Option<(u64, usize)> {
         let turns = self.queue.iter().enumerate();
-        let mut asks = turns.filter_map(|(index, turn)| match turn.state {
-            TurnState::Asks(asks_ns, _) => Some((asks_ns, index)),
-            _ => None,
-        });
+        let asking = turns.filter(|(_, turn)| turn.state == TurnState::Asks);
+        let mut asks = asking.map(|(index, turn)| (turn.sending.asks_ns(), index));
         if self.is_per_job {
             // One at a time asks, and stands before all that wait.
             asks.next()
@@ -221,10 +224,13 @@ impl Turns {
     }
 
     fn nanos(&self, at_s: f64) -> u64 {
-        ((self.origin_s + at_s) * NANOS_PER_SECOND).round() as u64
+        self.time.nanos(self.origin_s + at_s)
     }
 
     fn seconds(&self, at_ns: u64) -> f64 {
-        at_ns as f64 / NANOS_PER_SECOND - self.origin_s
+        self.time.seconds(at_ns) - self.origin_s
     }
 }
+
+#[cfg(test)]
+mod tests;
