@@ -187,6 +187,16 @@ fn a_failed_run_is_kept_beside_the_one_made_again() {
         .code(1)
         .json();
     assert!(unreadable["runs"][0]["failed"].is_string(), "{unreadable}");
+    let mended = validate(&place, &["--repeats", "1", "--json"]).code(0);
+    for told in [
+        "left no readable ledger",
+        "put aside in v/bace-pipe/measured-1-failed-1",
+    ] {
+        assert!(mended.stderr.contains(told), "{told}: {}", mended.stderr);
+    }
+    let kept = place.path("v/bace-pipe/measured-1-failed-1/ledger.jsonl");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "no ledger\n");
+
     fs::remove_file(&ledger).unwrap();
     fs::write(
         place.path("v/bace-pipe/measured-1/failed.txt"),
@@ -197,9 +207,23 @@ fn a_failed_run_is_kept_beside_the_one_made_again() {
     let retried = validate(&place, &["--repeats", "1", "--json"])
         .code(0)
         .json();
-    let retry = &retried["runs"][0]["retries"][0];
+    let retry = &retried["runs"][0]["retries"][1];
     assert_eq!(retry["failed"], "failed to think");
-    assert_eq!(retry["folder"], "bace-pipe/measured-1-failed-1");
+    assert_eq!(retry["folder"], "bace-pipe/measured-1-failed-2");
+
+    let predicted = place.path("v/bace-pipe/predicted/ledger.jsonl");
+    let simulated = fs::read(&predicted).unwrap();
+    fs::write(&predicted, "no ledger\n").unwrap();
+    again(&place, &[])
+        .code(2)
+        .complains(&["read the prediction", "makes it again"]);
+    let mended = validate(&place, &["--repeats", "1"]).code(0);
+    assert!(
+        mended.stderr.contains("it is simulated again"),
+        "{}",
+        mended.stderr
+    );
+    assert_eq!(fs::read(&predicted).unwrap(), simulated);
     let told = again(&place, &["--tolerance", WIDE]).code(0).stdout;
     assert!(
         told.contains("was made again: before, it failed to think"),

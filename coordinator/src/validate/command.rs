@@ -4,7 +4,7 @@ use anyhow::bail;
 use bace_api::ComputeRung;
 use bace_ledger::{RunEnd, Summary};
 
-use super::folder::Folder;
+use super::folder::{Folder, Left};
 use super::judge::judge;
 use super::plan::{Plan, PlannedRun};
 use crate::cli::{
@@ -72,7 +72,7 @@ fn measure(args: &ValidateArgs, scenario: &str) -> anyhow::Result<(Folder, Plan)
     };
     let mut left = Vec::new();
     for (place, run) in plan.order.iter().enumerate() {
-        if folder.summary(&Folder::measured(run))?.is_none() {
+        if !matches!(folder.left(&Folder::measured(run)), Left::Whole(_)) {
             left.push((run, expected_s(place, run), plan.receipts_at(place)));
         }
     }
@@ -127,8 +127,12 @@ fn scenario_args(args: &ValidateArgs, scenario: &str, policy: &str) -> ScenarioA
 /// The simulation of a policy's run, from what the scheduler of the real one knows; made unless it is there.
 fn predict(folder: &Folder, checked: &CheckedRun, policy: &str) -> anyhow::Result<Summary> {
     let within = Folder::predicted(policy);
-    if let Some(summary) = folder.summary(&within)? {
-        return Ok(summary);
+    match folder.left(&within) {
+        Left::Whole(summary) => return Ok(*summary),
+        Left::Unfinished => {}
+        Left::Unreadable(why) => {
+            eprintln!("{policy}: its simulation {why}; it is simulated again");
+        }
     }
     folder.clear(&within)?;
     let simulation = Simulation {

@@ -40,6 +40,17 @@ pub struct Retry {
     pub why: String,
 }
 
+/// What a run has left in its folder.
+#[derive(Debug)]
+pub enum Left {
+    /// All of it: it came to its end.
+    Whole(Box<Summary>),
+    /// Nothing, or the ledger of a run that came to no end.
+    Unfinished,
+    /// A ledger that cannot be read, and why not: a phrase that follows the run.
+    Unreadable(String),
+}
+
 impl Folder {
     /// Begins a validation in `dir`, or goes on with the one there.
     ///
@@ -149,17 +160,17 @@ impl Folder {
         })
     }
 
-    /// The summary of a run that has come to its end; absent where it has not.
-    ///
-    /// # Errors
-    /// If there is a ledger that cannot be read.
-    pub fn summary(&self, within: &Path) -> anyhow::Result<Option<Summary>> {
+    /// What a run has left.
+    pub fn left(&self, within: &Path) -> Left {
         let dir = self.path(within);
         if !dir.join(LEDGER_FILE).exists() {
-            return Ok(None);
+            return Left::Unfinished;
         }
-        let summary = bace_ledger::summarise(&dir)?;
-        Ok(unfinished(&summary).is_none().then_some(summary))
+        match bace_ledger::summarise(&dir) {
+            Ok(summary) if unfinished(&summary).is_none() => Left::Whole(Box::new(summary)),
+            Ok(_) => Left::Unfinished,
+            Err(error) => Left::Unreadable(format!("left no readable ledger: {}", told(&error))),
+        }
     }
 
     /// Takes away what a run has left that came to no end.
@@ -173,16 +184,26 @@ impl Folder {
         }
     }
 
-    /// Makes room for a real run: what a failed one has left is kept beside it, what an interrupted one has left is taken away.
+    /// Makes room for a real run: what a failed one has left, or one whose ledger cannot be read, is kept beside it, and that is
+    /// said; what an interrupted one has left is taken away.
     pub fn make_room(&self, run: &PlannedRun) -> anyhow::Result<()> {
         let within = Self::measured(run);
-        if self.told_failure(&within)?.is_none() {
-            return self.clear(&within);
+        if let (Left::Unreadable(why), None) = (self.left(&within), self.told_failure(&within)?) {
+            self.tell_failure(&within, &why)?;
         }
+        let Some(why) = self.told_failure(&within)? else {
+            return self.clear(&within);
+        };
         let kept = Self::failed(run, self.retries(run)?.len() + 1);
         let (from, to) = (self.path(&within), self.path(&kept));
         fs::rename(&from, &to)
-            .with_context(|| format!("rename {} to {}", from.display(), to.display()))
+            .with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
+        eprintln!(
+            "{}: it {why}; that is put aside in {}, and it is made again",
+            run.label(),
+            to.display()
+        );
+        Ok(())
     }
 
     /// The failed runs that a real run was made again after, the first one first.

@@ -84,7 +84,11 @@ fn predicted(folder: &Folder, policy: &str) -> anyhow::Result<RunLog> {
     let within = Folder::predicted(policy);
     folder.log(&within)?.map_err(|why| {
         let path = folder.path(&within);
-        WrongInput::error(format!("read the prediction {}: {why}", path.display()))
+        WrongInput::error(format!(
+            "read the prediction {}: {why}; the command that the validation was begun with makes it again, with --out {}",
+            path.display(),
+            folder.dir().display()
+        ))
     })
 }
 
