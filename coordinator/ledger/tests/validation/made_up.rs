@@ -303,3 +303,21 @@ pub fn validation(all: &[PolicyRuns]) -> Validation {
     }
     validator.finish()
 }
+
+/// The validation of one job, predicted and measured in repeats as these multiples of 2 s.
+pub fn of_one(predicted: f64, measured: &[f64]) -> Validation {
+    let measured: Vec<Run> = measured.iter().map(|&factor| Run::of_one(factor)).collect();
+    validation(&[runs(&Run::of_one(predicted), &measured)])
+}
+
+/// `b` runs in `x` alone once `a` has ended; what else waits or runs is told.
+pub fn two_after_each_other() -> Run {
+    let mut b = Job::new("b", 1.0);
+    (b.placed_s, b.path, b.layers, b.depths) = (8.0, vec![("x", 1)], vec![5], vec![1]);
+    Run::new([Job::new("a", 0.0), b])
+}
+
+/// Whether two numbers are the same to rounding.
+pub fn close(one: f64, two: f64) -> bool {
+    (one - two).abs() <= 1e-9 * (1.0 + one.abs())
+}
