@@ -71,6 +71,8 @@ pub(super) struct Errors {
     noise: Vec<f64>,
     /// The signed errors once more: set of repeats by set, in each repeat by repeat.
     sets: Vec<Vec<Vec<f64>>>,
+    /// Whether there are errors of runs among them whose noise is not known, so that it is known of none together.
+    lacks_noise: bool,
     /// Pairs without an error: not finite, or nothing measured to divide by.
     pub incomparable: usize,
 }
@@ -83,6 +85,7 @@ impl Errors {
             errors: Vec::new(),
             noise: Vec::new(),
             sets: Vec::new(),
+            lacks_noise: false,
             incomparable: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Errors {
 
     /// Takes in those of other runs. Their repeats are others, whose biases are not compared with these.
     pub fn extend(&mut self, other: &Self) {
+        self.lacks_noise |= !other.errors.is_empty() && other.noise().is_none();
         self.sets.extend_from_slice(&other.sets);
         self.errors.extend_from_slice(&other.errors);
         self.noise.extend_from_slice(&other.noise);
@@ -128,12 +132,20 @@ impl Errors {
 
     /// Their statistics; where there are none, `missing` says why.
     pub fn accuracy(&self, missing: &'static str) -> Accuracy {
-        let noise = ErrorStatistics::of(&self.noise).zip(self.bias_half_width());
-        let noise = noise.map(|(noise, bias)| ErrorStatistics { bias, ..noise });
         Accuracy {
             errors: Figure::new(ErrorStatistics::of(&self.errors), missing),
-            noise: Figure::new(noise, NO_NOISE),
+            noise: match self.lacks_noise {
+                true => Figure::Unknown(NO_NOISE_OF_ONE.into()),
+                false => Figure::new(self.noise(), NO_NOISE),
+            },
         }
+    }
+
+    /// The noise floor; absent where no figure has two repeats.
+    fn noise(&self) -> Option<ErrorStatistics> {
+        let noise = ErrorStatistics::of(&self.noise)?;
+        let bias = self.bias_half_width()?;
+        Some(ErrorStatistics { bias, ..noise })
     }
 
     fn error(&self, predicted: Predicted<f64>, measured: Measured<f64>) -> Option<f64> {
@@ -173,6 +185,7 @@ impl Errors {
 }
 
 const NO_NOISE: &str = "it takes two repeats that have the figure to tell how far they are apart";
+const NO_NOISE_OF_ONE: &str = "of one policy among them it is not known, which takes two repeats";
 
 impl ErrorStatistics {
     /// Those of `errors`; none of none.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::difference::{Difference, Moment};
 use super::state::State;
 use super::{
-    Accuracy, Check, Compared, ErrorStatistics, JobCompared, KindAccuracy, LinkAccuracy,
+    Accuracy, Check, Compared, ErrorStatistics, JobCompared, KindAccuracy, LinkAccuracy, Overheads,
     PolicyValidation, Ranking, StageAccuracy, Subject, TotalsCompared, Validation, Whereabouts,
     Worst,
 };
@@ -189,7 +189,8 @@ fn totals(totals: &TotalsCompared) -> Value {
 }
 
 fn job(job: &JobCompared) -> Value {
-    json!({
+    let overheads = job.overheads.clone().map(|found| overheads(&found));
+    let mut object = Object::from(json!({
         "job": job.job,
         "jct": compared(&job.jct_s, Suffix::Seconds),
         "queueing": compared(&job.queueing_s, Suffix::Seconds),
@@ -197,7 +198,21 @@ fn job(job: &JobCompared) -> Value {
         "iteration": compared(&job.iteration_s, Suffix::Seconds),
         "cost": compared(&job.cost_usd, Suffix::Dollars),
         "energy": compared(&job.energy_j, Suffix::Joules),
-    })
+    }));
+    object.figure("overheads", &overheads);
+    object.into_value()
+}
+
+fn overheads(found: &Overheads) -> Value {
+    let mut object = Object::from(json!({
+        "longer_s": found.longer_s,
+        "total_s": found.total_s(),
+        "are_most_of_it": found.are_most_of_it(),
+    }));
+    for (cause, seconds) in found.by_cause {
+        object.put(cause.key(), seconds.into());
+    }
+    object.into_value()
 }
 
 fn kind(of: &KindAccuracy) -> Value {

@@ -1,6 +1,7 @@
 //! Tables of what runs consist of: jobs, messages, actions, stages, and what is farthest off.
 
 use super::cells::{HOLDER, Kind, error, millis, of_mean, shown, sides};
+use super::overheads::UNPREDICTED;
 use super::{Compared, Validation, Worst};
 use crate::Figure;
 use crate::table::{Columns, Scale, glued};
@@ -50,6 +51,32 @@ impl Validation {
             }
         }
         table.wrap(1);
+        table.finish("jobs")
+    }
+
+    /// Jobs of whose excess over the prediction more than half is in no prediction, with what it went to; empty where there are none.
+    pub(super) fn overheads(&self) -> String {
+        let mut headings = vec!["policy", "job", "longer"];
+        headings.extend(UNPREDICTED.iter().map(|cause| cause.name()));
+        let mut table = Columns::new(&headings).rest_in(HOLDER);
+        let jobs = self.policies.iter().flat_map(|policy| {
+            let known = policy.jobs.iter();
+            let known = known.filter_map(|job| Some((job, job.overheads.known()?)));
+            known.map(move |(job, found)| (&policy.policy, &job.job, found))
+        });
+        let mut is_empty = true;
+        for (policy, job, found) in jobs.filter(|(.., found)| found.are_most_of_it()) {
+            is_empty = false;
+            let seconds = found.by_cause.iter().map(|(_, seconds)| *seconds);
+            let seconds = std::iter::once(found.longer_s).chain(seconds);
+            let mut row = vec![policy.clone(), job.clone()];
+            row.extend(seconds.map(|seconds| format!("{seconds:.3}")));
+            table.row(row);
+        }
+        table.wrap(1);
+        if is_empty {
+            return String::new();
+        }
         table.finish("jobs")
     }
 

@@ -9,6 +9,10 @@ use crate::table::{Columns, GLUE, UNKNOWN, glued, paragraph, plain, rung, wrappe
 /// Sentences, and differences with their states, of one sort that still serve a person.
 const MAX_TOLD: usize = 12;
 
+/// The title of what no prediction holds.
+const OVERHEADS: &str =
+    "Jobs that took longer than predicted, more than half of it for what no prediction holds (s)";
+
 impl Validation {
     /// Tables for people, and the verdict; ends with a line break.
     pub fn render(&self) -> String {
@@ -31,6 +35,10 @@ impl Validation {
                 ),
             );
             paragraph(&mut text, &titled("Jobs", self.jobs()));
+            let overheads = self.overheads();
+            if !overheads.is_empty() {
+                paragraph(&mut text, &titled(OVERHEADS, overheads));
+            }
             paragraph(&mut text, &titled("Messages by link", self.links()));
             paragraph(&mut text, &titled("Actions by kind", self.kinds()));
             paragraph(

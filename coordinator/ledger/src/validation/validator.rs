@@ -9,11 +9,11 @@ use super::parts::{NO_ACTIONS, Parts};
 use super::subject::{Findings, Subject};
 use super::verdict::checks;
 use super::{
-    Accuracy, Check, Compared, KindAccuracy, LinkAccuracy, PolicyRuns, Ranking, StageAccuracy,
-    Tolerances, Whereabouts, Worst, actions, decisions, worst,
+    Accuracy, Check, Compared, KindAccuracy, LinkAccuracy, Overheads, PolicyRuns, Ranking,
+    StageAccuracy, Tolerances, Whereabouts, Worst, actions, decisions, worst,
 };
 use crate::notes::sentence;
-use crate::{Figure, JobSummary, Measured, RunLog, Totals};
+use crate::{Attribution, Figure, JobSummary, Measured, RunLog, Totals, attribute};
 
 /// Compares policy by policy, so that only one policy's ledgers have to be in memory.
 #[derive(Debug, Clone)]
@@ -130,6 +130,8 @@ pub struct JobCompared {
     pub cost_usd: Compared,
     /// Joules at the emulated GPUs.
     pub energy_j: Compared,
+    /// How much longer it took than predicted, and what of that no prediction holds.
+    pub overheads: Figure<Overheads>,
 }
 
 impl Validator {
@@ -260,6 +262,8 @@ fn rankings(policies: &[PolicyValidation]) -> Vec<Ranking> {
 impl PolicyValidation {
     fn of(runs: &PolicyRuns, findings: Findings) -> Self {
         let (jobs, left_out) = join(runs);
+        let repeats = runs.measured.iter().map(|Measured(log)| attribute(log));
+        let (predicted, repeats) = (attribute(&runs.predicted.0), repeats.collect::<Vec<_>>());
         let iterations: Vec<_> = jobs
             .iter()
             .flat_map(|job| job.iterations().into_values())
@@ -286,7 +290,10 @@ impl PolicyValidation {
             iterations: iteration_errors.accuracy(NO_ITERATIONS),
             jcts: jct_errors.accuracy(NO_JOBS),
             totals: TotalsCompared::of(runs),
-            jobs: jobs.iter().map(JobCompared::of).collect(),
+            jobs: jobs
+                .iter()
+                .map(|job| JobCompared::of(job, (&predicted, &repeats)))
+                .collect(),
             kinds,
             links,
             stages,
@@ -333,6 +340,14 @@ impl PolicyValidation {
             remarks.push(format!(
                 "{name}: {} iterations are in the prediction or in a repeat alone",
                 self.unjoined_iterations
+            ));
+        }
+        if let (Some(_), Some(why)) = (
+            self.iterations.errors.known(),
+            self.iterations.noise.reason(),
+        ) {
+            remarks.push(format!(
+                "{name}: no noise floor stands beside its errors, {why}"
             ));
         }
         if actions::holds_actions(&runs.predicted.0) && !self.kinds.is_empty() {
@@ -415,7 +430,7 @@ impl TotalsCompared {
 }
 
 impl JobCompared {
-    fn of(job: &JobJoin<'_>) -> Self {
+    fn of(job: &JobJoin<'_>, attributions: (&Attribution, &[Attribution])) -> Self {
         let missing = "it is not known on both sides";
         let of_summary = |pick: fn(&JobSummary) -> &Figure| {
             let pairing = job.pair(|side| pick(side.summary()?).known().copied());
@@ -430,6 +445,7 @@ impl JobCompared {
             iteration_s: Compared::of(&iterations, NO_ITERATIONS),
             cost_usd: of_summary(|job| &job.cost_usd),
             energy_j: of_summary(|job| &job.energy_j),
+            overheads: Overheads::of(job, attributions),
         }
     }
 }

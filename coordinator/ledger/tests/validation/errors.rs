@@ -3,6 +3,7 @@
 use bace_ledger::validation::Part;
 
 use crate::made_up::{Job, Run, close, of_one, runs, validation};
+use bace_ledger::Cause;
 
 #[test]
 fn equal_runs_have_no_error_and_pass() {
@@ -119,4 +120,56 @@ fn times_that_are_not_above_zero_fail_and_are_not_averaged() {
             .iter()
             .all(|kind| kind.duration_s.differences.errors.known().unwrap().mean == 0.0)
     );
+}
+
+#[test]
+fn what_no_prediction_holds_is_told_where_it_is_most_of_a_completion_times_error() {
+    let predicted = Run::new([Job::new("a", 0.0), Job::new("b", 0.0), Job::new("c", 0.0)]);
+    let mut measured = predicted.clone();
+    // `a` is late for its start-up alone; `b` for its iterations, by 0.8 s, and a little for its start-up.
+    measured.jobs[0].set_up_s = 0.25;
+    measured.jobs[1] = measured.jobs[1].clone().times(1.1);
+    measured.jobs[1].set_up_s = 0.1;
+    let found = validation(&[runs(&predicted, &[measured.clone(), measured])]);
+    let overheads = |place: usize| found.policies[0].jobs[place].overheads.known().unwrap();
+    let start_up = |place: usize| {
+        let all = overheads(place).by_cause;
+        all.iter()
+            .find(|(cause, _)| *cause == Cause::StartUp)
+            .unwrap()
+            .1
+    };
+    assert!(
+        close(overheads(0).longer_s, 0.25) && close(start_up(0), 0.25),
+        "{:?}",
+        overheads(0)
+    );
+    assert!(overheads(0).are_most_of_it());
+    assert!(close(overheads(1).longer_s, 0.9) && close(start_up(1), 0.1));
+    assert!(!overheads(1).are_most_of_it());
+    assert!(!overheads(2).are_most_of_it());
+    let told = found.render();
+    let (_, table) = told
+        .split_once("Jobs that took longer than predicted")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(3)
+        .map(|row| row.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows.len(), 1, "{told}");
+    assert_eq!(rows[0][..4], ["bace-pipe", "a", "0.250", "0.250"]);
+    let json = found.to_json();
+    let jobs = &json["policies"][0]["jobs"];
+    assert_eq!(jobs[0]["overheads"]["are_most_of_it"], true);
+    assert!(close(
+        jobs[1]["overheads"]["start_up_s"].as_f64().unwrap(),
+        0.1
+    ));
+    // Without actions, nothing is known of where time went, and the reason stands there.
+    let bare = Run::of_one(1.0).edited(|records| records.retain(|it| it["kind"] != "actions"));
+    let found = validation(&[runs(&Run::of_one(1.0), &[bare])]);
+    assert!(found.policies[0].jobs[0].overheads.reason().is_some());
+    assert!(!found.render().contains("Jobs that took longer"));
 }

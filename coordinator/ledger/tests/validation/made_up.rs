@@ -112,6 +112,10 @@ impl Job {
             }
             from_s += length_s;
         }
+        all.push((
+            from_s,
+            json!({"kind": "input", "input": "finished", "at_s": from_s, "job": job}),
+        ));
         let regions = self
             .path
             .iter()
@@ -275,6 +279,7 @@ impl Run {
 fn rank(record: &Value) -> u8 {
     match record["kind"].as_str() {
         Some("iteration" | "actions") => 0,
+        Some("input") if record["input"] == "finished" => 0,
         Some("energy") => 1,
         Some("job_finished") => 2,
         Some("input") => 3,

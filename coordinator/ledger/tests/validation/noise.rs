@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::made_up::{close, of_one};
+use crate::made_up::{Run, close, of_one, runs, validation};
 
 #[test]
 fn one_repeat_has_no_noise_floor_and_says_so() {
@@ -34,6 +34,76 @@ fn one_repeat_has_no_noise_floor_and_says_so() {
     assert_eq!(json["reservations"].as_array().map(Vec::len), Some(1));
     let twice = of_one(1.01, &[1.0, 1.0]).render();
     assert!(twice.contains("PASSED: "), "{twice}");
+}
+
+#[test]
+fn one_repeat_leaves_every_floor_absent_with_its_reason() {
+    let found = of_one(1.01, &[1.0]);
+    let policy = &found.policies[0];
+    let (totals, job) = (&policy.totals, &policy.jobs[0]);
+    let compared = [
+        &totals.mean_jct_s,
+        &totals.makespan_s,
+        &totals.mean_queueing_s,
+        &totals.cost_usd,
+        &totals.energy_j,
+        &job.jct_s,
+        &job.queueing_s,
+        &job.iteration_s,
+        &job.cost_usd,
+        &policy.kinds[0].duration_s,
+        &policy.links[0].transit_s,
+        &policy.stages[0].compute_s,
+    ];
+    let sides = compared.iter().flat_map(|of| [&of.shares, &of.differences]);
+    let whole = [
+        &found.iterations,
+        &found.jcts,
+        &policy.iterations,
+        &policy.jcts,
+    ];
+    for accuracy in sides.chain(whole) {
+        assert!(
+            accuracy
+                .noise
+                .reason()
+                .is_some_and(|why| why.contains("two repeats"))
+        );
+    }
+    assert!(
+        found
+            .checks
+            .iter()
+            .all(|check| check.noise.reason().is_some())
+    );
+    let told = found.render();
+    assert!(
+        !told.contains("within noise.~") && !told.contains("0.00~"),
+        "{told}"
+    );
+    assert!(
+        told.contains("bace-pipe: no noise floor stands beside its errors"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_policy_with_one_repeat_leaves_no_floor_for_all_together() {
+    let twice = runs(&Run::of_one(1.0), &[Run::of_one(1.0), Run::of_one(1.01)]);
+    let once = runs(
+        &Run::of_one(1.0).under("lcf"),
+        &[Run::of_one(1.0).under("lcf")],
+    );
+    let found = validation(&[twice, once]);
+    assert!(found.policies[0].iterations.noise.known().is_some());
+    assert!(found.policies[1].iterations.noise.known().is_none());
+    for all in [&found.iterations, &found.jcts] {
+        assert!(
+            all.noise
+                .reason()
+                .is_some_and(|why| why.contains("of one policy"))
+        );
+    }
 }
 
 #[test]
