@@ -7,9 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bace_api::Record;
-use bace_engine::{Detail, Engine, Scenario, policy_by_name};
-use bace_sim::{IterationModel, simulate_engine};
+use bace_api::{Attempt, JobId, Placement, Record, RegionGpus};
+use bace_engine::{Detail, Engine, Scenario, Start, policy_by_name};
+use bace_models::StageSeconds;
+use bace_netem::RegionId;
+use bace_sim::{
+    EventModel, EventSettings, Executor, Instant as Moment, IterationModel, Reports,
+    simulate_engine,
+};
 use criterion::{Criterion, SamplingMode};
 use world::{Class, Dice, cluster, crowd};
 
@@ -51,6 +56,7 @@ fn main() {
     }
     analytic(&mut criterion);
     event(&mut criterion);
+    one_link(&mut criterion);
     criterion.final_summary();
 }
 
@@ -191,4 +197,62 @@ fn event(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Walks of jobs of two stages, one at each end of the same link, without an engine.
+fn one_link(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one link");
+    group.sampling_mode(SamplingMode::Flat);
+    for (name, jobs, iterations, micro_batches) in [
+        ("200 jobs, 2 iterations of 4 micro-batches", 200, 2, 4),
+        ("8 jobs, 2 iterations of 512 micro-batches", 8, 2, 512),
+        ("one job, 10 iterations of 4096 micro-batches", 1, 10, 4096),
+    ] {
+        let class = Class {
+            model: "qwen2.5-14b",
+            sequence: 2048,
+            micro_batches,
+        };
+        let mut scenario = cluster(2, GPUS, &[class], &mut Dice(3));
+        crowd(&mut scenario, jobs, |_| (0.0, iterations));
+        let scenario = Arc::new(scenario);
+        group.bench_function(name, |bencher| bencher.iter(|| walk(&scenario)));
+    }
+    group.finish();
+}
+
+/// Runs all jobs from 0 on; when the last one ends, seconds.
+fn walk(scenario: &Arc<Scenario>) -> f64 {
+    let settings = EventSettings {
+        repeat_steady: false,
+        iteration_records: false,
+        action_records: false,
+    };
+    let mut model = EventModel::new(scenario.clone(), settings);
+    let path = [0, 1].map(|region| RegionGpus {
+        region: RegionId::new(region),
+        gpus: 1,
+    });
+    for job in 0..scenario.jobs.len() as u32 {
+        let start = Start {
+            job: JobId(job),
+            attempt: Attempt(0),
+            placement: Placement {
+                path: path.to_vec(),
+                layers: vec![1, 1],
+            },
+            stage_seconds: vec![StageSeconds::by_formula(0.3); 2],
+            first_iteration: 0,
+            iteration_s: 1.0,
+            rates: vec![1e9],
+            delays_s: vec![0.01],
+        };
+        model.start(Moment::new(0.0), &start);
+    }
+    let mut end_s = 0.0;
+    while let Some(at_s) = model.next_s() {
+        model.advance(Moment::new(at_s), &mut Reports::default());
+        end_s = at_s;
+    }
+    end_s
 }

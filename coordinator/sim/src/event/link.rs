@@ -6,6 +6,7 @@ use bace_netem::{
     duration_ns,
 };
 
+use super::agenda::Agenda;
 use super::machine_time::MachineTime;
 
 /// A link between regions and the flows that may use it.
@@ -15,6 +16,8 @@ pub(super) struct SharedLink {
     pub spec: LinkSpec,
     /// Job and index of its flow.
     pub users: Vec<(JobId, usize)>,
+    /// When each of them asks for a turn, ns of the machine.
+    pub asking: Agenda<(JobId, usize), u64>,
     time: MachineTime,
     /// In the machine's time, as all that follows.
     clock: LinkClock,
@@ -40,6 +43,7 @@ impl SharedLink {
         Self {
             spec: *spec,
             users: Vec::new(),
+            asking: Agenda::new(),
             time,
             clock: LinkClock::new((&machine).into()),
             up_at_ns: 0,

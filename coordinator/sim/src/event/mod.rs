@@ -3,6 +3,7 @@
 //! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
 //! is the link's clock in `machine_time`, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all jobs on all links.
 
+mod agenda;
 mod flow;
 mod link;
 mod machine_time;
@@ -22,6 +23,7 @@ use bace_engine::{Detail, Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, Delay, LinkId};
 
 use crate::driver::{Executor, Instant, Reports};
+use agenda::{Agenda, At};
 use link::SharedLink;
 use machine_time::MachineTime;
 use run::Run;
@@ -79,6 +81,8 @@ pub struct EventModel {
     settings: EventSettings,
     links: BTreeMap<LinkId, SharedLink>,
     runs: BTreeMap<JobId, Run>,
+    /// When something happens next in each of them.
+    due: Agenda<JobId, At>,
     /// Told where nobody listened; handed over with the next reports.
     held: Reports,
     /// When the latest of it was told.
@@ -102,6 +106,7 @@ impl EventModel {
         Self {
             links: links.collect(),
             runs: BTreeMap::new(),
+            due: Agenda::new(),
             held: Reports::default(),
             held_s: 0.0,
             scenario,
@@ -111,10 +116,21 @@ impl EventModel {
 
     /// In which job something happens next, and when.
     fn earliest(&self) -> Option<(JobId, f64)> {
-        let jobs = self.runs.iter();
-        jobs.map(|(&job, run)| (job, run.next_s()))
-            .filter(|(_, at_s)| at_s.is_finite())
-            .min_by(|a, b| a.1.total_cmp(&b.1))
+        let (At(at_s), job) = self.due.first()?;
+        debug_assert_eq!(at_s, self.runs[&job].next_s(), "job {job:?} is rescheduled");
+        Some((job, at_s))
+    }
+
+    /// Looks again when something happens in a job and when its tensors ask for turns: needed wherever one of both may have changed.
+    fn reschedule(&mut self, job: JobId) {
+        let run = self.runs.get(&job);
+        let next_s = run.map(Run::next_s).filter(|next_s| next_s.is_finite());
+        self.due.set(job, next_s.map(At));
+        for (index, flow) in run.iter().flat_map(|run| run.flows.iter().enumerate()) {
+            if let Some(link) = self.links.get_mut(&flow.link()) {
+                link.asking.set((job, index), flow.asks_ns());
+            }
+        }
     }
 
     /// Lets the next thing happen in a job, at `at_s`.
@@ -127,6 +143,7 @@ impl EventModel {
         }
         let touched = std::mem::take(&mut run.touched);
         let ended = std::mem::take(&mut run.ended);
+        self.reschedule(job);
         for link in touched {
             self.serve(link);
         }
@@ -144,7 +161,7 @@ impl EventModel {
             return;
         };
         match run.pausing() {
-            None => {}
+            None => return,
             Some(true) if alone && self.settings.repeat_steady => run.sleep(),
             Some(_) => {
                 run.go_on();
@@ -153,6 +170,7 @@ impl EventModel {
                 }
             }
         }
+        self.reschedule(job);
     }
 
     /// Whether no other job may use the job's links.
@@ -168,29 +186,27 @@ impl EventModel {
         let Some(link) = self.links.get_mut(&link) else {
             return;
         };
-        let users = link.users.iter().enumerate();
-        let asking = users.filter_map(|(place, &(job, flow))| {
-            let asks_ns = self.runs[&job].flows[flow].asks_ns()?;
-            Some((asks_ns, place))
-        });
-        let Some((_, place)) = asking.min() else {
+        let Some((_, (job, flow))) = link.asking.first() else {
             return;
         };
-        let (job, flow) = link.users[place];
         if let Some(run) = self.runs.get_mut(&job) {
             run.flows[flow].serve(link);
         }
+        self.reschedule(job);
     }
 
     /// Looks at what is under way on a link chunk by chunk, since the link is about to change.
     fn unroll(&mut self, link: LinkId, now: Instant) {
-        let Some(link) = self.links.get_mut(&link) else {
+        let Some(shared) = self.links.get_mut(&link) else {
             return;
         };
-        for (job, flow) in link.users.clone() {
+        for (job, flow) in shared.users.clone() {
             if let Some(run) = self.runs.get_mut(&job) {
-                run.flows[flow].unroll(link, now.at_s());
+                run.flows[flow].unroll(shared, now.at_s());
             }
+        }
+        for job in self.users(link) {
+            self.reschedule(job);
         }
     }
 
@@ -233,6 +249,7 @@ impl EventModel {
         };
         run.wake(now.at_s());
         let slept = std::mem::take(&mut run.ended);
+        self.reschedule(job);
         let mut held = std::mem::take(&mut self.held);
         self.tell_ended(job, &slept, &mut held);
         while let Some(next_s) = self.runs.get(&job).map(Run::next_s)
@@ -247,9 +264,11 @@ impl EventModel {
     /// Takes a job off its links. Those that shared them were awake, since they were not alone.
     fn remove(&mut self, job: JobId) -> Option<Run> {
         let run = self.runs.remove(&job)?;
-        for flow in &run.flows {
+        self.reschedule(job);
+        for (index, flow) in run.flows.iter().enumerate() {
             if let Some(link) = self.links.get_mut(&flow.link()) {
                 link.users.retain(|(user, _)| *user != job);
+                link.asking.set((job, index), None);
             }
         }
         for flow in &run.flows {
@@ -375,6 +394,7 @@ impl Executor for EventModel {
         {
             run.disturb();
         }
+        self.reschedule(start.job);
     }
 
     fn rates(&mut self, _now: Instant, _rates: &Rates) {}
@@ -408,6 +428,9 @@ impl Executor for EventModel {
         }
         // Chunks follow the rate.
         self.tell_company(link);
+        for job in self.users(link) {
+            self.reschedule(job);
+        }
     }
 
     fn next_s(&mut self) -> Option<f64> {
