@@ -121,6 +121,17 @@ pub enum Sharing {
     PerFlow,
 }
 
+impl Sharing {
+    /// Messages that a job's sender carries over a directed link at a time; more wait until one has all its slots. Each has a timer
+    /// and a chunk of its own.
+    pub const fn most_at_once(self) -> usize {
+        match self {
+            Self::PerJob => 1,
+            Self::PerFlow => 32,
+        }
+    }
+}
+
 /// A bucket that fills while the link idles, as clouds police instances: the link gives its `rate` while there is
 /// credit, and `sustained` without.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

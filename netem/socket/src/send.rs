@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bace_netem::{Ahead, FlowKey, LinkId, LinkSpec, LossModel, RegionId, Sharing, chunk_bytes};
+use bace_netem::{Ahead, FlowKey, LinkId, LinkSpec, LossModel, RegionId, chunk_bytes};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -22,9 +22,6 @@ use crate::quic::Connection;
 const MIN_CHUNKS_IN_FLIGHT: u64 = 4;
 /// Bytes that may be in flight, as a multiple of those that the link itself holds.
 const IN_FLIGHT_SHARE: f64 = 2.0;
-/// Messages that one sender carries at once where each counts as a flow; each has a timer and a chunk of its own. More wait
-/// for their turn.
-const MAX_FLOWS: usize = 32;
 const BITS_PER_BYTE: f64 = 8.0;
 const BITS_PER_MEGABIT: f64 = 1e6;
 
@@ -92,7 +89,7 @@ impl SenderConfig {
     /// Payload bytes that a sender may have written over a link of `spec` and that are not yet due at the receiver, at most:
     /// what both sides together hold for it, messages that wait in its queue aside.
     pub fn bytes_in_flight(&self, spec: &LinkSpec) -> u64 {
-        let least = MIN_CHUNKS_IN_FLIGHT.max(most_at_once(spec) as u64);
+        let least = MIN_CHUNKS_IN_FLIGHT.max(spec.sharing.most_at_once() as u64);
         let least = least * u64::from(chunk_bytes(spec.rate));
         let held = IN_FLIGHT_SHARE * spec.rate.bps() / BITS_PER_BYTE * self.seconds_in_flight(spec);
         least.max(held as u64)
@@ -129,14 +126,6 @@ impl SenderConfig {
             limit,
             most_mbps: three_digits_down(most_mbps),
         })
-    }
-}
-
-/// Messages that one sender carries at a time over a link of `spec`.
-fn most_at_once(spec: &LinkSpec) -> usize {
-    match spec.sharing {
-        Sharing::PerJob => 1,
-        Sharing::PerFlow => MAX_FLOWS,
     }
 }
 
@@ -183,7 +172,7 @@ impl LinkSender {
         let worker = Worker {
             idle: vec![Carrier::new(&link)?],
             link,
-            most_at_once: most_at_once(spec),
+            most_at_once: spec.sharing.most_at_once(),
             under_way: JoinSet::new(),
             unacknowledged: JoinSet::new(),
             report: SenderReport::default(),
@@ -334,7 +323,7 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use bace_netem::{BitRate, Delay, Jitter};
+    use bace_netem::{BitRate, Delay, Jitter, Sharing};
 
     use super::*;
 

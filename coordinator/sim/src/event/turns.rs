@@ -2,9 +2,10 @@
 //!
 //! Its nanoseconds are the machine's, as a sender's are, which decide how large chunks are and how far ahead they are asked for.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
-use bace_netem::{Ahead, Flow, FlowKey, LinkSpec, Sending, Sharing, chunk_bytes};
+use bace_netem::{Ahead, Flow, FlowKey, LinkSpec, Sending, chunk_bytes};
 
 use super::link::SharedLink;
 use super::machine_time::MachineTime;
@@ -27,11 +28,10 @@ pub(super) struct Turns {
     turn_bytes: u64,
     /// Oldest first.
     queue: VecDeque<Turn>,
-    /// From when the next message may ask, ns: each waits for the one before, or none for another.
-    free_ns: u64,
+    /// From when each carrier that has no message is free, ns: one carries a job's messages, or several those that are flows.
+    free_ns: BinaryHeap<Reverse<u64>>,
     /// Until when slots of others stand on the link, some of whom may be gone, ns.
     taken_until_ns: u64,
-    is_per_job: bool,
     time: MachineTime,
     /// Where times count from, seconds from the start of the simulation.
     origin_s: f64,
@@ -46,7 +46,7 @@ struct Turn {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TurnState {
-    /// Those before it are not done.
+    /// For a carrier.
     Waits,
     /// Asks for slots.
     Asks,
@@ -71,9 +71,8 @@ impl Turns {
             flow: Flow::new(&machine, key),
             turn_bytes: chunk_bytes(machine.rate).into(),
             queue: VecDeque::new(),
-            free_ns: 0,
+            free_ns: vec![Reverse(0); spec.sharing.most_at_once()].into(),
             taken_until_ns: 0,
-            is_per_job: spec.sharing == Sharing::PerJob,
             time,
             origin_s: 0.0,
         }
@@ -177,7 +176,7 @@ impl Turns {
         turn.delivered_ns = turn.sending.take(flow, chunk, slot, state);
         if turn.sending.message().left_bytes() == 0 {
             turn.state = TurnState::Reserved;
-            self.free_ns = self.free_ns.max(turn.sending.asks_ns());
+            self.free_ns.push(Reverse(turn.sending.asks_ns()));
             self.begin_next();
         }
     }
@@ -194,18 +193,15 @@ impl Turns {
         self.origin_s += origin_s;
     }
 
-    /// Lets messages ask whose turn it is.
+    /// Gives messages that wait, the oldest first, to carriers that have none.
     fn begin_next(&mut self) {
         for turn in &mut self.queue {
-            match turn.state {
-                TurnState::Waits if self.is_per_job => {
-                    turn.sending.wait_for(self.free_ns);
-                    turn.state = TurnState::Asks;
+            if turn.state == TurnState::Waits {
+                let Some(Reverse(free_ns)) = self.free_ns.pop() else {
                     return;
-                }
-                TurnState::Waits => turn.state = TurnState::Asks,
-                TurnState::Asks if self.is_per_job => return,
-                TurnState::Asks | TurnState::Reserved => {}
+                };
+                turn.sending.wait_for(free_ns);
+                turn.state = TurnState::Asks;
             }
         }
     }
@@ -213,14 +209,12 @@ impl Turns {
     /// When the next message asks, and its place; the older one of two at once.
     fn asks(&self) -> Option<(u64, usize)> {
         let turns = self.queue.iter().enumerate();
-        let asking = turns.filter(|(_, turn)| turn.state == TurnState::Asks);
-        let mut asks = asking.map(|(index, turn)| (turn.sending.asks_ns(), index));
-        if self.is_per_job {
-            // One at a time asks, and stands before all that wait.
-            asks.next()
-        } else {
-            asks.min()
-        }
+        // Thousands may wait behind those that are carried.
+        let carried = turns.take_while(|(_, turn)| turn.state != TurnState::Waits);
+        let asking = carried.filter(|(_, turn)| turn.state == TurnState::Asks);
+        asking
+            .map(|(index, turn)| (turn.sending.asks_ns(), index))
+            .min()
     }
 
     fn nanos(&self, at_s: f64) -> u64 {

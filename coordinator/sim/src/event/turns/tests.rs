@@ -3,7 +3,7 @@
 use bace_api::JobId;
 use bace_netem::{
     Accounting, BitRate, Chunk, CreditBucket, Delay, Departure, Jitter, LinkClock, LinkId,
-    LinkState, LossModel, Message, RegionId, TimeScale,
+    LinkState, LossModel, Message, RegionId, Sharing, TimeScale,
 };
 use proptest::prelude::*;
 
@@ -99,11 +99,11 @@ fn modelled(case: &Case, by_chunk: bool) -> Vec<Vec<Fate>> {
     fates.collect()
 }
 
-/// One task of a sender: it carries messages one after the other.
+/// One task of a sender, and the message that it carries.
 struct Carrier {
     job: usize,
-    /// Still to come, in order: number within the job, and the message.
-    messages: VecDeque<(usize, u64, Message)>,
+    number: usize,
+    message: Message,
     /// It waits until then, ns.
     until_ns: u64,
     /// What it then reserves, where it is known already.
@@ -116,24 +116,21 @@ fn sent(case: &Case) -> Vec<Vec<Fate>> {
     let mut clock = LinkClock::new((&spec).into());
     let burst = spec.burst.zip(spec.credit_depth_bytes());
     let mut credit = burst.map(|(burst, bytes)| CreditBucket::new(burst, bytes));
-    let mut flows = Vec::new();
-    let mut carriers: Vec<Carrier> = Vec::new();
+    let (mut flows, mut waiting, mut carriers) = (Vec::new(), Vec::new(), Vec::new());
     for (job, schedule) in case.schedules.iter().enumerate() {
         let mut flow = Flow::new(&spec, case.key(job));
-        for (number, &(ready_ns, bytes)) in schedule.iter().enumerate() {
-            let message = (number, ready_ns, flow.message(bytes, ready_ns));
-            match carriers.last_mut() {
-                Some(last) if last.job == job && spec.sharing == Sharing::PerJob => {
-                    last.messages.push_back(message);
-                }
-                _ => carriers.push(Carrier {
-                    job,
-                    messages: [message].into(),
-                    until_ns: ready_ns,
-                    chunk: None,
-                }),
-            }
-        }
+        let numbered = schedule.iter().enumerate();
+        let carrier = numbered.map(|(number, &(ready_ns, bytes))| Carrier {
+            job,
+            number,
+            message: flow.message(bytes, ready_ns),
+            until_ns: ready_ns,
+            chunk: None,
+        });
+        let mut messages: VecDeque<Carrier> = carrier.collect();
+        let at_once = messages.len().min(spec.sharing.most_at_once());
+        carriers.extend(messages.drain(..at_once));
+        waiting.push(messages);
         flows.push(flow);
     }
     let schedules = case.schedules.iter();
@@ -141,12 +138,11 @@ fn sent(case: &Case) -> Vec<Vec<Fate>> {
     let mut fates: Vec<Vec<Fate>> = schedules.map(|s| vec![none; s.len()]).collect();
     let (mut changes, mut up_at_ns) = (changes.into_iter().peekable(), 0);
     loop {
-        carriers.retain(|carrier| !carrier.messages.is_empty());
         let is_down = clock.state().bits_per_second == 0;
-        let next = carriers.iter_mut().filter(|_| !is_down);
-        let next =
-            next.min_by_key(|carrier| (carrier.until_ns, carrier.job, carrier.messages[0].0));
-        let now_ns = next.as_ref().map_or(u64::MAX, |carrier| carrier.until_ns);
+        let next = carriers.iter().enumerate().filter(|_| !is_down);
+        let next = next.min_by_key(|(_, carrier)| (carrier.until_ns, carrier.job, carrier.number));
+        let next = next.map(|(index, carrier)| (index, carrier.until_ns));
+        let now_ns = next.map_or(u64::MAX, |(_, until_ns)| until_ns);
         if let Some((at_ns, changed)) = changes.next_if(|change| change.0 < now_ns) {
             clock.set((&changed).into(), at_ns);
             if is_down && changed.rate.bps() > 0.0 {
@@ -154,16 +150,23 @@ fn sent(case: &Case) -> Vec<Vec<Fate>> {
             }
             continue;
         }
-        let Some(carrier) = next else {
+        let Some((index, _)) = next else {
             return fates;
         };
-        let (number, _, message) = &mut carrier.messages[0];
-        let (flow, state): (_, LinkState) = (&mut flows[carrier.job], clock.state());
+        let Carrier {
+            job,
+            number,
+            message,
+            until_ns,
+            chunk: known,
+        } = &mut carriers[index];
+        let (flow, state): (_, LinkState) = (&mut flows[*job], clock.state());
         let size = chunk_bytes(state.rate()).into();
-        let chunk = carrier.chunk.take();
-        let mut chunk = chunk.unwrap_or_else(|| flow.next_chunk(message, size, state));
+        let mut chunk = known
+            .take()
+            .unwrap_or_else(|| flow.next_chunk(message, size, state));
         if chunk.ready_ns > now_ns {
-            (carrier.until_ns, carrier.chunk) = (chunk.ready_ns, Some(chunk));
+            (*until_ns, *known) = (chunk.ready_ns, Some(chunk));
             continue;
         }
         if let Some(credit) = &mut credit {
@@ -173,12 +176,16 @@ fn sent(case: &Case) -> Vec<Vec<Fate>> {
         chunk.ready_ns = chunk.ready_ns.max(up_at_ns);
         let delivered_ns = flow.delivered_ns(message, chunk, slot, state);
         // It writes the chunk 2 ms before its slot.
-        carrier.until_ns = now_ns.max(slot.start_ns.saturating_sub(2_000_000));
+        *until_ns = now_ns.max(slot.start_ns.saturating_sub(2_000_000));
         if message.left_bytes() == 0 {
-            fates[carrier.job][*number] = (message.departure(), delivered_ns);
-            carrier.messages.pop_front();
-            if let Some((_, ready_ns, _)) = carrier.messages.front() {
-                carrier.until_ns = carrier.until_ns.max(*ready_ns);
+            fates[*job][*number] = (message.departure(), delivered_ns);
+            let free_ns = *until_ns;
+            match waiting[*job].pop_front() {
+                Some(mut next) => {
+                    next.until_ns = next.until_ns.max(free_ns);
+                    carriers[index] = next;
+                }
+                None => drop(carriers.remove(index)),
             }
         }
     }
@@ -302,6 +309,23 @@ proptest! {
             prop_assert!(off_ns <= bound_ns, "{off_ns} of {bound_ns}");
         }
     }
+}
+
+#[test]
+fn flows_beyond_those_that_a_sender_carries_at_once_wait() {
+    let mut spec = LinkSpec::new(rate(100e6), delay(5_000_000));
+    spec.sharing = Sharing::PerFlow;
+    let schedule = |messages: u64, gap_ns: u64| {
+        let message = |number| (number * gap_ns, 100_000 + 7_000 * (number % 5));
+        (0..messages).map(message).collect()
+    };
+    let case = Case {
+        spec,
+        scale: TimeScale::ONE,
+        schedules: vec![schedule(50, 0), schedule(40, 3_000_000)],
+        changes: Vec::new(),
+    };
+    assert_eq!(modelled(&case, true), sent(&case));
 }
 
 #[test]
