@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bace_api::ClockKind;
 use bace_engine::Scenario;
-use bace_ledger::{Predicted, RegionFacts, RunLog, Trace, TraceCut};
+use bace_ledger::{Moved, Predicted, RegionFacts, RunLog, Trace, TraceCut};
 
 use crate::cli::TraceArgs;
 use crate::output::say;
@@ -21,7 +21,6 @@ const FILE: &str = "trace.json";
 /// Writes the trace of a run.
 pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
     let log = RunLog::read(&args.run).or_wrong_input()?;
-    let cut = cut(args, &log)?;
     let is_measured = log.header.clock == ClockKind::Wall;
     let simulated = match is_measured && !args.measured_only {
         true => predicted(&args.run, &log)
@@ -29,27 +28,41 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
             .ok(),
         false => None,
     };
+    let predicted = simulated.as_ref().map(|Predicted(log)| Predicted(log));
+    let mut trace = Trace {
+        log: &log,
+        predicted,
+        facts: &[],
+        cut: TraceCut {
+            from_s: args.from,
+            to_s: args.to,
+            job: args.job.clone(),
+        },
+    };
+    check(args, &trace)?;
     let kept = Recorded::new(&args.run, &log.header).kept_scenario();
     let facts = kept.map_or_else(
         |error| {
             without("prices and power", &error);
             Vec::new()
         },
-        |loaded| facts(&loaded.scenario, log.end_s()),
+        |loaded| facts(&loaded.scenario, trace.end_s()),
     );
+    trace.facts = &facts;
     if has_no_actions(&log) {
         eprintln!(
             "bace: the ledger holds no actions, so that iterations are shown as wholes and tensors not at all"
         );
     }
-    let trace = Trace {
-        log: &log,
-        predicted: simulated.as_ref().map(|Predicted(log)| Predicted(log)),
-        facts: &facts,
-        cut,
-    };
     let path = args.out.clone().unwrap_or_else(|| beside(&args.run));
-    write(&path, &trace).with_context(|| format!("write {}", path.display()))?;
+    let moved = write(&path, &trace).with_context(|| format!("write {}", path.display()))?;
+    if moved.slices > 0 {
+        eprintln!(
+            "bace: {} slices show up to {:.6} s later than the ledger says, since their GPU's job before ended that much \
+             later by another host's clock; their `moved_s` says how much",
+            moved.slices, moved.most_s
+        );
+    }
     say!(
         "{}: open it in https://ui.perfetto.dev or chrome://tracing",
         path.display()
@@ -57,11 +70,11 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn write(path: &Path, trace: &Trace<'_>) -> anyhow::Result<()> {
+fn write(path: &Path, trace: &Trace<'_>) -> std::io::Result<Moved> {
     let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, trace)?;
+    let moved = trace.write(&mut file)?;
     file.flush()?;
-    Ok(())
+    Ok(moved)
 }
 
 fn beside(run: &Path) -> PathBuf {
@@ -79,7 +92,8 @@ fn without(what: &str, error: &anyhow::Error) {
     );
 }
 
-fn cut(args: &TraceArgs, log: &RunLog) -> anyhow::Result<TraceCut> {
+/// Whether the part that is asked for is there.
+fn check(args: &TraceArgs, trace: &Trace<'_>) -> anyhow::Result<()> {
     if let (Some(from_s), Some(to_s)) = (args.from, args.to)
         && from_s >= to_s
     {
@@ -87,20 +101,30 @@ fn cut(args: &TraceArgs, log: &RunLog) -> anyhow::Result<TraceCut> {
             "cut from {from_s} s to {to_s} s: the end has to be behind the begin"
         )));
     }
+    let end_s = trace.end_s();
+    if let Some(from_s) = args.from
+        && from_s >= end_s
+    {
+        let what = match trace.predicted {
+            Some(_) => "the run and its prediction end",
+            None => "the run ends",
+        };
+        return Err(WrongInput::error(format!(
+            "cut {} from {from_s} s on: {what} at {end_s:.3} s, so --from has to lie before that",
+            args.run.display()
+        )));
+    }
+    let jobs = &trace.log.header.jobs;
     if let Some(name) = &args.job
-        && !log.header.jobs.contains(name)
+        && !jobs.contains(name)
     {
         return Err(WrongInput::error(format!(
             "find the job {name} in {}: there are {}",
             args.run.display(),
-            log.header.jobs.join(", ")
+            jobs.join(", ")
         )));
     }
-    Ok(TraceCut {
-        from_s: args.from,
-        to_s: args.to,
-        job: args.job.clone(),
-    })
+    Ok(())
 }
 
 /// Whether iterations stand there without what they are made of.

@@ -65,7 +65,8 @@ fn check(events: &[Value]) {
         assert!(threads.contains_key(&tid), "{slice}");
         assert!(processes.contains_key(&pid), "{slice}");
         let (from, length) = (nanos(slice, "ts"), nanos(slice, "dur"));
-        assert!(from >= 0 && length >= 0, "{slice}");
+        // What has no length, viewers put into whatever begins there.
+        assert!(from >= 0 && length > 0, "{slice}");
         slices
             .entry((pid, tid))
             .or_default()
@@ -118,7 +119,7 @@ fn check_arrows(events: &[Value], slices: &BTreeMap<Thread, Vec<(i64, i64)>>) {
     for phase in ["s", "t", "f"] {
         for stop in of(events, phase) {
             let at = nanos(stop, "ts");
-            let within = |&(from, to): &(i64, i64)| from <= at && (at < to || from == to);
+            let within = |&(from, to): &(i64, i64)| from <= at && at < to;
             let slices = slices.get(&thread(stop)).map_or(&[][..], Vec::as_slice);
             assert!(slices.iter().any(within), "{stop}");
             let id = stop["id"].as_str().expect("an id");
@@ -139,7 +140,12 @@ fn check_arrows(events: &[Value], slices: &BTreeMap<Thread, Vec<(i64, i64)>>) {
 fn check_overlapping(events: &[Value]) {
     let at = |phase| {
         let of = of(events, phase);
-        let of = of.map(|event| (event["id"].as_str().expect("an id"), nanos(event, "ts")));
+        let of = of.map(|event| {
+            let id = event["id2"]["local"]
+                .as_str()
+                .expect("an id of its process");
+            (id, nanos(event, "ts"))
+        });
         of.collect::<BTreeMap<_, _>>()
     };
     let (begins, ends) = (at("b"), at("e"));
@@ -191,7 +197,7 @@ fn a_simulated_run_is_a_trace_of_its_regions_links_and_decisions() {
         job.and_then(|job| job["k"].as_u64()).expect("K") as usize
     };
     let steps = 12 * stages("across") + 15 * stages("beside") + 10 * stages("later");
-    assert_eq!(count("step"), steps);
+    assert_eq!(count("iteration"), steps);
     assert_eq!(
         (count("forward"), count("backward")),
         (8 * steps, 8 * steps)
@@ -240,7 +246,7 @@ fn a_real_run_stands_above_its_prediction() {
     for (phase, category) in [
         ("X", "forward"),
         ("X", "backward"),
-        ("X", "step"),
+        ("X", "iteration"),
         ("s", "tensor"),
     ] {
         let both = [false, true].map(|side| on(side, phase, category));
@@ -315,4 +321,11 @@ fn a_trace_can_be_cut_to_a_time_and_a_job() {
         &["find the job nobody", "across, beside, later"],
     );
     wrong(&["--from", "2", "--to", "1"], &["cut from 2 s to 1 s"]);
+    wrong(
+        &["--from", "1000000"],
+        &[
+            "cut out from 1000000 s on: the run ends at",
+            "--from has to lie before",
+        ],
+    );
 }

@@ -27,7 +27,9 @@ mod promptness;
 mod reader;
 mod receipt_table;
 mod run_log;
+mod seats;
 mod side;
+mod starts;
 mod summary;
 mod svg;
 mod table;
@@ -58,6 +60,6 @@ pub use summary::{
     JobStatus, JobSummary, LinkSummary, PlacementSummary, RegionSummary, RunEnd, Summary, Totals,
 };
 pub use table::render;
-pub use trace::{RegionFacts, Trace, TraceCut};
+pub use trace::{Moved, RegionFacts, Trace, TraceCut};
 pub use validation::{Check, PolicyRuns, PolicyValidation, Tolerances, Validation, Validator};
 pub use writer::{LedgerWriter, RunFolder};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bace_api::{Header, Record};
-use bace_ledger::{Predicted, RegionFacts, RunLog, Trace, TraceCut};
+use bace_ledger::{Moved, Predicted, RegionFacts, RunLog, Trace, TraceCut};
 use serde_json::{Value, json};
 
 fn header(clock: &str) -> Header {
@@ -113,9 +113,15 @@ fn facts() -> [RegionFacts; 2] {
     })
 }
 
+fn value(trace: &Trace<'_>) -> Value {
+    let mut json = Vec::new();
+    trace.write(&mut json).expect("memory takes it");
+    serde_json::from_slice(&json).expect("it is JSON")
+}
+
 /// An event a line.
 fn text(trace: &Trace<'_>) -> String {
-    let whole = serde_json::to_value(trace).expect("it is JSON");
+    let whole = value(trace);
     let mut text = format!("{}\n", whole["otherData"]);
     for event in whole["traceEvents"].as_array().expect("events") {
         text.push_str(&format!("{event}\n"));
@@ -149,7 +155,7 @@ fn a_run_and_its_prediction_event_by_event() {
 fn a_window_begins_with_what_held_before_it() {
     let log = run("virtual");
     let facts = facts();
-    let whole = serde_json::to_value(Trace {
+    let whole = value(&Trace {
         log: &log,
         predicted: None,
         facts: &facts,
@@ -159,7 +165,6 @@ fn a_window_begins_with_what_held_before_it() {
             job: None,
         },
     });
-    let whole = whole.expect("it is JSON");
     let events = whole["traceEvents"].as_array().expect("events");
     let counted = |name: &str| {
         let of = events.iter().filter(|event| event["name"] == name);
@@ -185,4 +190,82 @@ fn a_window_begins_with_what_held_before_it() {
     );
     // Its length is what it was.
     assert_eq!(iteration["args"]["seconds"], 7.75);
+}
+
+/// A job of one stage in the north on w0: an iteration from `begin_s` to `end_s`, of a forward and a step without length.
+fn on_one_gpu(
+    job: &str,
+    (placed_s, begin_s): (f64, f64),
+    (end_s, released_s): (f64, f64),
+) -> Vec<Value> {
+    let [mut iteration, mut actions] = actions(
+        0,
+        begin_s,
+        end_s,
+        &json!([{"action": "F0", "from_s": begin_s, "to_s": end_s}, {"action": "S", "from_s": end_s, "to_s": end_s}]),
+    );
+    iteration["job"] = job.into();
+    actions["job"] = job.into();
+    vec![
+        json!({"kind": "placed", "at_s": placed_s, "job": job, "attempt": 0, "k": 1, "k_star": 1,
+               "path": [{"region": "north", "gpus": 1}], "layers": [2], "iteration_s": 1.0, "reason": {}}),
+        json!({"kind": "training", "at_s": begin_s, "job": job, "attempt": 0, "workers": ["w0"], "parameters": 1}),
+        iteration,
+        actions,
+        json!({"kind": "input", "input": "finished", "at_s": released_s, "job": job}),
+        json!({"kind": "energy", "job": job, "attempt": 0, "stage": 0, "region": "north",
+               "held_s": 1.0, "busy_s": 1.0, "energy_j": 1.0, "cost_usd": 1.0}),
+    ]
+}
+
+#[test]
+fn a_job_that_a_clock_lets_begin_too_early_is_moved_and_told_of() {
+    let mut header = header("wall");
+    header.jobs = vec!["a".to_owned(), "b".to_owned()];
+    // By its host's clock a's last action ends 0.5 s behind its release, when b is placed.
+    let mut lines = on_one_gpu("a", (0.0, 0.25), (2.5, 2.0));
+    lines.extend(on_one_gpu("b", (2.0, 3.0), (4.0, 4.0)));
+    let records = lines.into_iter().map(serde_json::from_value);
+    let records = records.map(|record| record.expect("a record"));
+    let log = RunLog::from_records(header, records.collect::<Vec<Record>>());
+    let trace = Trace {
+        log: &log,
+        predicted: None,
+        facts: &[],
+        cut: TraceCut::default(),
+    };
+    let moved = trace.write(std::io::sink()).expect("it takes all");
+    // The job and its set-up.
+    assert_eq!(
+        moved,
+        Moved {
+            slices: 2,
+            most_s: 0.5
+        }
+    );
+    let value = value(&trace);
+    let events = value["traceEvents"].as_array().expect("events").iter();
+    let slices = events.filter(|event| event["ph"] == "X").map(|event| {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let (ts, dur) = (event["ts"].as_f64(), event["dur"].as_f64());
+        let moved_s = event["args"]["moved_s"].as_f64();
+        (text(&event["cat"]), ts.zip(dur), moved_s)
+    });
+    let of = |kind: &str, from_us: f64, length_us: f64, moved_s: Option<f64>| {
+        (kind.to_owned(), Some((from_us, length_us)), moved_s)
+    };
+    // The steps took no time, so that no viewer could show them where they belong.
+    assert_eq!(
+        slices.collect::<Vec<_>>(),
+        [
+            of("job", 0.0, 2.5e6, None),
+            of("set-up", 0.0, 0.25e6, None),
+            of("iteration", 0.25e6, 2.25e6, None),
+            of("forward", 0.25e6, 2.25e6, None),
+            of("job", 2.5e6, 1.5e6, Some(0.5)),
+            of("set-up", 2.5e6, 0.5e6, Some(0.5)),
+            of("iteration", 3e6, 1e6, None),
+            of("forward", 3e6, 1e6, None),
+        ]
+    );
 }

@@ -2,8 +2,9 @@
 
 use bace_api::{InputRecord, Record};
 
-use super::timeline::{Held, workers};
+use super::timeline::Held;
 use crate::RunLog;
+use crate::seats::Gpu;
 
 /// GPUs that a region did not have for a while.
 pub(super) struct Lost {
@@ -14,15 +15,14 @@ pub(super) struct Lost {
     pub title: String,
 }
 
-/// What the region `name` of `gpus` GPUs had lost, of whose rows `held` were held. Rows stand for lost workers where the ledger
+/// What the region `name` of `gpus` GPUs had lost, whose rows are `seats`, of which `held` were held. Rows stand for lost workers where the ledger
 /// names those, else for GPUs that nobody held.
 pub(super) fn lost(
     log: &RunLog,
-    (name, gpus): (&str, u32),
+    (name, gpus, seats): (&str, u32, &[Gpu]),
     held: &[&Held<'_>],
     end_s: f64,
 ) -> Vec<Lost> {
-    let workers = workers(log, name);
     let changes = log.records.iter().filter_map(|record| match record {
         Record::Input {
             at_s,
@@ -41,7 +41,11 @@ pub(super) fn lost(
         let gone = gone(log, until_s);
         let mut rows: Vec<usize> = (0..gpus as usize).collect();
         rows.sort_by(|&one, &two| {
-            let is_gone = |row: usize| workers.get(row).is_some_and(|name| gone.contains(name));
+            let is_gone = |row: usize| {
+                seats
+                    .get(row)
+                    .is_some_and(|gpu| gone.contains(&gpu.name.as_str()))
+            };
             let was_lost = |row: usize| all.last().is_some_and(|last| last.rows.contains(&row));
             let held_s = |row: usize| held_s(held, row, (from_s, until_s));
             let by_worker = is_gone(two).cmp(&is_gone(one));

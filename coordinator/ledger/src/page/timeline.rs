@@ -9,6 +9,8 @@ use super::lanes::{Block, Lanes};
 use super::lost::{Lost, lost};
 use super::table::TableView;
 use super::words::{Side, job_class};
+use crate::seats::{Seat, Seats};
+use crate::starts::{Start, starts};
 use crate::{AttemptLog, Figure, JobLog, RunEnd, RunLog, Summary};
 
 /// Pixels of a GPU's row where there are few, and of all rows of GPUs where there are many.
@@ -37,8 +39,10 @@ pub(super) struct Held<'a> {
     region: usize,
     pub from_s: f64,
     pub until_s: f64,
-    /// Stages there, in order, with the row of each one's GPU.
+    /// Stages there, by the rows of their GPUs, with these.
     pub stages: Vec<(usize, usize)>,
+    /// Whether they may have been other GPUs of the region.
+    is_guess: bool,
 }
 
 /// A time in which a job waited for GPUs.
@@ -52,7 +56,9 @@ impl Timeline {
     /// The jobs of `log` over its regions.
     pub fn of(log: &RunLog, summary: &Summary, side: &Side) -> Figure<Self> {
         let end_s = end_s(log, summary);
-        let held = held(log, end_s);
+        let starts = starts(log);
+        let seats = Seats::assign(log, &starts, end_s);
+        let held = held(&starts, &seats, log.header.regions.len(), end_s);
         let waited = waited(log, end_s);
         if held.is_empty() && waited.is_empty() {
             return Figure::Unknown("no job was submitted".into());
@@ -66,7 +72,7 @@ impl Timeline {
         let mut lanes = Lanes::new(name, axis, PLOT_PX);
         let table = table(&held, &waited, log, side);
         draw_waiting(&mut lanes, &waited, &table);
-        draw_regions(&mut lanes, log, &held, end_s);
+        draw_regions(&mut lanes, log, (&seats, &held), end_s);
         keys(&mut lanes, log);
         lanes.bound(&table.reach());
         Figure::Known(Self { lanes, table })
@@ -85,67 +91,36 @@ fn end_s(log: &RunLog, summary: &Summary) -> f64 {
     ended.fold(last, f64::max)
 }
 
-fn held(log: &RunLog, end_s: f64) -> Vec<Held<'_>> {
+fn held<'a>(starts: &[Start<'a>], seats: &Seats, regions: usize, end_s: f64) -> Vec<Held<'a>> {
     let mut held = Vec::new();
-    for (job, of) in log.jobs.iter().enumerate() {
-        for attempt in &of.attempts {
-            let mut by_region: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
-            for (stage, on) in attempt.stages.iter().enumerate() {
-                let region = log
-                    .header
-                    .regions
-                    .iter()
-                    .position(|name| *name == on.region);
-                if let Some(region) = region {
-                    by_region.entry(region).or_default().push((stage, 0));
-                }
+    for (start, own) in starts.iter().zip(&seats.of_starts) {
+        let mut by_region: BTreeMap<usize, Vec<(usize, Seat)>> = BTreeMap::new();
+        for (stage, &seat) in own.iter().enumerate() {
+            if seat.region < regions {
+                by_region
+                    .entry(seat.region)
+                    .or_default()
+                    .push((stage, seat));
             }
-            held.extend(by_region.into_iter().map(|(region, stages)| Held {
-                job,
-                name: &of.name,
-                attempt,
+        }
+        held.extend(by_region.into_iter().map(|(region, mut stages)| {
+            stages.sort_by_key(|(_, seat)| seat.gpu);
+            Held {
+                job: start.index,
+                name: &start.job.name,
+                attempt: start.attempt,
                 region,
-                from_s: attempt.placed_s,
-                until_s: attempt.released_s.unwrap_or(end_s),
-                stages,
-            }));
-        }
-    }
-    held.sort_by(|one, two| one.from_s.total_cmp(&two.from_s));
-    assign_rows(log, &mut held);
-    held
-}
-
-/// Workers of a region, in the order of their rows.
-pub(super) fn workers<'a>(log: &'a RunLog, name: &str) -> Vec<&'a str> {
-    let joined = log.records.iter().filter_map(|record| match record {
-        Record::WorkerJoined { worker, region, .. } if region == name => Some(worker.as_str()),
-        _ => None,
-    });
-    let mut workers: Vec<&str> = joined.collect();
-    workers.sort_unstable();
-    workers
-}
-
-/// Gives every stage a row of its region: that of its worker, where the ledger names it, else the first that is free.
-fn assign_rows(log: &RunLog, held: &mut [Held<'_>]) {
-    let regions = log.header.regions.iter();
-    let workers: Vec<Vec<&str>> = regions.map(|region| workers(log, region)).collect();
-    let mut free_from: Vec<Vec<f64>> = vec![Vec::new(); log.header.regions.len()];
-    for of in held {
-        let rows = &mut free_from[of.region];
-        for (stage, row) in &mut of.stages {
-            let own = of.attempt.workers.get(*stage);
-            let named = own.and_then(|own| workers[of.region].iter().position(|name| name == own));
-            let free = || rows.iter().position(|&free_s| free_s <= of.from_s);
-            *row = named.or_else(free).unwrap_or(rows.len());
-            if *row >= rows.len() {
-                rows.resize(*row + 1, 0.0);
+                from_s: start.attempt.placed_s,
+                until_s: start.until_s(end_s),
+                is_guess: stages.iter().any(|(_, seat)| seat.is_guess),
+                stages: stages
+                    .into_iter()
+                    .map(|(stage, seat)| (stage, seat.gpu))
+                    .collect(),
             }
-            rows[*row] = of.until_s;
-        }
-        of.stages.sort_by_key(|&(_, row)| row);
+        }));
     }
+    held
 }
 
 fn waited(log: &RunLog, end_s: f64) -> Vec<Waited<'_>> {
@@ -224,7 +199,7 @@ fn draw_waiting(lanes: &mut Lanes, waited: &[Waited<'_>], table: &TableView) {
     lanes.gap(8);
 }
 
-fn draw_regions(lanes: &mut Lanes, log: &RunLog, held: &[Held<'_>], end_s: f64) {
+fn draw_regions(lanes: &mut Lanes, log: &RunLog, (seats, held): (&Seats, &[Held<'_>]), end_s: f64) {
     let rows_used = |region: usize| {
         let stages = held.iter().filter(move |of| of.region == region);
         let rows = stages.flat_map(|of| of.stages.iter().map(|&(_, row)| row as u32 + 1));
@@ -252,7 +227,8 @@ fn draw_regions(lanes: &mut Lanes, log: &RunLog, held: &[Held<'_>], end_s: f64) 
         lanes.gap(8);
         let here: Vec<&Held<'_>> = held.iter().filter(|of| of.region == region).collect();
         // Below the jobs: what still runs stays in sight.
-        for of in lost(log, (name, gpus[region]), &here, end_s) {
+        let rows = &seats.regions[region].gpus;
+        for of in lost(log, (name, gpus[region], rows), &here, end_s) {
             draw_lost(lanes, &of, (top, gpu_px));
         }
         for of in here {
@@ -279,8 +255,12 @@ fn draw_held(lanes: &mut Lanes, of: &Held<'_>, (top, gpu_px): (u32, u32)) {
             true => lanes.fitting_name(width, &[&long, of.name]),
             false => String::new(),
         };
+        let which = match of.is_guess {
+            true => " (which GPUs of the region the ledger does not say)",
+            false => "",
+        };
         let title = format!(
-            "{long}, held from {:.3} s to {:.3} s",
+            "{long}, held from {:.3} s to {:.3} s{which}",
             of.from_s, of.until_s
         );
         lanes.blocks.push(Block {

@@ -6,8 +6,8 @@ use bace_api::{InputRecord, Record};
 
 use super::nanos::Nanos;
 use super::out::{Out, Window};
-use super::runs::Run;
 use crate::RunLog;
+use crate::starts::Start;
 
 /// About so many values show a whole window's use of a link.
 const WINDOWS: i64 = 1_000;
@@ -98,7 +98,7 @@ pub(super) fn power<E>(
     out: &mut Out<'_, E>,
     pid: u32,
     facts: &RegionFacts,
-    (log, runs, log_end_s): (&RunLog, &[Run<'_>], f64),
+    (log, starts, log_end_s): (&RunLog, &[Start<'_>], f64),
 ) -> Result<(), E> {
     let mut deltas: BTreeMap<Nanos, i64> = BTreeMap::new();
     let mut draw = |watts: f64, from_s: f64, to_s: f64| {
@@ -106,16 +106,17 @@ pub(super) fn power<E>(
         *deltas.entry(Nanos::of(from_s)).or_default() += microwatts;
         *deltas.entry(Nanos::of(to_s)).or_default() -= microwatts;
     };
-    for run in runs {
-        let held = run.attempt.stages.iter();
+    for start in starts {
+        let held = start.attempt.stages.iter();
         for _ in held.filter(|stage| stage.region == facts.name) {
-            draw(facts.idle_w, run.attempt.placed_s, run.until_s(log_end_s));
+            let until_s = start.until_s(log_end_s);
+            draw(facts.idle_w, start.attempt.placed_s, until_s);
         }
     }
-    let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut placed: BTreeMap<&str, usize> = BTreeMap::new();
     for record in &log.records {
         match record {
-            Record::Placed { job, .. } => *starts.entry(job).or_default() += 1,
+            Record::Placed { job, .. } => *placed.entry(job).or_default() += 1,
             Record::Input {
                 input:
                     InputRecord::Usage {
@@ -127,7 +128,7 @@ pub(super) fn power<E>(
                     },
                 ..
             } if to_s > from_s => {
-                let start = starts.get(job.as_str()).map_or(0, |starts| starts - 1);
+                let start = placed.get(job.as_str()).map_or(0, |placed| placed - 1);
                 let of = log.job(job).and_then(|job| job.attempts.get(start));
                 let of = of.and_then(|attempt| attempt.stages.get(stage.index()));
                 if of.is_some_and(|stage| stage.region == facts.name) {

@@ -133,14 +133,20 @@ pub(super) struct Flow {
 pub(super) struct Async<'a> {
     pub name: &'a str,
     pub cat: Kind,
-    #[serde(serialize_with = "hexadecimal")]
-    pub id: u64,
+    pub id2: Local,
     #[serde(flatten)]
     pub place: Place,
     pub ts: Nanos,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cname: Option<&'static str>,
     pub args: Args<'a>,
+}
+
+/// A number within its process: what has one of the whole file, Perfetto shows beside all processes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Local {
+    #[serde(serialize_with = "hexadecimal")]
+    pub local: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +207,9 @@ pub(super) struct Args<'a> {
     /// Part of it that the emulated GPU would not have taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excess_s: Option<f64>,
+    /// How much later it shows than the ledger says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved_s: Option<f64>,
     /// Part of it in which the link served other jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued_s: Option<f64>,

@@ -7,60 +7,92 @@ use bace_api::{Action, ActionSpan, Iteration};
 use super::event::{Args, Kind, Place};
 use super::nanos::Nanos;
 use super::out::{Out, Span};
-use super::runs::Run;
+use crate::starts::Start;
 use crate::{StageIteration, StageLog};
 
-/// Writes one stage's slices, from `free` on, when its GPU has ended the job before; when it has ended this one.
+/// Of a stage whose worker the ledger does not name.
+const NOT_KNOWN: &str =
+    "the ledger does not name the worker that it had; this GPU was nobody else's meanwhile";
+
+/// A GPU that a stage has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfGpu {
+    pub place: Place,
+    /// When it has ended the job before.
+    pub free: Nanos,
+    /// Whether it may have been another one.
+    pub is_guess: bool,
+}
+
+/// Writes one stage's slices; when its GPU has ended them.
 pub(super) fn stage<E>(
     out: &mut Out<'_, E>,
-    run: Run<'_>,
-    (index, place): (usize, Place),
-    (free, log_end_s): (Nanos, f64),
+    start: Start<'_>,
+    (index, gpu): (usize, OfGpu),
+    log_end_s: f64,
 ) -> Result<Nanos, E> {
-    let Some(stage) = run.attempt.stages.get(index) else {
-        return Ok(free);
+    let Some(stage) = start.attempt.stages.get(index) else {
+        return Ok(gpu.free);
     };
+    let placed_s = start.attempt.placed_s;
     let iterations = stage.iterations.values();
     // Clocks of several hosts are known to some microseconds, so that a stage may end behind its release.
-    let last_s = iterations.map(end_s).fold(run.until_s(log_end_s), f64::max);
-    let from = Nanos::of(run.attempt.placed_s).max(free);
-    let to = Nanos::of(last_s).max(from);
-    if !out.wants(&run.job.name) {
+    let last_s = iterations
+        .map(end_s)
+        .fold(start.until_s(log_end_s), f64::max);
+    let to = Nanos::of(last_s).max(gpu.free);
+    if !out.wants(&start.job.name) {
         return Ok(to);
     }
     let common = Args {
-        job: Some(&run.job.name),
-        attempt: run.again(),
+        job: Some(&start.job.name),
+        attempt: start.again(),
         stage: Some(index as u32),
         ..Args::default()
     };
-    let whole = Span {
-        kind: Kind::Job,
-        from,
-        to,
-        args: Args {
-            layers: Some(stage.layers),
-            seconds: Some(last_s - run.attempt.placed_s),
-            ..common.clone()
-        },
+    let whole = Args {
+        layers: Some(stage.layers),
+        seconds: Some(last_s - placed_s),
+        why: gpu.is_guess.then_some(NOT_KNOWN),
+        ..common.clone()
     };
-    out.slice(place, &run.job.name, whole)?;
-    if let Some(training_s) = run.attempt.training_s {
-        let set_up = Span {
-            kind: Kind::SetUp,
-            from,
-            to: Nanos::of(training_s).max(from),
-            args: Args {
-                seconds: Some(training_s - run.attempt.placed_s),
-                ..common.clone()
-            },
+    gpu.slice(out, (Kind::Job, &start.job.name), (placed_s, last_s), whole)?;
+    if let Some(training_s) = start.attempt.training_s {
+        let set_up = Args {
+            seconds: Some(training_s - placed_s),
+            ..common.clone()
         };
-        out.slice(place, "set-up", set_up)?;
+        gpu.slice(out, (Kind::SetUp, "set-up"), (placed_s, training_s), set_up)?;
     }
     for (&number, iteration) in &stage.iterations {
-        self::iteration(out, place, (number, iteration), &common)?;
+        self::iteration(out, gpu, (number, iteration), &common)?;
     }
     Ok(to)
+}
+
+impl OfGpu {
+    /// Writes what it did between two instants, as far as it was free then.
+    fn slice<E>(
+        self,
+        out: &mut Out<'_, E>,
+        (kind, name): (Kind, &str),
+        (from_s, to_s): (f64, f64),
+        args: Args<'_>,
+    ) -> Result<(), E> {
+        let from = Nanos::of(from_s);
+        let (from, to) = out.behind(self.free, (from, Nanos::of(to_s).max(from)));
+        let moved = from - Nanos::of(from_s);
+        let span = Span {
+            kind,
+            from,
+            to,
+            args: Args {
+                moved_s: (moved > Nanos::default()).then(|| moved.seconds()),
+                ..args
+            },
+        };
+        out.slice(self.place, name, span)
+    }
 }
 
 fn begin_s(iteration: &StageIteration) -> f64 {
@@ -77,12 +109,13 @@ fn end_s(iteration: &StageIteration) -> f64 {
 
 fn iteration<E>(
     out: &mut Out<'_, E>,
-    place: Place,
+    gpu: OfGpu,
     (number, iteration): (Iteration, &StageIteration),
     common: &Args<'_>,
 ) -> Result<(), E> {
-    let (from, to) = (Nanos::of(begin_s(iteration)), Nanos::of(end_s(iteration)));
-    if out.window.clip((from, to)).is_none() {
+    let (begin_s, end_s) = (begin_s(iteration), end_s(iteration));
+    let span = (Nanos::of(begin_s), Nanos::of(end_s));
+    if out.window.clip(span).is_none() {
         return Ok(());
     }
     let common = Args {
@@ -90,27 +123,23 @@ fn iteration<E>(
         ..common.clone()
     };
     let record = &iteration.record;
-    let whole = Span {
-        kind: Kind::Iteration,
-        from,
-        to,
-        args: Args {
-            seconds: Some(record.to_s - record.from_s),
-            loss: record.loss,
-            ..common.clone()
-        },
+    let whole = Args {
+        seconds: Some(record.to_s - record.from_s),
+        loss: record.loss,
+        ..common.clone()
     };
-    out.slice(place, &format!("iteration {number}"), whole)?;
+    let name = format!("iteration {number}");
+    gpu.slice(out, (Kind::Iteration, &name), (begin_s, end_s), whole)?;
     for span in &iteration.spans {
-        action(out, place, span, &common)?;
+        action(out, gpu, span, &common)?;
     }
     Ok(())
 }
 
-/// Writes an action; of sends and receives only what took time, since arrows show the others.
+/// Writes an action, if it took time.
 fn action<E>(
     out: &mut Out<'_, E>,
-    place: Place,
+    gpu: OfGpu,
     span: &ActionSpan,
     common: &Args<'_>,
 ) -> Result<(), E> {
@@ -123,10 +152,6 @@ fn action<E>(
         Action::SendActivation(m) => (Kind::Send, format!("send activation {m}"), Some(m)),
         Action::SendGradient(m) => (Kind::Send, format!("send gradient {m}"), Some(m)),
     };
-    let (from, to) = (Nanos::of(span.from_s), Nanos::of(span.to_s));
-    if from == to && matches!(kind, Kind::Wait | Kind::Send) {
-        return Ok(());
-    }
     let args = Args {
         micro_batch: micro_batch.map(|m| m.0),
         seconds: Some(span.seconds()),
@@ -134,13 +159,7 @@ fn action<E>(
         excess_s: span.excess_s,
         ..common.clone()
     };
-    let shown = Span {
-        kind,
-        from,
-        to,
-        args,
-    };
-    out.slice(place, &name, shown)
+    gpu.slice(out, (kind, &name), (span.from_s, span.to_s), args)
 }
 
 /// Of each micro-batch, where the action that `picks` names it stands; by it arrows find the slices they join.

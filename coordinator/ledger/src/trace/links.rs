@@ -9,8 +9,8 @@ use super::event::{Args, Kind, Place};
 use super::gpus::by_micro_batch;
 use super::nanos::Nanos;
 use super::out::{Out, Span};
-use super::runs::Run;
 use crate::RunLog;
+use crate::starts::Start;
 
 /// What carries one direction of a stage boundary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub(super) enum Road<'a> {
 /// A start of a job with the GPUs of its stages.
 #[derive(Debug, Clone)]
 pub(super) struct Seated<'a> {
-    pub run: Run<'a>,
+    pub start: Start<'a>,
     pub places: Vec<Place>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn roads<'a>(
 ) -> Vec<(Road<'a>, Vec<Direction<'a>>)> {
     let mut taken: BTreeMap<Road<'a>, Vec<Direction<'a>>> = BTreeMap::new();
     for seated in seated {
-        let stages = &seated.run.attempt.stages;
+        let stages = &seated.start.attempt.stages;
         for upper in 0..stages.len().saturating_sub(1) {
             for (from_stage, to_stage) in [(upper, upper + 1), (upper + 1, upper)] {
                 let (from, to) = (&stages[from_stage].region, &stages[to_stage].region);
@@ -111,7 +111,7 @@ pub(super) fn road<E>(
     }
     crossings.retain(|crossing| {
         let whole = (crossing.begin(), crossing.usable());
-        out.wants(crossing.job()) && out.window.clip(whole).is_some()
+        out.wants(crossing.job()) && out.window.touches(whole)
     });
     if crossings.is_empty() {
         return Ok(());
@@ -168,9 +168,9 @@ impl<'a> Direction<'a> {
             | (TensorKind::Gradient, Action::Backward(m)) => Some(m.0),
             _ => None,
         };
-        let stages = &self.seated.run.attempt.stages;
+        let stages = &self.seated.start.attempt.stages;
         let (from, to) = (&stages[self.from_stage], &stages[self.to_stage]);
-        let mut left = Nanos::of(self.seated.run.attempt.placed_s);
+        let mut left = Nanos::of(self.seated.start.attempt.placed_s);
         for (&iteration, received) in &to.iterations {
             // What makes a tensor behind the boundary uses the one that crossed it.
             let made = by_micro_batch(from, iteration, makes);
@@ -205,7 +205,7 @@ impl<'a> Direction<'a> {
 
 impl<'a> Crossing<'a> {
     fn job(&self) -> &'a str {
-        &self.of.seated.run.job.name
+        &self.of.seated.start.job.name
     }
 
     fn begin(&self) -> Nanos {
@@ -227,14 +227,14 @@ impl<'a> Crossing<'a> {
     fn show<E>(&self, out: &mut Out<'_, E>, lane: Place, road: &str) -> Result<(), E> {
         let args = Args {
             job: Some(self.job()),
-            attempt: self.of.seated.run.again(),
+            attempt: self.of.seated.start.again(),
             iteration: Some(self.iteration.0),
             micro_batch: Some(self.micro_batch),
             stage: Some(self.of.from_stage as u32),
             to_stage: Some(self.of.to_stage as u32),
             ..Args::default()
         };
-        let seconds = |(from, to): (Nanos, Nanos)| Some((to - from).0 as f64 * 1e-9);
+        let seconds = |(from, to): (Nanos, Nanos)| Some((to - from).seconds());
         if let Some((from, to)) = self.carried {
             let name = format!("{}: {} {}", self.job(), self.word(), self.micro_batch);
             let carried = Span {
@@ -275,13 +275,15 @@ impl<'a> Crossing<'a> {
     /// From the end of the action that made the tensor, over the link, to the begin of the one that used it.
     fn arrow<E>(&self, out: &mut Out<'_, E>, lane: Place) -> Result<(), E> {
         let places = &self.of.seated.places;
-        let (Some((begin, end)), Some((use_begin, _))) = (self.made, self.used) else {
+        let is_drawn = |(begin, end): &(Nanos, Nanos)| begin < end;
+        let (made, used) = (self.made.filter(is_drawn), self.used.filter(is_drawn));
+        let (Some((_, end)), Some((use_begin, _))) = (made, used) else {
             return Ok(());
         };
         // At its very end a slice is not open any more.
-        let leaves = (end - Nanos::ONE).max(begin);
-        let mut stops = vec![(places[self.of.from_stage], leaves)];
-        stops.extend(self.carried.map(|(from, _)| (lane, from)));
+        let mut stops = vec![(places[self.of.from_stage], end - Nanos::ONE)];
+        let carried = self.carried.filter(is_drawn);
+        stops.extend(carried.map(|(from, _)| (lane, from)));
         stops.push((places[self.of.to_stage], use_begin));
         out.arrow(self.word(), &stops)
     }

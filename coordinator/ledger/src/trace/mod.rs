@@ -1,7 +1,6 @@
 //! A ledger as a trace in Chrome's JSON format, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 //!
-//! `event` is the format, `nanos` its clock, `out` numbers what it names and cuts it to a window. `seats` says which GPU each
-//! stage had; `gpus`, `links`, `counters` and `instants` are what is shown; `whole` puts them together.
+//! `event` is the format, `nanos` its clock, `out` numbers what it names and cuts it to a window. `gpus`, `links`, `counters` and `instants` are what is shown; `whole` puts them together.
 
 mod counters;
 mod event;
@@ -10,9 +9,8 @@ mod instants;
 mod links;
 mod nanos;
 mod out;
-mod runs;
-mod seats;
 mod whole;
 
 pub use counters::RegionFacts;
+pub use out::Moved;
 pub use whole::{Trace, TraceCut};

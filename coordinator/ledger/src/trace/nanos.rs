@@ -19,6 +19,10 @@ impl Nanos {
     pub fn of(seconds: f64) -> Self {
         Self((seconds * PER_SECOND).round() as i64)
     }
+
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / PER_SECOND
+    }
 }
 
 impl Add for Nanos {

@@ -1,7 +1,8 @@
 //! Where events go: numbered, and cut to a window.
 
 use super::event::{
-    Args, Async, Counter, Event, Flow, Instant, Kind, Meaning, Metadata, Place, Quantity, Slice,
+    Args, Async, Counter, Event, Flow, Instant, Kind, Local, Meaning, Metadata, Place, Quantity,
+    Slice,
 };
 use super::nanos::Nanos;
 
@@ -13,10 +14,16 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The part of a span that shows; absent if none does.
+    /// The part of a span that shows; absent if none does. What has no length has no part: viewers would put it into whatever
+    /// begins where it stands.
     pub fn clip(self, (from, to): (Nanos, Nanos)) -> Option<(Nanos, Nanos)> {
         let part = (from.max(self.from), to.min(self.to));
-        (part.0 <= part.1).then_some(part)
+        (part.0 < part.1).then_some(part)
+    }
+
+    /// Whether a span, or its edge, lies in it.
+    pub fn touches(self, (from, to): (Nanos, Nanos)) -> bool {
+        from <= self.to && to >= self.from
     }
 
     /// Whether an instant shows.
@@ -34,6 +41,17 @@ pub(super) struct Out<'s, E> {
     /// Processes and threads so far: one row of numbers, since viewers take a thread of its process's number for its main one.
     named: u32,
     ids: u64,
+    pub moved: Moved,
+}
+
+/// Slices that a trace shows later than their ledger says, since another one of their GPU reached into them. Clocks of several
+/// hosts are known to some microseconds only, so that a job may begin before the one before it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moved {
+    /// How many slices.
+    pub slices: u64,
+    /// By how much at most, emulated seconds.
+    pub most_s: f64,
 }
 
 /// Something with a begin and an end.
@@ -59,12 +77,22 @@ impl<'s, E> Out<'s, E> {
             job,
             named: 0,
             ids: 0,
+            moved: Moved::default(),
         }
     }
 
     /// Whether a job's events are asked for.
     pub fn wants(&self, job: &str) -> bool {
         self.job.is_none_or(|only| only == job)
+    }
+
+    /// Where a span shows on a thread that is free from `free` on.
+    pub fn behind(&mut self, free: Nanos, (from, to): (Nanos, Nanos)) -> (Nanos, Nanos) {
+        if from < free && self.window.touches((from, to)) {
+            self.moved.slices += 1;
+            self.moved.most_s = self.moved.most_s.max((free - from).seconds());
+        }
+        (from.max(free), to.max(free))
     }
 
     /// Names a process, below those before it; its number.
@@ -134,7 +162,7 @@ impl<'s, E> Out<'s, E> {
         let end = |ts, args| Async {
             name,
             cat: span.kind,
-            id: self.ids,
+            id2: Local { local: self.ids },
             place,
             ts,
             cname: span.kind.colour(),

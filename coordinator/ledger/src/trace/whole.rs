@@ -1,21 +1,24 @@
 //! A whole trace, written event by event.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use bace_api::{ClockKind, ComputeRung, NetworkRung};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use super::event::{Event, Place};
+use super::gpus::OfGpu;
 use super::links::{Road, Seated, road, roads};
 use super::nanos::Nanos;
-use super::out::{Out, Window};
-use super::runs::runs;
-use super::seats::Seats;
+use super::out::{Moved, Out, Window};
 use super::{RegionFacts, counters, gpus, instants};
+use crate::seats::Seats;
+use crate::starts::starts;
 use crate::{Predicted, RunLog};
 
-/// A run as a trace; [`Serialize`] writes the JSON object that viewers open, one event at a time.
+/// A run as a trace: the JSON object that viewers open, one event at a time.
 ///
 /// Every region is a process whose threads are its GPUs and its fabric; scheduler and links are processes of their own. The
 /// predicted run stands below the other one, in processes whose names say so.
@@ -67,14 +70,21 @@ struct Origins<'a> {
     predicted: Option<Origin<'a>>,
 }
 
-struct Events<'a>(&'a Trace<'a>);
+/// A trace on its way into a file.
+struct Written<'a> {
+    trace: &'a Trace<'a>,
+    /// What the events were, once they are written.
+    moved: &'a Cell<Moved>,
+}
 
-impl Serialize for Trace<'_> {
+struct Events<'a>(&'a Written<'a>);
+
+impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let origins = Origins {
             unit: "emulated time",
-            ledger: Origin::of(self.log),
-            predicted: self.predicted.map(|Predicted(log)| Origin::of(log)),
+            ledger: Origin::of(self.trace.log),
+            predicted: self.trace.predicted.map(|Predicted(log)| Origin::of(log)),
         };
         let mut object = to.serialize_struct("Trace", 3)?;
         object.serialize_field("displayTimeUnit", "ms")?;
@@ -88,25 +98,48 @@ impl Serialize for Events<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut events = to.serialize_seq(None)?;
         let mut sink = |event: &Event<'_>| events.serialize_element(event);
-        self.0.each(&mut sink)?;
+        let moved = self.0.trace.each(&mut sink)?;
+        self.0.moved.set(moved);
         events.end()
     }
 }
 
 impl Trace<'_> {
-    fn each<E>(&self, sink: &mut dyn FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
+    /// Writes it, and tells what does not stand where its ledger says.
+    ///
+    /// # Errors
+    /// If `to` does not take it.
+    pub fn write(&self, to: impl Write) -> std::io::Result<Moved> {
+        let moved = Cell::default();
+        let written = Written {
+            trace: self,
+            moved: &moved,
+        };
+        serde_json::to_writer(to, &written)?;
+        Ok(moved.get())
+    }
+
+    /// When the longer of its runs ends, emulated seconds from their starts.
+    pub fn end_s(&self) -> f64 {
+        self.sides().map(RunLog::end_s).fold(0.0, f64::max)
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &RunLog> {
         let predicted = self.predicted.map(|Predicted(log)| log);
-        let sides = [Some(self.log), predicted].into_iter().flatten();
-        let end_s = sides.clone().map(RunLog::end_s).fold(0.0, f64::max);
+        [Some(self.log), predicted].into_iter().flatten()
+    }
+
+    fn each<E>(&self, sink: &mut dyn FnMut(&Event<'_>) -> Result<(), E>) -> Result<Moved, E> {
+        let end_s = self.end_s();
         let window = Window {
             from: Nanos::of(self.cut.from_s.unwrap_or(0.0)),
             to: Nanos::of(self.cut.to_s.map_or(end_s, |to_s| to_s.min(end_s))),
         };
         let mut out = Out::new(window, self.cut.job.as_deref(), sink);
-        for log in sides {
+        for log in self.sides() {
             side(&mut out, log, self.facts)?;
         }
-        Ok(())
+        Ok(out.moved)
     }
 }
 
@@ -116,9 +149,9 @@ fn side<E>(out: &mut Out<'_, E>, log: &RunLog, facts: &[RegionFacts]) -> Result<
         ClockKind::Virtual => "predicted: ",
         ClockKind::Wall => "",
     };
-    let runs = runs(log);
+    let starts = starts(log);
     let log_end_s = log.end_s();
-    let (seats, of_runs) = Seats::assign(log, &runs, log_end_s);
+    let seats = Seats::assign(log, &starts, log_end_s);
     let scheduler = out.process(&format!("{prefix}scheduler"))?;
     instants::instants(out, scheduler, log)?;
     let mut pids = Vec::new();
@@ -127,21 +160,22 @@ fn side<E>(out: &mut Out<'_, E>, log: &RunLog, facts: &[RegionFacts]) -> Result<
         let pid = out.process(&format!("{prefix}{}", region.region))?;
         if let Some(facts) = facts.iter().find(|facts| facts.name == region.region) {
             counters::price(out, pid, facts)?;
-            counters::power(out, pid, facts, (log, &runs, log_end_s))?;
+            counters::power(out, pid, facts, (log, &starts, log_end_s))?;
         }
-        let threads = region.names.iter().map(|name| out.thread(pid, name));
+        let threads = region.gpus.iter().map(|gpu| out.thread(pid, &gpu.name));
         places.push(threads.collect::<Result<_, E>>()?);
         pids.push(pid);
     }
-    let seated = runs.iter().zip(of_runs).map(|(&run, seats)| {
-        let places = seats.iter().map(|seat| places[seat.region][seat.gpu]);
+    let of_starts = starts.iter().zip(&seats.of_starts);
+    let seated = of_starts.map(|(&start, own)| {
+        let places = own.iter().map(|seat| places[seat.region][seat.gpu]);
         Seated {
-            run,
+            start,
             places: places.collect(),
         }
     });
     let seated: Vec<Seated<'_>> = seated.collect();
-    all_gpus(out, &seated, log_end_s)?;
+    all_gpus(out, (&seats, &seated), log_end_s)?;
     let links = out.process(&format!("{prefix}links"))?;
     for (of, directions) in roads(log, &seated) {
         let region = |name: &str| seats.regions.iter().position(|of| of.region == name);
@@ -156,12 +190,20 @@ fn side<E>(out: &mut Out<'_, E>, log: &RunLog, facts: &[RegionFacts]) -> Result<
     Ok(())
 }
 
-fn all_gpus<E>(out: &mut Out<'_, E>, seated: &[Seated<'_>], log_end_s: f64) -> Result<(), E> {
+fn all_gpus<E>(
+    out: &mut Out<'_, E>,
+    (seats, seated): (&Seats, &[Seated<'_>]),
+    log_end_s: f64,
+) -> Result<(), E> {
     let mut free: BTreeMap<Place, Nanos> = BTreeMap::new();
-    for Seated { run, places } in seated {
-        for (index, &place) in places.iter().enumerate() {
-            let from = free.get(&place).copied().unwrap_or_default();
-            let until = gpus::stage(out, *run, (index, place), (from, log_end_s))?;
+    for (Seated { start, places }, seats) in seated.iter().zip(&seats.of_starts) {
+        for (index, (&place, seat)) in places.iter().zip(seats).enumerate() {
+            let gpu = OfGpu {
+                place,
+                free: free.get(&place).copied().unwrap_or_default(),
+                is_guess: seat.is_guess,
+            };
+            let until = gpus::stage(out, *start, (index, gpu), log_end_s)?;
             free.insert(place, until);
         }
     }

@@ -4,23 +4,29 @@ use crate::{AttemptLog, JobLog, RunLog};
 
 /// One start of a job.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Run<'a> {
+pub(crate) struct Start<'a> {
+    /// The job's place in the run.
+    pub index: usize,
     pub job: &'a JobLog,
     pub attempt: &'a AttemptLog,
 }
 
 /// All starts of all jobs, by when they were placed, then in the header's order of jobs.
-pub(super) fn runs(log: &RunLog) -> Vec<Run<'_>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
-    for job in &log.jobs {
+pub(crate) fn starts(log: &RunLog) -> Vec<Start<'_>> {
+    let mut starts: Vec<Start<'_>> = Vec::new();
+    for (index, job) in log.jobs.iter().enumerate() {
         let attempts = job.attempts.iter();
-        runs.extend(attempts.map(|attempt| Run { job, attempt }));
+        starts.extend(attempts.map(|attempt| Start {
+            index,
+            job,
+            attempt,
+        }));
     }
-    runs.sort_by(|a, b| a.attempt.placed_s.total_cmp(&b.attempt.placed_s));
-    runs
+    starts.sort_by(|a, b| a.attempt.placed_s.total_cmp(&b.attempt.placed_s));
+    starts
 }
 
-impl Run<'_> {
+impl Start<'_> {
     /// Which start it is, where it is not the only one's first.
     pub fn again(&self) -> Option<u32> {
         (self.attempt.attempt.0 > 0).then_some(self.attempt.attempt.0)
