@@ -177,10 +177,22 @@ mod tests {
         let series = r#"price_usd_per_kwh = { csv = "night.csv" }"#;
         let loaded = scenario(dir.path(), PRICE, series);
         let log = folder(&run, &loaded, kind(ComputeRung::Paced));
+        let hash = blake3::hash(b"from_s,usd_per_kwh\n0,0.2\n9,0.1\n").to_hex();
+        assert_eq!(log.header.sources["night.csv"], hash.as_str());
+        let footer = bace_ledger::render(&log.summary);
+        assert!(footer.contains("\nreads     night.csv: "), "{footer}");
+        assert_eq!(log.summary.to_json()["sources"]["night.csv"], hash.as_str());
         let told = error(&run, &log);
         assert!(told.contains("(night.csv); copy them there"), "{told}");
         fs::copy(dir.path().join("night.csv"), run.join("night.csv")).unwrap();
         assert_eq!(predicted(&run, &log).unwrap().0.records, log.records);
+        fs::write(run.join("night.csv"), "from_s,usd_per_kwh\n0,0.3\n").unwrap();
+        let told = error(&run, &log);
+        assert!(told.contains("night.csv, which it reads, is not"), "{told}");
+        // Older ledgers do not say what was read.
+        let mut older = log.clone();
+        older.header.sources.clear();
+        assert!(predicted(&run, &older).is_ok());
     }
 
     #[test]

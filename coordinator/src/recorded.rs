@@ -61,7 +61,7 @@ impl<'a> Recorded<'a> {
     /// The scenario that `name` names, a file or a built-in one, with the run's seed.
     ///
     /// # Errors
-    /// If it cannot be read, or its hash is not the one in the header.
+    /// If it cannot be read, or its hash, or that of a file that it reads, is not the one in the header.
     pub fn scenario(&self, name: &str) -> anyhow::Result<Loaded> {
         let loaded = scenarios::load(name, Some(self.header.seed))?;
         if loaded.hash() != self.header.scenario_hash {
@@ -72,7 +72,23 @@ impl<'a> Recorded<'a> {
                 self.header.scenario_hash
             )));
         }
+        self.refuse_other_sources(name, &loaded)?;
         Ok(loaded)
+    }
+
+    /// Refuses files that are not those that the run has read; older ledgers do not say which those were.
+    fn refuse_other_sources(&self, name: &str, loaded: &Loaded) -> anyhow::Result<()> {
+        let mut sources = self.header.sources.iter();
+        let other = sources.find(|(file, hash)| loaded.sources.get(*file) != Some(*hash));
+        let Some((file, hash)) = other else {
+            return Ok(());
+        };
+        let found = loaded.sources.get(file);
+        let found = found.map_or("not read".to_owned(), |hash| format!("{hash} (blake3)"));
+        Err(WrongInput::error(format!(
+            "use {name} with {}: {file}, which it reads, is not what this run has read: it is {found} and the header says {hash}",
+            self.ledger.display()
+        )))
     }
 
     /// Where the run has kept its scenario.

@@ -69,6 +69,7 @@ impl Loaded {
             format: bace_api::FORMAT_VERSION,
             scenario: scenario.name.clone(),
             scenario_hash: self.hash(),
+            sources: self.sources.clone(),
             policy: kind.policy,
             seed: scenario.seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,6 +3,8 @@
 //! Records name jobs and regions by their names, so that a ledger is read without its scenario. Times are
 //! emulated seconds from the start of the run.
 
+use std::collections::BTreeMap;
+
 use bace_netem::Finding;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +88,10 @@ pub struct Header {
     pub scenario: String,
     /// blake3 of the scenario file's bytes, hexadecimal.
     pub scenario_hash: String,
+    /// blake3 of each file that the scenario reads, hexadecimal, by the name it has there; empty where there are none, and in ledgers
+    /// of older programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
     /// The policy that decides.
     pub policy: String,
     /// Seed of the run.

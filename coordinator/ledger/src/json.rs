@@ -67,6 +67,9 @@ impl Summary {
             "omitted_records": self.omissions.unknown_kinds,
             "torn_line": self.omissions.torn_line,
         }));
+        if !header.sources.is_empty() {
+            object.put("sources", json!(header.sources));
+        }
         if let Some(profile) = &header.profile {
             object.keys.insert("profile".to_owned(), json!(profile));
         }

@@ -324,6 +324,10 @@ fn trace(summary: &Summary) -> String {
             format!("{path}, of {device}: {hash} (blake3); all GPUs take its times of compute");
         lines.insert(1, ("profile", text));
     }
+    let behind_scenario = 1;
+    let reads = header.sources.iter();
+    let reads = reads.map(|(name, hash)| ("reads", format!("{name}: {hash} (blake3)")));
+    lines.splice(behind_scenario..behind_scenario, reads);
     if let Some(started) = &header.started {
         lines.push(("started", started.clone()));
     }

@@ -1,5 +1,7 @@
 //! What was predicted and measured, and whether one can stand for the other.
 
+use std::collections::BTreeMap;
+
 use bace_api::{ClockKind, ComputeRung, Header, ProfileUse};
 
 use super::PolicyRuns;
@@ -108,6 +110,25 @@ impl Findings {
                     header.scenario_hash,
                     reference.scenario,
                     reference.scenario_hash
+                ),
+            );
+        }
+        let [now, before] = [header, reference].map(|header| &header.sources);
+        let mut names = now.keys().chain(before.keys());
+        let other = names.find(|name| now.get(*name) != before.get(*name));
+        if let Some(name) = other {
+            let hash = |sources: &BTreeMap<String, String>| {
+                sources
+                    .get(name)
+                    .map_or("not named", String::as_str)
+                    .to_owned()
+            };
+            self.fault(
+                whose,
+                format!(
+                    "{name}, which its scenario reads, is {}, the first prediction's {}",
+                    hash(now),
+                    hash(before)
                 ),
             );
         }

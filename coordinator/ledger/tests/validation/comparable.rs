@@ -17,6 +17,11 @@ fn runs_that_are_not_of_one_kind_are_not_compared_silently() {
     let plain = with(json!({}));
     assert!(faults(&plain, &plain).is_empty());
     assert!(faults(&plain, &with(json!({"scenario_hash": "beef"})))[0].contains("hash beef"));
+    let read = |hash: &str| with(json!({"sources": {"night.csv": hash}}));
+    assert!(faults(&read("aa"), &read("aa")).is_empty());
+    assert!(
+        faults(&read("aa"), &read("bb"))[0].contains("night.csv, which its scenario reads, is bb")
+    );
     assert!(faults(&plain, &with(json!({"seed": 2})))[0].contains("seed is 2"));
     assert!(
         faults(&plain, &with(json!({"clock": "virtual"})))[0].contains("simulated, not measured")
