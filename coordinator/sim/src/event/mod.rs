@@ -143,7 +143,10 @@ impl EventModel {
         }
         let touched = std::mem::take(&mut run.touched);
         let ended = std::mem::take(&mut run.ended);
-        self.reschedule(job);
+        if touched.is_empty() {
+            self.reschedule(job);
+        }
+        // A step that finds a tensor asking has done nothing else.
         for link in touched {
             self.serve(link);
         }
