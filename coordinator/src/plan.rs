@@ -1,10 +1,7 @@
 //! `bace plan`: where jobs are placed, why, and what their pipelines look like.
 
-use bace_api::{Attempt, JobId, PlacedRegion, Record};
-use bace_engine::{
-    Engine, PathOutcome, PathReason, PlacementReason, Rates, Scenario, Start, pipeline,
-    policy_by_name,
-};
+use bace_api::{Attempt, JobId, PathOutcome, PathReason, PlacedRegion, PlacementReason, Record};
+use bace_engine::{Engine, Rates, Scenario, Start, pipeline, policy_by_name};
 use bace_ledger::path_text;
 use bace_netem::{BitRate, Delay, LinkId};
 use bace_sim::{Analytic, Executor, Instant, Reports, drive};

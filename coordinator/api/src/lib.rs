@@ -11,6 +11,7 @@ mod message;
 mod meter;
 mod placement;
 mod profiling;
+mod reason;
 mod record;
 mod span;
 mod told;
@@ -35,6 +36,7 @@ pub use profiling::{
     BoardState, DeviceCheck, DeviceSpeed, MemoryReply, MemoryTask, ProfileReply, ProfileRequest,
     ProfileTask, TimesReply,
 };
+pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};
 pub use record::{
     ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
     IterationRecord, KernelShaping, MemoryPhase, NetworkRung, PlacedRegion, ProfileUse,

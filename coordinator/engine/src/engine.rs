@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bace_api::{Attempt, InputRecord, JobId, PlacedRegion, Placement, Record};
+use bace_api::{
+    Attempt, InputRecord, JobId, PlacedRegion, Placement, PlacementReason, Record, Refusal,
+    Shortfall,
+};
 use bace_models::DeviceProfile;
 use bace_netem::{BitRate, Delay, LinkId, RegionId};
 use serde::Serialize;
@@ -12,10 +15,7 @@ use crate::accounts::Accounts;
 use crate::estimate::{PipelineTimes, TIE, pipeline_slots, split};
 use crate::policy::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
 use crate::running::Running;
-use crate::{
-    Cluster, Command, Estimates, Input, JobKindId, PlacementReason, Refusal, Scenario, Shortfall,
-    Unprofiled,
-};
+use crate::{Cluster, Command, Estimates, Input, JobKindId, Scenario, Unprofiled};
 
 /// Progress this close below a whole iteration counts as that iteration.
 const PROGRESS_SLACK: f64 = 1e-9;

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bace_api::{Job, JobId, RegionGpus};
+use bace_api::{Job, JobId, Refusal, RegionGpus};
 use bace_models::{
     DeviceProfile, GpuType, MicroBatchShape, ModelSpec, ProfileKey, Split, Work, Workload,
 };
 use bace_netem::{LinkId, RegionId};
 
-use crate::{Cluster, Refusal, Scenario};
+use crate::{Cluster, Scenario};
 
 /// Values this close (relative) are a tie.
 pub(crate) const TIE: f64 = 1e-12;

@@ -36,7 +36,6 @@ mod golden;
 mod input;
 pub mod pipeline;
 pub mod policy;
-mod reason;
 mod replay;
 mod running;
 mod scenario;
@@ -54,7 +53,6 @@ pub use error::EngineError;
 pub use estimate::{Estimates, JobKind, JobKindId, ProfileGap, Unprofiled};
 pub use input::{Input, Names, Told};
 pub use policy::{Policy, PolicyInfo, policies, policy_by_name};
-pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};
 pub use replay::{Difference, Replay, ReplayError, Replayed};
 pub use scenario::{
     ComputeSettings, Dice, Draw, GpuChange, Knob, LinkChange, NetworkSettings, PolicySettings,

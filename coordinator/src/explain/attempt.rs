@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bace_api::{ClockKind, ComputeRung, Iteration, Record};
-use bace_engine::{PathOutcome, PathReason, PlacementReason};
+use bace_api::{
+    ClockKind, ComputeRung, Iteration, PathOutcome, PathReason, PlacementReason, Record,
+};
 use bace_ledger::{AttemptLog, Attributed, Figure, path_text};
 
 use super::story::Told;

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use bace_api::{PlacementReason, PriorityTerms, Refusal, Shortfall};
+
 use super::candidates::choose;
 use super::pathfinder::{Ways, Wish};
 use super::{Choice, ClusterView, Decision, IdleView, PassedOver, Policy, Waiting};
+use crate::JobKindId;
 use crate::estimate::TIE;
-use crate::{JobKindId, PlacementReason, PriorityTerms, Refusal, Shortfall};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 

@@ -1,13 +1,12 @@
 //! The choice among a job's candidate paths, with what is to be said of each.
 
-use bace_api::RegionGpus;
+use bace_api::{PathOutcome, PathReason, RegionGpus};
 use bace_netem::RegionId;
 
 use super::cost_min::{Prospect, cheapest_first, in_path_order};
 use super::pathfinder::{Ways, Wish};
 use super::{ClusterView, Waiting};
 use crate::estimate::TIE;
-use crate::{PathOutcome, PathReason};
 
 /// A candidate with its GPUs, time and money.
 #[derive(Debug, Clone)]

@@ -1,11 +1,10 @@
 //! What the baselines share: order of arrival, and the first job that cannot be placed blocks the rest.
 
-use bace_api::RegionGpus;
+use bace_api::{PathOutcome, PathReason, PlacementReason, RegionGpus, Shortfall};
 use bace_netem::RegionId;
 
 use super::cost_min::{Prospect, in_path_order};
 use super::{Choice, ClusterView, Decision, PassedOver, Waiting};
-use crate::{PathOutcome, PathReason, PlacementReason, Shortfall};
 
 /// Places the first waiting job on the regions that `regions_for` names, or nobody.
 pub(super) fn decide(

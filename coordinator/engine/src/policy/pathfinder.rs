@@ -3,10 +3,11 @@
 //! Which region comes next depends on the cluster alone, not on the job. So the way from a region is worked out once
 //! and each job walks it until it has enough GPUs or meets a link too narrow.
 
+use bace_api::Shortfall;
 use bace_netem::RegionId;
 
 use super::view::regions;
-use crate::{Cluster, Estimates, JobKind, Scenario, Shortfall};
+use crate::{Cluster, Estimates, JobKind, Scenario};
 
 /// Relative slack of the bandwidth test.
 const BANDWIDTH_SLACK: f64 = 1e-9;

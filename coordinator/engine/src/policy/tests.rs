@@ -1,9 +1,9 @@
 //! Placements worked out by hand, on the world of [`crate::testing`].
 
-use bace_api::{JobId, Record};
+use bace_api::{JobId, PlacementReason, Record};
 
 use crate::testing::{World, records, start_commands, starts};
-use crate::{Engine, Estimates, Input, PlacementReason};
+use crate::{Engine, Estimates, Input};
 
 fn k_star(world: &World) -> u32 {
     let scenario = world.scenario();

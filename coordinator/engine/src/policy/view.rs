@@ -1,9 +1,9 @@
 //! What a policy sees and says.
 
-use bace_api::{Job, JobId, RegionGpus};
+use bace_api::{Job, JobId, PlacementReason, Refusal, RegionGpus, Shortfall};
 use bace_netem::RegionId;
 
-use crate::{Cluster, Estimates, JobKindId, PlacementReason, Refusal, Scenario, Shortfall};
+use crate::{Cluster, Estimates, JobKindId, Scenario};
 
 /// Decides who is placed next, and where: same view, same answer.
 pub trait Policy {

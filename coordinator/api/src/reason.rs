@@ -1,4 +1,4 @@
-//! Why the engine decided as it did, as data: what goes into a ledger beside every decision.
+//! Why it was decided so, as data: what goes into a ledger beside every decision.
 
 use std::fmt;
 
