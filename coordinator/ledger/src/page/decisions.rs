@@ -1,6 +1,6 @@
 //! What was decided, and why.
 
-use bace_api::{InputRecord, Record};
+use bace_api::{InputRecord, PathOutcome, PathReason, PlacementReason, Record};
 use serde::Deserialize;
 
 use crate::{Figure, RunLog, path_text};
@@ -38,69 +38,6 @@ pub(super) struct Path {
     pub bottleneck: String,
     pub outcome: String,
     pub is_chosen: bool,
-}
-
-/// The reason of a placement, as far as this page tells it; the scheduler's own is more exact.
-#[derive(Debug, Default, Deserialize)]
-struct Reason {
-    k_min: Option<u32>,
-    k_full: Option<u32>,
-    priority: Option<Priority>,
-    #[serde(default)]
-    paths: Vec<LookedAt>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Priority {
-    priority: f64,
-    alpha: f64,
-    intensity: f64,
-    sensitivity: f64,
-    #[serde(default)]
-    aging: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct LookedAt {
-    #[serde(default)]
-    regions: Vec<(String, u32)>,
-    bottleneck_bps: Option<f64>,
-    iteration_s: Option<f64>,
-    cost_usd: Option<f64>,
-    outcome: Outcome,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-enum Outcome {
-    Chosen,
-    TooSlow {
-        limit_s: f64,
-    },
-    Dearer,
-    Tied,
-    Stopped {
-        #[serde(flatten)]
-        lacked: Lacked,
-    },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "cause", rename_all = "snake_case")]
-enum Lacked {
-    Gpus {
-        needs: u32,
-        free: u64,
-    },
-    Bandwidth {
-        from: String,
-        to: String,
-        needs_bps: f64,
-        has_bps: f64,
-    },
-    Behind {
-        job: String,
-    },
 }
 
 impl Decisions {
@@ -208,31 +145,37 @@ fn placed(record: &Record) -> Option<Entry> {
         "on {path}; K = {k}, K* = {k_star}; {} layers a stage; an iteration takes {iteration_s:.4} s by formula",
         layers.join(", ")
     );
-    let reason = Reason::deserialize(reason);
-    let reason = match reason {
-        Ok(reason) => reason,
+    let paths = match PlacementReason::deserialize(reason) {
+        Ok(reason) => {
+            why.push_str(&terms(&reason));
+            reason.paths
+        }
         Err(error) => {
             why.push_str(&format!("; its reason cannot be read: {error}"));
-            Reason::default()
+            Vec::new()
         }
     };
+    Some(Entry {
+        more_paths: paths.len().saturating_sub(MOST_PATHS),
+        paths: paths.iter().take(MOST_PATHS).map(Path::of).collect(),
+        ..Entry::plain((*at_s, job), "placed", why)
+    })
+}
+
+/// What bounded the job's stages, and what gave it its place in the order.
+fn terms(reason: &PlacementReason) -> String {
+    let mut terms = String::new();
     if let Some(k_full) = reason.k_full {
-        why.push_str(&format!("; K° = {k_full}"));
+        terms.push_str(&format!("; K° = {k_full}"));
     }
-    if let Some(k_min) = reason.k_min {
-        why.push_str(&format!("; at least {k_min} by memory"));
-    }
+    terms.push_str(&format!("; at least {} by memory", reason.k_min));
     if let Some(of) = &reason.priority {
-        why.push_str(&format!(
+        terms.push_str(&format!(
             "; priority {:.4} (α {:.4}, I {:.4}, S {:.4}, aging {:.4})",
             of.priority, of.alpha, of.intensity, of.sensitivity, of.aging
         ));
     }
-    Some(Entry {
-        more_paths: reason.paths.len().saturating_sub(MOST_PATHS),
-        paths: reason.paths.iter().take(MOST_PATHS).map(Path::of).collect(),
-        ..Entry::plain((*at_s, job), "placed", why)
-    })
+    terms
 }
 
 impl Entry {
@@ -249,7 +192,7 @@ impl Entry {
 }
 
 impl Path {
-    fn of(path: &LookedAt) -> Self {
+    fn of(path: &PathReason) -> Self {
         let regions = path
             .regions
             .iter()
@@ -262,41 +205,18 @@ impl Path {
             bottleneck: path
                 .bottleneck_bps
                 .map_or_else(dash, |bps| format!("{:.1}", bps / 1e6)),
-            outcome: path.outcome.words(),
-            is_chosen: matches!(path.outcome, Outcome::Chosen),
+            outcome: words(&path.outcome),
+            is_chosen: matches!(path.outcome, PathOutcome::Chosen),
         }
     }
 }
 
-impl Outcome {
-    fn words(&self) -> String {
-        match self {
-            Self::Chosen => "chosen".to_owned(),
-            Self::TooSlow { limit_s } => format!("too slow: more than {limit_s:.4} s"),
-            Self::Dearer => "dearer than the chosen one".to_owned(),
-            Self::Tied => "as good, found later".to_owned(),
-            Self::Stopped { lacked } => lacked.words(),
-        }
-    }
-}
-
-impl Lacked {
-    fn words(&self) -> String {
-        match self {
-            Self::Gpus { needs, free } => {
-                format!("needs {needs} GPUs, {free} are free within reach")
-            }
-            Self::Bandwidth {
-                from,
-                to,
-                needs_bps,
-                has_bps,
-            } => format!(
-                "between {from} and {to} needs {:.1} Mbit/s, {:.1} Mbit/s are left",
-                needs_bps / 1e6,
-                has_bps / 1e6
-            ),
-            Self::Behind { job } => format!("{job} came earlier and cannot be placed"),
-        }
+fn words(outcome: &PathOutcome) -> String {
+    match outcome {
+        PathOutcome::Chosen => "chosen".to_owned(),
+        PathOutcome::TooSlow { limit_s } => format!("too slow: more than {limit_s:.4} s"),
+        PathOutcome::Dearer => "dearer than the chosen one".to_owned(),
+        PathOutcome::Tied => "as good, found later".to_owned(),
+        PathOutcome::Stopped { shortfall } => shortfall.to_string(),
     }
 }
