@@ -36,7 +36,8 @@ pub struct ActionSpan {
     pub from_s: f64,
     /// End.
     pub to_s: f64,
-    /// Part of the time between in which the stage waited for its turn on its device; absent where it did not.
+    /// Part of the time between in which the stage waited for its turn on its device, for the step before it included where that
+    /// took no time of its own; absent where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_wait_s: Option<f64>,
     /// Part of the time between that the emulated GPU would not have taken, of a paced forward or backward that is an overrun,

@@ -5,7 +5,7 @@ use bace_netem::{ClockEstimate, Congestion, FlowKey, Route, Shaping};
 use bace_socket::{
     BufferPool, CellTable, Connection, DatagramCounters, Endpoint, LinkCell, LinkSender,
     OutgoingMessage, PacketLink, PeerClock, Received, ReceivedMessage, ReceiverConfig,
-    ReceiverTask, SenderConfig, SenderTask, Shaper, SocketError,
+    ReceiverTask, SenderConfig, SenderTask, Shaper, SocketError, now_ns,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -281,21 +281,28 @@ impl Neighbour {
         self.connection.clone()
     }
 
-    /// Queues a tensor that could leave at `ready_ns`; waits only where the queue is full.
+    /// Queues a tensor that could leave at `ready_ns`; waits only where the queue is full, and tells when it had room then.
     pub fn send(
         &mut self,
         header: Vec<u8>,
         payload: Bytes,
         ready_ns: u64,
-    ) -> Result<(), NeighbourError> {
+    ) -> Result<Option<u64>, NeighbourError> {
         self.sent.messages += 1;
         self.sent.bytes += payload.len() as u64;
-        self.sender.blocking_send(OutgoingMessage {
+        let message = OutgoingMessage {
             header: header.into(),
             payload,
             ready_ns,
-        })?;
-        Ok(())
+        };
+        match self.sender.try_send(message.clone()) {
+            Ok(()) => Ok(None),
+            Err(SocketError::QueueFull(_)) => {
+                self.sender.blocking_send(message)?;
+                Ok(Some(now_ns()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits for the next tensor.

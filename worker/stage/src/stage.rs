@@ -218,8 +218,8 @@ impl<'a> StageRun<'a> {
         let header =
             encode::<HEADER_LIMIT>(&header).expect("a tensor's header is a few dozen bytes");
         let ready_ns = self.timeline.now_ns();
-        neighbour.send(header, payload, ready_ns)?;
-        Ok(self.timeline.sent(ready_ns))
+        let room_ns = neighbour.send(header, payload, ready_ns)?;
+        Ok(self.timeline.sent(ready_ns, room_ns))
     }
 
     fn receive(&mut self, tensor: TensorId) -> Result<(Spent, Timing), StageError> {

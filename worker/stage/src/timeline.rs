@@ -10,6 +10,9 @@
 //!
 //! Whatever computes does so under the lease of its device, which is held for the real work alone. Where several wait for it, who
 //! is to be done first goes first: a paced action at its end on the timeline, a native one as soon as it asks.
+//!
+//! A paced step takes no time of its own. How long it waited for its device is told of the action whose slack that took: the next
+//! one that computes.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -47,7 +50,7 @@ pub struct Spent {
     pub from_ns: u64,
     /// Its end, ns; it may be to come.
     pub to_ns: u64,
-    /// Part of it in which it waited for its turn on the device, ns.
+    /// Part of it in which it, or the step before it, waited for its turn on the device, ns.
     pub lease_wait_ns: u64,
     /// Part of it that the emulated GPU would not have taken, ns.
     pub excess_ns: u64,
@@ -69,6 +72,20 @@ pub struct DeviceTimes {
     pub lease_wait_s: f64,
 }
 
+/// A wait for the device, on the host's monotonic clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wait {
+    from_ns: u64,
+    to_ns: u64,
+}
+
+impl Wait {
+    /// The part of it from `from_ns` on, ns.
+    fn since(self, from_ns: u64) -> u64 {
+        self.to_ns.saturating_sub(self.from_ns.max(from_ns))
+    }
+}
+
 /// The timeline of one stage.
 #[derive(Debug)]
 pub struct Timeline<'a> {
@@ -80,6 +97,8 @@ pub struct Timeline<'a> {
     cursor_ns: u64,
     pacing: Pacing,
     device: DeviceTimes,
+    /// The last step's wait, until an action that computes has been charged with what it took of its time.
+    step_wait: Wait,
 }
 
 impl<'a> Timeline<'a> {
@@ -96,6 +115,7 @@ impl<'a> Timeline<'a> {
             cursor_ns: now_ns(),
             pacing: Pacing::default(),
             device: DeviceTimes::default(),
+            step_wait: Wait::default(),
         }
     }
 
@@ -131,8 +151,9 @@ impl<'a> Timeline<'a> {
         let from_ns = self.now_ns();
         // What it eats into is the slack of the forward behind it.
         let due_ns = self.modelled_end(from_ns, self.plan.forward_s);
-        let (done, waited_ns) = self.on_device(due_ns, work)?;
-        Ok((done, self.spent(from_ns, waited_ns, 0)))
+        let (done, waited) = self.on_device(due_ns, work)?;
+        self.step_wait = waited;
+        Ok((done, self.spent(from_ns, waited.since(from_ns), 0)))
     }
 
     /// A message that was waited for since `from_ns` could be used from `usable_ns` on. How long this thread took to wake up is
@@ -146,8 +167,10 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// A message was handed over, which began at `from_ns`.
-    pub fn sent(&mut self, from_ns: u64) -> Spent {
+    /// A message was handed over, which began at `from_ns`; where the queue was full, it had room at `room_ns`. The emulated stage
+    /// waits for that as it waits for a message.
+    pub fn sent(&mut self, from_ns: u64, room_ns: Option<u64>) -> Spent {
+        self.cursor_ns = self.cursor_ns.max(room_ns.unwrap_or(from_ns));
         self.spent(from_ns, 0, 0)
     }
 
@@ -182,7 +205,9 @@ impl<'a> Timeline<'a> {
         self.catch_up();
         let from_ns = self.now_ns();
         let end_ns = self.modelled_end(from_ns, modelled_s);
-        let (done, waited_ns) = self.on_device(end_ns, work)?;
+        let (done, waited) = self.on_device(end_ns, work)?;
+        let step_wait = std::mem::take(&mut self.step_wait);
+        let waited_ns = step_wait.since(from_ns) + waited.since(from_ns);
         let excess_ns = if self.plan.rung == ComputeRung::Native {
             0
         } else {
@@ -212,22 +237,25 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Does real work, which is to be done at `due_ns`, when it is this worker's turn on the device; for how long it waited for
-    /// that, ns.
+    /// Does real work, which is to be done at `due_ns`, when it is this worker's turn on the device; when it waited for that.
     fn on_device<T>(
         &mut self,
         due_ns: u64,
         work: impl FnOnce() -> Result<T, ComputeError>,
-    ) -> Result<(T, u64), ComputeError> {
+    ) -> Result<(T, Wait), ComputeError> {
         let Some(seat) = self.seat.as_deref_mut() else {
-            return Ok((work()?, 0));
+            return Ok((work()?, Wait::default()));
         };
         let lease = seat.acquire(due_ns)?;
+        let to_ns = now_ns();
+        let waited = Wait {
+            from_ns: to_ns.saturating_sub(lease.waited_ns()),
+            to_ns,
+        };
         let done = work();
-        let waited_ns = lease.waited_ns();
-        self.device.lease_wait_s += seconds(waited_ns);
+        self.device.lease_wait_s += seconds(lease.waited_ns());
         self.device.device_s += seconds(lease.release());
-        Ok((done?, waited_ns))
+        Ok((done?, waited))
     }
 
     /// Ends a paced action whose real work is done; by how much it is an overrun, ns.
@@ -343,10 +371,27 @@ mod tests {
             spent.to_ns - begin_ns
         };
         assert_eq!(waited_ns(line.received(begin_ns, begin_ns - 5)), 0);
-        assert_eq!(waited_ns(line.sent(begin_ns)), 0);
+        assert_eq!(waited_ns(line.sent(begin_ns, None)), 0);
         let usable_ns = begin_ns + 2_000_000;
         assert_eq!(waited_ns(line.received(begin_ns, usable_ns)), 2_000_000);
         assert_eq!(line.now_ns(), begin_ns + 2_000_000);
+    }
+
+    #[test]
+    fn a_send_lasts_until_its_queue_has_room_and_no_action_is_charged_with_that() {
+        let (_held, release) = sync_channel(1);
+        let mut line = Timeline::begin(plan(ComputeRung::Modelled), &release, None);
+        let begin_ns = line.now_ns();
+        // There was room before the timeline had come so far.
+        assert_eq!(line.sent(begin_ns, Some(begin_ns - 5)).seconds(), 0.0);
+        std::thread::sleep(Duration::from_millis(20));
+        let room_ns = now_ns();
+        let sent = line.sent(begin_ns, Some(room_ns));
+        assert_eq!((sent.from_ns, sent.to_ns), (begin_ns, room_ns));
+        assert_eq!((sent.lease_wait_ns, sent.excess_ns), (0, 0));
+        let (_, spent) = line.forward(work(0)).unwrap();
+        assert_eq!(spent.from_ns, room_ns);
+        assert_eq!(spent.to_ns - room_ns, 4_000_000 + spent.excess_ns);
     }
 
     #[test]
@@ -390,14 +435,7 @@ mod tests {
         let times = line.take_device_times().unwrap();
         assert!(times.device_s >= 0.004, "{times:?}");
         line.take_pacing();
-        let (holds, held) = sync_channel(0);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let _lease = other.acquire(0).unwrap();
-                holds.send(()).unwrap();
-                std::thread::sleep(Duration::from_millis(40));
-            });
-            held.recv().unwrap();
+        while_held(&mut other, || {
             let (_, spent) = line.forward(work(1)).unwrap();
             assert!(spent.lease_wait_ns >= 20_000_000, "{spent:?}");
             assert_eq!(spent.to_ns - spent.from_ns, 4_000_000 + spent.excess_ns);
@@ -406,6 +444,56 @@ mod tests {
         assert!(times.device_s >= 0.001, "{times:?}");
         assert!(times.lease_wait_s >= 0.020, "{times:?}");
         assert_eq!(line.take_pacing().unwrap().overruns, 1);
+    }
+
+    /// Does something while another worker has the device for 40 ms.
+    fn while_held(other: &mut Seat, does: impl FnOnce()) {
+        let (holds, held) = sync_channel(0);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _lease = other.acquire(0).unwrap();
+                holds.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(40));
+            });
+            held.recv().unwrap();
+            does();
+        });
+    }
+
+    #[test]
+    fn a_steps_wait_for_the_device_is_told_of_the_action_whose_slack_it_took() {
+        let (_held, release) = sync_channel(1);
+        let (mut own, mut other) = two_seats();
+        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release, Some(&mut own));
+        let begin_ns = line.now_ns();
+        while_held(&mut other, || {
+            let (_, step) = line.step(work(0)).unwrap();
+            assert_eq!((step.seconds(), step.lease_wait_ns), (0.0, 0));
+        });
+        let (_, spent) = line.forward(work(0)).unwrap();
+        assert_eq!(spent.from_ns, begin_ns);
+        assert!(spent.lease_wait_ns >= 20_000_000, "{spent:?}");
+        // All of it but the forward's own time, and what else came late.
+        assert!(
+            spent.excess_ns + 4_000_000 >= spent.lease_wait_ns,
+            "{spent:?}"
+        );
+        let (_, spent) = line.forward(work(0)).unwrap();
+        assert_eq!(spent.lease_wait_ns, 0, "it is told once");
+    }
+
+    #[test]
+    fn a_steps_wait_that_was_over_before_a_message_came_is_nobodys() {
+        let (_held, release) = sync_channel(1);
+        let (mut own, mut other) = two_seats();
+        let mut line = Timeline::begin(plan(ComputeRung::Paced), &release, Some(&mut own));
+        while_held(&mut other, || {
+            line.step(work(0)).unwrap();
+        });
+        let from_ns = line.now_ns();
+        line.received(from_ns, now_ns());
+        let (_, spent) = line.forward(work(0)).unwrap();
+        assert_eq!(spent.lease_wait_ns, 0, "{spent:?}");
     }
 
     #[test]

@@ -55,6 +55,33 @@ fn an_excess_is_the_wait_for_the_device_and_then_the_host() {
 }
 
 #[test]
+fn what_a_step_waited_for_its_device_is_lease_wait_of_all_who_wait_for_its_stage() {
+    // The step takes no time of its own: for half a second of the forward behind it, its stage still waited for the device.
+    let first = vec![span("B0", 0.0, 2.0), span("S", 2.0, 2.0)];
+    let next = vec![slow("F0", [2.0, 3.75], 0.5, 0.75), span("SA0", 3.75, 3.75)];
+    let received = receive("RA0", [2.0, 4.0], [3.75, 4.0, 0.0, 4.0]);
+    let times = MadeUp::new(&["x", "y"], 4.0)
+        .iteration(0, 0, [0.0, 2.0], first)
+        .iteration(0, 1, [2.0, 3.75], next)
+        .iteration(1, 0, [0.0, 2.0], vec![span("B0", 0.0, 2.0)])
+        .iteration(1, 1, [2.0, 4.0], vec![received])
+        .times();
+    let held_up = [(Cause::LeaseWait, 0.5), (Cause::HostOverhead, 0.25)];
+    let own = [
+        (Cause::Backward, 2.0),
+        (Cause::Forward, 1.0),
+        (Cause::Bubble, 0.25),
+    ];
+    assert_sums(&times.stages[0].sums, &[&own[..], &held_up].concat());
+    let behind = [
+        (Cause::Backward, 2.0),
+        (Cause::Bubble, 1.0),
+        (Cause::LinkSerialisation, 0.25),
+    ];
+    assert_sums(&times.stages[1].sums, &[&behind[..], &held_up].concat());
+}
+
+#[test]
 fn natively_a_wait_for_the_device_is_part_of_the_action_and_gaps_are_the_hosts() {
     let times = alone(vec![
         slow("F0", [1.25, 2.5], 0.25, -1.0),
