@@ -9,6 +9,9 @@ use super::errors::Pairing;
 use super::{LeftOut, PolicyRuns};
 use crate::{JobLog, Measured, Predicted, RunLog, StageIteration, StageLog};
 
+/// Why a comparison of iterations says nothing.
+pub(super) const NO_ITERATIONS: &str = "no iteration joins";
+
 /// A job in a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Side<'a> {

@@ -7,7 +7,7 @@ use bace_api::{Action, ActionSpan, Attempt, MessageTimes, StageIndex};
 use super::Compared;
 use super::actions::same_actions;
 use super::errors::Pairing;
-use super::join::{IterationKey, JobJoin};
+use super::join::{IterationKey, JobJoin, NO_ITERATIONS};
 use crate::{Measured, Predicted, StageIteration};
 
 /// What an action is, whichever micro-batch it is of.
@@ -233,8 +233,6 @@ impl Collected {
         }
     }
 }
-
-const NO_ITERATIONS: &str = "no iterations join";
 
 impl OfLink {
     fn add(&mut self, predicted: &ActionSpan, measured: &[Option<&ActionSpan>]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::difference::Difference;
 use super::errors::{Errors, Scale};
-use super::join::{IterationKey, JobJoin, Side, join};
+use super::join::{IterationKey, JobJoin, NO_ITERATIONS, Side, join};
 use super::parts::{NO_ACTIONS, Parts};
 use super::subject::{Findings, Subject};
 use super::verdict::checks;
@@ -240,7 +240,6 @@ impl Validation {
     }
 }
 
-const NO_ITERATIONS: &str = "no iteration joins";
 const NO_JOBS: &str = "no job that finished on both sides joins";
 
 fn rankings(policies: &[PolicyValidation]) -> Vec<Ranking> {
