@@ -22,6 +22,7 @@ mod notes;
 mod overruns;
 mod page;
 mod path;
+mod percent;
 mod physical;
 mod promptness;
 mod reader;
@@ -52,6 +53,7 @@ pub use limits::{LEDGER_FILE, MAX_LINE_BYTES, PROFILE_FILE, SCENARIO_FILE, SUMMA
 pub use overruns::{JobOverruns, OverrunSummary};
 pub use page::{IterationChoice, Page, RepeatedRuns, Spending};
 pub use path::path_text;
+pub use percent::percent;
 pub use physical::{MeterSummary, PhysicalSummary};
 pub use reader::{Ledger, Omissions, Reader, read};
 pub use run_log::{AttemptLog, JobLog, RunLog, StageIteration, StageLog};

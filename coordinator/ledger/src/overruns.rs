@@ -7,6 +7,7 @@ use bace_netem::TimeScale;
 
 use crate::emulation::HANDFUL;
 use crate::notes::duration;
+use crate::percent::short_percent;
 
 /// How the paced actions of a run fared.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,11 +146,11 @@ impl OverrunSummary {
                 job.overruns,
                 job.actions,
                 job.job,
-                percent(job.overruns as f64 / job.actions as f64),
+                short_percent(job.overruns as f64 / job.actions as f64),
                 duration(job.worst_s),
                 duration(job.excess_s),
                 duration(job.paced_s),
-                percent(self.allowed_share),
+                short_percent(self.allowed_share),
             )
         });
         faults.chain(self.of_the_run())
@@ -175,22 +176,12 @@ impl OverrunSummary {
     /// A job's overruns that are within what may be, and the share that may.
     pub(crate) fn tolerated(&self, job: &str) -> Option<(&JobOverruns, String)> {
         let job = self.jobs.iter().find(|of| of.job == job)?;
-        (!job.are_too_many).then(|| (job, percent(self.allowed_share)))
+        (!job.are_too_many).then(|| (job, short_percent(self.allowed_share)))
     }
 
     /// Whether a job has more overruns than may be.
     pub(crate) fn are_too_many(&self, job: &str) -> bool {
         self.jobs.iter().any(|of| of.job == job && of.are_too_many)
-    }
-}
-
-fn percent(share: f64) -> String {
-    let percent = 100.0 * share;
-    if percent > 0.0 && percent < 0.1 {
-        format!("{percent:.3} %")
-    } else {
-        // As short as it is.
-        format!("{} %", (percent * 10.0).round() / 10.0)
     }
 }
 

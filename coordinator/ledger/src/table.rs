@@ -10,6 +10,7 @@ use comfy_table::{
 use crate::meter_table::{drawn, meters};
 use crate::notes::notes;
 use crate::path::path_text;
+use crate::percent::{percent, percents};
 use crate::receipt_table::receipts;
 use crate::{Figure, JobSummary, Summary, Totals};
 
@@ -443,13 +444,9 @@ fn unknown(reason: &str) -> String {
     format!("unknown: {reason}")
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
 fn share(figure: &Figure) -> String {
     match figure {
-        Figure::Known(share) => format!("{:.1}", share * 100.0),
+        Figure::Known(share) => percents(*share),
         Figure::Unknown(_) => UNKNOWN.to_owned(),
     }
 }

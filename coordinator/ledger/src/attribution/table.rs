@@ -7,6 +7,7 @@ use bace_api::Attempt;
 use super::{AttemptTimes, Attributed, Attribution, Cause, JobAttribution, LinkName, Sums};
 use crate::Figure;
 use crate::notes::sentence;
+use crate::percent::percents;
 use crate::table::{Columns, Scale, UNKNOWN, glued, paragraph, plain, wrapped};
 
 /// What holds the rows that a table leaves out.
@@ -296,7 +297,7 @@ fn shown(scale: &Scale, seconds: f64) -> String {
 
 fn percent(sums: &Sums, cause: Cause) -> String {
     match sums.share(cause) {
-        Some(share) => format!("{:.1}", 100.0 * share),
+        Some(share) => percents(share),
         None => UNKNOWN.to_owned(),
     }
 }
