@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bace_api::{
     ClockKind, ComputeRung, Iteration, PathOutcome, PathReason, PlacementReason, Record,
 };
-use bace_ledger::{AttemptLog, Attributed, Figure, path_text};
+use bace_ledger::{AttemptLog, Attributed, Figure, path_text, percent};
 
 use super::story::Told;
-use super::words::{count, dollars, list, numbers, off_by, path, percent, rate, seconds, sentence};
+use super::words::{compared, count, dollars, list, numbers, path, rate, seconds, sentence};
 
 /// Paths given up that still serve a person.
 const MAX_PATHS: usize = 6;
@@ -17,7 +17,7 @@ const MAX_PATHS: usize = 6;
 pub fn placement(start: &AttemptLog, place: usize) -> Vec<String> {
     let again = match place {
         0 => String::new(),
-        again => format!(" again, for start {}", again + 1),
+        again => format!(" again, for start {},", again + 1),
     };
     let mut sentences = vec![format!(
         "At {} it was placed{again} on {}: {}, where {} would be fastest on an unlimited cluster (K*).",
@@ -43,14 +43,17 @@ fn reasons(reason: &PlacementReason) -> Vec<String> {
         ));
     }
     if let Some(terms) = &reason.priority {
+        let aging = match terms.aging {
+            0.0 => String::new(),
+            aging => format!(", and waiting had gained it {aging:.3}"),
+        };
         sentences.push(format!(
-            "Its priority was {:.3}: its compute was {:.3} and its bandwidth {:.3} of the largest waiting job's, {} of the \
-             capacity of links was in use, and waiting had gained it {:.3}.",
+            "Its priority was {:.3} (the highest goes first): its compute was {:.3} and its bandwidth {:.3} of the largest among those \
+             that waited, itself included; {} of the capacity of links was in use{aging}.",
             terms.priority,
             terms.intensity,
             terms.sensitivity,
-            percent(terms.alpha),
-            terms.aging
+            percent(terms.alpha)
         ));
     }
     let is_chosen = |path: &&PathReason| path.outcome == PathOutcome::Chosen;
@@ -168,38 +171,59 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
         seconds(rhythm.from_s),
         seconds(rhythm.to_s)
     ));
-    let against = |what: &str, other_s: f64| {
-        let off = off_by(other_s, mean_s);
+    let against = |other_s: f64| {
+        let off = compared(other_s, mean_s);
         let off = off.map_or_else(String::new, |off| format!(" ({off})"));
-        format!("{} {what}{off}", seconds(other_s))
+        format!("{}{off}", seconds(other_s))
     };
-    let mut others = vec![against(
-        "by the formula, at its placement",
-        start.iteration_s,
-    )];
-    let predicted = predicted(told, start, &rhythm);
-    others.extend(predicted.map(|other_s| against("by the event model", other_s)));
-    sentences.push(format!("Predicted were {}.", list(&others)));
-    if let Attributed::Real {
-        predicted: Figure::Unknown(reason),
-        ..
-    } = told.attributed
-    {
-        sentences.push(format!("The event model predicts nothing of it: {reason}."));
-    }
+    sentences.push(format!(
+        "By the formula of schedulers, which knows no schedule, one takes {}.",
+        against(start.iteration_s)
+    ));
+    let by_events = predicted(told, start, &rhythm).map(|by_events| match by_events {
+        Figure::Known(other_s) => format!("By the event model one takes {}.", against(other_s)),
+        Figure::Unknown(reason) => format!(
+            "What one takes by the event model is unknown: {}.",
+            reason.trim_end_matches('.')
+        ),
+    });
+    sentences.extend(by_events);
     sentences.extend(loss(told, start));
     sentences
 }
 
-/// Mean seconds of the same iterations of the same start in the run's simulation; absent where it lacks one of them.
-fn predicted(told: &Told<'_>, start: &AttemptLog, own: &Rhythm) -> Option<f64> {
-    let job = told.predicted?.job(&told.summary.name)?;
-    let same = job.attempts.iter().find(|of| of.attempt == start.attempt)?;
+/// Mean seconds of the same iterations of the same start in the run's simulation, or why it has none; absent beside a simulation.
+fn predicted(told: &Told<'_>, start: &AttemptLog, own: &Rhythm) -> Option<Figure> {
+    let simulated = match (told.attributed, told.predicted) {
+        (Attributed::Simulated(_), _) => return None,
+        (_, Some(simulated)) => simulated,
+        (Attributed::Real { predicted, .. }, None) => {
+            let reason = predicted.reason().unwrap_or("the run has no simulation");
+            return Some(Figure::Unknown(reason.to_owned().into()));
+        }
+    };
+    let unknown = |reason: String| Some(Figure::Unknown(reason.into()));
+    let mut starts = simulated
+        .job(&told.summary.name)
+        .into_iter()
+        .flat_map(|job| &job.attempts);
+    let Some(same) = starts.find(|of| of.attempt == start.attempt) else {
+        return unknown("its simulation has no such start".to_owned());
+    };
     if same.path != start.path {
-        return None;
+        return unknown(format!(
+            "its simulation has this start on {}",
+            path(&same.path)
+        ));
     }
-    let same = Rhythm::of(same, |iteration| own.iterations.contains(&iteration))?;
-    (same.iterations == own.iterations).then(|| same.mean_s())
+    match Rhythm::of(same, |iteration| own.iterations.contains(&iteration)) {
+        Some(same) if same.iterations == own.iterations => Some(Figure::real(same.mean_s())),
+        same => unknown(format!(
+            "its simulation has {} of these {} iterations in this start",
+            same.map_or(0, |same| same.count()),
+            own.count()
+        )),
+    }
 }
 
 fn loss(told: &Told<'_>, start: &AttemptLog) -> Option<String> {

@@ -2,6 +2,7 @@
 //!
 //! `story` orders the paragraphs; each of the others tells one part of it from what the ledger says and from nothing else.
 
+mod advice;
 mod attempt;
 mod command;
 mod outcome;

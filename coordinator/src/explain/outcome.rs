@@ -6,7 +6,7 @@ use bace_api::Record;
 use bace_ledger::{Figure, JobStatus};
 
 use super::story::Told;
-use super::words::{count, dollars, duration, joules, list, seconds, sentence};
+use super::words::{count, dollars, duration, joules, seconds};
 
 const JOULES_PER_KWH: f64 = 3.6e6;
 
@@ -61,7 +61,7 @@ pub fn cost(told: &Told<'_>) -> Vec<String> {
         });
     let parts: Vec<String> = parts.collect();
     if !parts.is_empty() {
-        sentences.push(sentence(&format!("that is {}", list(&parts))));
+        sentences.push(format!("That is {}.", parts.join("; and ")));
     }
     sentences
 }

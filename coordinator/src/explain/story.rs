@@ -3,7 +3,7 @@
 use bace_ledger::{Attributed, JobLog, JobSummary, RunLog};
 
 use super::words::{paragraph, rung};
-use super::{attempt, outcome, time, waiting};
+use super::{advice, attempt, outcome, time, waiting};
 
 /// What a story is told from.
 pub struct Told<'a> {
@@ -40,6 +40,7 @@ pub fn story(told: &Told<'_>) -> String {
     paragraphs.push(time::sentences(told));
     paragraphs.push(outcome::cost(told));
     paragraphs.push(outcome::wrong(told));
+    paragraphs.push(advice::sentences(told));
     let told = paragraphs.iter().filter(|sentences| !sentences.is_empty());
     let texts = told.map(|sentences| paragraph(sentences) + "\n");
     texts.collect::<Vec<_>>().join("\n")

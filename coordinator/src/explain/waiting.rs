@@ -1,10 +1,10 @@
 //! When the job came, and what it waited for.
 
-use bace_api::Record;
+use bace_api::{InputRecord, Record};
 use bace_ledger::{AttemptLog, JobLog, JobStatus};
 
 use super::story::Told;
-use super::words::{list, path, seconds, sentence};
+use super::words::{count, list, path, seconds, sentence};
 
 /// Causes of waiting that still serve a person; the ledger holds all.
 const MAX_CAUSES: usize = 6;
@@ -32,6 +32,7 @@ pub fn arrival(told: &Told<'_>) -> Vec<String> {
     });
     sentences.extend(causes(told, submitted_s, first.placed_s));
     sentences.extend(overtaken(told, submitted_s, first.placed_s));
+    sentences.extend(changed(told, submitted_s, first.placed_s));
     sentences.extend(freed(told, submitted_s, first.placed_s));
     sentences
 }
@@ -39,6 +40,10 @@ pub fn arrival(told: &Told<'_>) -> Vec<String> {
 /// From the end of `start` to the next placement of its job, or to the ledger's end.
 pub fn after(told: &Told<'_>, start: &AttemptLog, next: Option<&AttemptLog>) -> Vec<String> {
     let mut sentences = Vec::new();
+    let goes_on = next.is_some() || matches!(told.summary.status, JobStatus::Waiting(_));
+    if let (true, Some(released_s)) = (goes_on, start.released_s) {
+        sentences.push(taken_away(told, start, released_s));
+    }
     if let (Some(next), Some(released_s)) = (next, start.released_s) {
         let waited_s = next.placed_s - released_s;
         if waited_s > 0.0 {
@@ -52,12 +57,60 @@ pub fn after(told: &Told<'_>, start: &AttemptLog, next: Option<&AttemptLog>) -> 
     sentences.extend(causes(told, start.placed_s, to_s));
     match (next, start.released_s) {
         (Some(next), Some(released_s)) => {
+            sentences.extend(changed(told, released_s, next.placed_s));
             sentences.extend(freed(told, released_s, next.placed_s));
         }
         (Some(_), None) => {}
         (None, _) => sentences.extend(still(told)),
     }
     sentences
+}
+
+/// Why `start` ended before its job did.
+fn taken_away(told: &Told<'_>, start: &AttemptLog, released_s: f64) -> String {
+    let is_its = |region: &str| start.path.iter().any(|part| part.region == region);
+    let of_its =
+        gpu_changes(told).filter(|&(at_s, region, _)| at_s == released_s && is_its(region));
+    let changes: Vec<String> = of_its
+        .map(|(_, region, gpus)| format!("{region} had {} from then on", count(gpus.into(), "GPU")))
+        .collect();
+    let why = match changes.is_empty() {
+        true => String::new(),
+        false => format!(", since {}", list(&changes)),
+    };
+    format!(
+        "At {} its GPUs were taken away{why}; what it had done of the iteration under way was lost.",
+        seconds(released_s)
+    )
+}
+
+/// When a region's GPUs changed, and how many they were from then on.
+fn gpu_changes<'a>(told: &Told<'a>) -> impl Iterator<Item = (f64, &'a str, u32)> {
+    told.log.records.iter().filter_map(|record| match record {
+        Record::Input {
+            at_s,
+            input: InputRecord::GpusChanged { region, gpus },
+        } => Some((*at_s, region.as_str(), *gpus)),
+        _ => None,
+    })
+}
+
+/// Regions whose GPUs changed while it waited, behind `from_s`.
+fn changed(told: &Told<'_>, from_s: f64, placed_s: f64) -> Option<String> {
+    let within = gpu_changes(told).filter(|&(at_s, ..)| from_s < at_s && at_s <= placed_s);
+    let mut changes: Vec<String> = within
+        .map(|(at_s, region, gpus)| {
+            format!(
+                "{region} had {} from {} on",
+                count(gpus.into(), "GPU"),
+                seconds(at_s)
+            )
+        })
+        .collect();
+    // The last are those that its placement may follow from.
+    let more = changes.len().saturating_sub(MAX_CAUSES);
+    changes.drain(..more);
+    (!changes.is_empty()).then(|| format!("While it waited, {}.", list(&changes)))
 }
 
 /// That its wait is not over.

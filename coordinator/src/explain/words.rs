@@ -41,11 +41,6 @@ pub fn joules(value: f64) -> String {
     format!("{:.2} {unit}", value / scale)
 }
 
-/// A share.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
 /// A rate.
 pub fn rate(bps: f64) -> String {
     let (scale, unit) = match bps {
@@ -56,9 +51,14 @@ pub fn rate(bps: f64) -> String {
     format!("{:.1} {unit}", bps / scale)
 }
 
-/// How far `value` is above `reference`, with its sign; absent where there is nothing to divide by.
-pub fn off_by(value: f64, reference: f64) -> Option<String> {
-    (reference > 0.0).then(|| format!("{:+.2} %", 100.0 * (value - reference) / reference))
+/// How `value` stands to `reference`, to a hundredth of a per cent; absent where there is nothing to divide by.
+pub fn compared(value: f64, reference: f64) -> Option<String> {
+    let off = 100.0 * (value - reference) / reference;
+    (reference > 0.0).then(|| match off {
+        off if off >= 0.005 => format!("{off:.2} % more"),
+        off if off <= -0.005 => format!("{:.2} % less", -off),
+        _ => "the same".to_owned(),
+    })
 }
 
 /// A count with its noun.
@@ -156,8 +156,10 @@ mod tests {
         assert_eq!(joules(5361.0), "5361.00 J");
         assert_eq!(joules(53610.0), "53.61 kJ");
         assert_eq!(rate(2.5e8), "250.0 Mbit/s");
-        assert_eq!(off_by(1.01, 1.0).as_deref(), Some("+1.00 %"));
-        assert_eq!(off_by(1.0, 0.0), None);
+        assert_eq!(compared(1.01, 1.0).as_deref(), Some("1.00 % more"));
+        assert_eq!(compared(0.5, 1.0).as_deref(), Some("50.00 % less"));
+        assert_eq!(compared(1.00001, 1.0).as_deref(), Some("the same"));
+        assert_eq!(compared(1.0, 0.0), None);
     }
 
     #[test]
