@@ -50,3 +50,30 @@ fn of_a_job_over_a_link_that_another_uses() {
 fn of_a_job_behind_one_that_nobody_may_overtake() {
     tells(QUEUE, "lcf", "e", "held-up");
 }
+
+/// A simulation that says it was a real run under another policy: its prediction places the job elsewhere.
+#[test]
+fn of_a_job_that_its_prediction_places_elsewhere() {
+    let dir = TempDir::new().expect("a folder");
+    let run = dir.path().join("run");
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(CHANGING);
+    let simulate = ["simulate", text(&scenario), "--policy", "lcf"];
+    succeeds(&[&simulate[..], &["--out", text(&run)]].concat());
+    let file = run.join("ledger.jsonl");
+    let ledger = std::fs::read_to_string(&file).expect("a ledger");
+    let real = ledger.replacen(r#""clock":"virtual""#, r#""clock":"wall""#, 1);
+    let real = real.replacen(r#""policy":"lcf""#, r#""policy":"bace-pipe""#, 1);
+    std::fs::write(&file, real).expect("written");
+    let told = succeeds(&["explain", text(&run), "patient"]);
+    let told = told.replace('\n', " ");
+    let reason = "What one takes by the event model is unknown: its simulation has this start on north×2 → south×2.";
+    assert!(told.contains(reason), "{told}");
+    std::fs::remove_file(run.join("scenario.toml")).expect("it is there");
+    let told = succeeds(&["explain", text(&run), "patient"]);
+    let told = told.replace('\n', " ");
+    let reason = "What one takes by the event model is unknown: failed to ";
+    assert!(
+        told.contains(reason) && told.contains("scenario.toml"),
+        "{told}"
+    );
+}

@@ -66,7 +66,7 @@ fn reasons(reason: &PlacementReason) -> Vec<String> {
         .filter(|path| !is_chosen(path))
         .collect();
     if given_up.is_empty() {
-        sentences.push("There was no other path to choose from.".to_owned());
+        sentences.push("No other path was looked at.".to_owned());
         return sentences;
     }
     let shown = given_up.iter().take(MAX_PATHS).map(|path| fate(path));
@@ -177,7 +177,7 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
         format!("{}{off}", seconds(other_s))
     };
     sentences.push(format!(
-        "By the formula of schedulers, which knows no schedule, one takes {}.",
+        "By the scheduler's formula, which knows no order of work, one takes {}.",
         against(start.iteration_s)
     ));
     let by_events = predicted(told, start, &rhythm).map(|by_events| match by_events {
