@@ -24,7 +24,10 @@ const MOST_CASES: usize = 1_000_000;
 
 /// Compares policies; whether every job of every run finished.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
-    let loaded = scenarios::load(&args.scenario, args.seed)?;
+    let mut loaded = scenarios::load(&args.scenario, args.seed)?;
+    if let Some(scale) = args.emulation.time_scale {
+        Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
+    }
     let chosen = chosen_policies(&args.policies)?;
     let points = points(&loaded.scenario, &sweeps(&args.sweep)?)?;
     if args.real && !args.sweep.is_empty() {
@@ -230,8 +233,7 @@ fn measure_all(
     simulated: &[Case],
 ) -> anyhow::Result<Vec<Case>> {
     let scenario = &loaded.scenario;
-    let scale = args.emulation.time_scale;
-    let scale = scale.unwrap_or(scenario.compute.time_scale);
+    let scale = scenario.compute.time_scale;
     let all = policies
         .iter()
         .flat_map(|&policy| seeds.clone().map(move |seed| (policy, seed)));

@@ -121,6 +121,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_run_is_predicted_at_its_own_scale() {
+        let dir = TempDir::new().unwrap();
+        let mut loaded = scenario(dir.path(), PRICE, PRICE);
+        let asked = bace_netem::TimeScale::new(4.0).unwrap();
+        std::sync::Arc::make_mut(&mut loaded.scenario)
+            .compute
+            .time_scale = asked;
+        let run = dir.path().join("run");
+        let log = folder(&run, &loaded, kind(ComputeRung::Paced));
+        let recorded = Recorded::new(&run, &log.header);
+        let kept = recorded.kept_scenario().unwrap();
+        assert_ne!(kept.scenario.compute.time_scale, asked);
+        let engine = recorded.engine(kept, policy_by_name("lcf").unwrap());
+        assert_eq!(engine.unwrap().scenario().compute.time_scale, asked);
+    }
+
     fn error(dir: &Path, log: &RunLog) -> String {
         let error = predicted(dir, log).unwrap_err();
         assert!(error.is::<WrongInput>());

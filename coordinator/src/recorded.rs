@@ -105,6 +105,14 @@ impl<'a> Recorded<'a> {
         mut loaded: Loaded,
         policy: Box<dyn Policy + Send>,
     ) -> anyhow::Result<Engine> {
+        // Measured times and chunks of links are those of the machine, and the run may have had another scale than its file.
+        if self.header.clock == ClockKind::Wall {
+            let scale = TimeScale::new(self.header.time_scale.unwrap_or(1.0));
+            let scale = scale.with_context(|| {
+                format!("read {}: its `time_scale` is none", self.ledger.display())
+            })?;
+            Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
+        }
         let Some(ProfileUse::Used { hash, .. }) = self.header.profile.as_deref() else {
             return Ok(Engine::new(loaded.scenario, policy));
         };
@@ -117,14 +125,6 @@ impl<'a> Recorded<'a> {
                 self.ledger.display(),
                 profile.hash()
             )));
-        }
-        // Measured times are those of the machine, and the run may have had another scale than its file.
-        if self.header.clock == ClockKind::Wall {
-            let scale = TimeScale::new(self.header.time_scale.unwrap_or(1.0));
-            let scale = scale.with_context(|| {
-                format!("read {}: its `time_scale` is none", self.ledger.display())
-            })?;
-            Arc::make_mut(&mut loaded.scenario).compute.time_scale = scale;
         }
         Engine::new(loaded.scenario, policy)
             .with_profile(&profile.profile)

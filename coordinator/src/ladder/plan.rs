@@ -1,6 +1,7 @@
 //! Which rungs this machine and the scenario allow, settled before anything starts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bace_api::told;
 use bace_engine::{Engine, Scenario, policy_by_name};
@@ -113,7 +114,11 @@ fn simulated(args: &LadderArgs, loaded: &Loaded, rung: LadderRung) -> anyhow::Re
         seed: args.scenario.seed,
     };
     let policy = policy_by_name(&args.scenario.policy).or_wrong_input()?;
-    let engine = Engine::new(loaded.scenario.clone(), policy);
+    let mut scenario = loaded.scenario.clone();
+    if let Some(scale) = time_scale(is_native, args) {
+        Arc::make_mut(&mut scenario).compute.time_scale = scale;
+    }
+    let engine = Engine::new(scenario, policy);
     let found = ChosenProfile::asked_for(&asked).and_then(|profile| {
         let engine = asked.give(profile.as_ref(), engine)?;
         Ok((profile, engine))
@@ -180,6 +185,16 @@ fn refuse_without_shaping(scenario: &Scenario) -> Result<(), KernelError> {
     kernel::probe(&network)?.qdiscs().map(drop)
 }
 
+/// The scale of a rung, predicted or run; `None` for the scenario's own.
+fn time_scale(is_native: bool, args: &LadderArgs) -> Option<TimeScale> {
+    if is_native {
+        // Native compute takes this machine's time, which no scale changes.
+        Some(TimeScale::ONE)
+    } else {
+        args.time_scale
+    }
+}
+
 /// How the runs of a rung are done.
 fn emulation(rung: LadderRung, args: &LadderArgs) -> EmulationArgs {
     let (compute, network) = match rung {
@@ -195,12 +210,7 @@ fn emulation(rung: LadderRung, args: &LadderArgs) -> EmulationArgs {
         compute: Some(compute),
         network: Some(network),
         profile,
-        // Native compute takes this machine's time, which no scale changes.
-        time_scale: if is_native {
-            Some(TimeScale::ONE)
-        } else {
-            args.time_scale
-        },
+        time_scale: time_scale(is_native, args),
         data: args.data.clone(),
         ..EmulationArgs::default()
     }
