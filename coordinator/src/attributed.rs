@@ -5,12 +5,17 @@ use std::path::Path;
 use bace_api::ClockKind;
 use bace_ledger::{Attributed, Figure, Measured, Predicted, RunLog, attribute};
 
+use crate::kept_prediction::kept_prediction;
 use crate::predicted::predicted;
 
-/// The simulation of a real run that `log` was read of in `dir`, a ledger or a run's folder; else why there is none.
+/// The simulation of a real run that `log` was read of in `dir`, a ledger or a run's folder, as a validation has kept it beside the run
+/// or made anew; else why there is none.
 pub fn prediction(dir: &Path, log: &RunLog) -> Figure<Predicted<RunLog>> {
     if log.header.clock == ClockKind::Virtual {
         return Figure::Unknown("it is a simulation itself".into());
+    }
+    if let Some(kept) = kept_prediction(dir, &log.header) {
+        return Figure::Known(kept);
     }
     match predicted(dir, log) {
         Ok(simulated) => Figure::Known(simulated),

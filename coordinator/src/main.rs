@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 mod generate;
 mod gpu_check;
+mod kept_prediction;
 mod ladder;
 mod machine;
 mod netem;

@@ -66,9 +66,16 @@ fn runs(
 ) -> anyhow::Result<RepeatedRuns> {
     let own_run = (folder.run.as_path(), &own.header);
     let first = repeats.runs.first().context("find a run of the policy")?;
+    let is_own = repeats.runs.contains(&folder.run);
+    // Only what is simulated needs a whole ledger, which tells the summary too.
+    let whole = (!is_own && repeats.predicted.is_none()).then(|| RunLog::read(first));
+    let whole = whole.transpose().or_wrong_input()?;
     let mut measured: Vec<Measured<Summary>> = Vec::new();
     for run in &repeats.runs {
-        let summary = summarise(run).or_wrong_input()?;
+        let summary = match &whole {
+            Some(log) if run == first => log.summary.clone(),
+            _ => summarise(run).or_wrong_input()?,
+        };
         let header = &summary.header;
         agree(own_run, (run, header), Sameness::Rung)?;
         if let Some(Measured(other)) = measured.first() {
@@ -76,17 +83,17 @@ fn runs(
         }
         measured.push(Measured(summary));
     }
-    let policy = match measured.first() {
-        Some(Measured(summary)) => summary.header.policy.clone(),
-        None => own.header.policy.clone(),
+    let (policy, first_header) = match measured.first() {
+        Some(Measured(summary)) => (summary.header.policy.clone(), &summary.header),
+        None => (own.header.policy.clone(), &own.header),
     };
-    let predicted = if repeats.runs.contains(&folder.run) {
+    let predicted = if is_own {
         by_reference(own_prediction).map(|of| Predicted(of.0.summary.clone()))
     } else {
-        let log = RunLog::read(first).or_wrong_input()?;
-        let predicted = match &repeats.predicted {
-            Some(kept) => Figure::Known(kept_prediction(kept, (first, &log.header))?),
-            None => prediction(first, &log),
+        let predicted = match (&repeats.predicted, &whole) {
+            (Some(kept), _) => Figure::Known(kept_prediction(kept, (first, first_header))?),
+            (None, Some(log)) => prediction(first, log),
+            (None, None) => unreachable!("it is read whole where nothing is kept"),
         };
         predicted.map(|of| Predicted(of.0.summary))
     };

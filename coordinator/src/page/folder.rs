@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bace_ledger::LEDGER_FILE;
 
-/// How folders of repeated real runs begin; a number from 1 follows.
-const MEASURED: &str = "measured-";
-/// Where a validation keeps what it predicts of a policy.
-const PREDICTED: &str = "predicted";
+use crate::validate::{MEASURED, PREDICTED};
+
 /// Whose run a page tells of where a validation has several policies.
 const FIRST: &str = "bace-pipe";
 

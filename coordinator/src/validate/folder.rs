@@ -23,6 +23,11 @@ const TEXT_FILE: &str = "validation.txt";
 /// In the folder of a run: why it came to no end.
 const FAILED_FILE: &str = "failed.txt";
 
+/// In the folder of a policy: its simulation.
+pub const PREDICTED: &str = "predicted";
+/// How the folders of its real runs begin; a number from 1 follows.
+pub const MEASURED: &str = "measured-";
+
 /// `plan.json`, `POLICY/predicted`, `POLICY/measured-1`, …, `validation.json` and `validation.txt`.
 #[derive(Debug)]
 pub struct Folder {
@@ -127,12 +132,12 @@ impl Folder {
 
     /// Where the prediction of a policy is, within this folder.
     pub fn predicted(policy: &str) -> PathBuf {
-        Path::new(policy).join("predicted")
+        Path::new(policy).join(PREDICTED)
     }
 
     /// Where a real run is, within this folder.
     pub fn measured(run: &PlannedRun) -> PathBuf {
-        Path::new(&run.policy).join(format!("measured-{}", run.repeat))
+        Path::new(&run.policy).join(format!("{MEASURED}{}", run.repeat))
     }
 
     /// The path of something within this folder.
@@ -220,7 +225,7 @@ impl Folder {
 
     /// Where what a run has left is that failed and was made again, by how often it had failed.
     fn failed(run: &PlannedRun, time: usize) -> PathBuf {
-        Path::new(&run.policy).join(format!("measured-{}-failed-{time}", run.repeat))
+        Path::new(&run.policy).join(format!("{MEASURED}{}-failed-{time}", run.repeat))
     }
 
     /// Keeps why a run has come to no end.

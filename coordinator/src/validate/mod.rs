@@ -9,3 +9,4 @@ mod judge;
 mod plan;
 
 pub use command::validate;
+pub use folder::{MEASURED, PREDICTED};
