@@ -5,6 +5,7 @@
 
 mod action;
 mod codec;
+mod header;
 mod ids;
 mod job;
 mod message;
@@ -19,6 +20,9 @@ mod walk;
 
 pub use action::{Action, NoAction, Program, StageProgram};
 pub use codec::{CONTROL_LIMIT, CodecError, HEADER_LIMIT, decode, encode};
+pub use header::{
+    ClockKind, ComputeRung, FORMAT_VERSION, Header, HeaderLink, NetworkRung, ProfileUse, Receipts,
+};
 pub use ids::{Attempt, Iteration, JobId, MeasurementId, MicroBatch, StageIndex, WorkerId};
 pub use job::{Job, ScaleModel, Schedule};
 pub use message::{
@@ -38,9 +42,8 @@ pub use profiling::{
 };
 pub use reason::{PathOutcome, PathReason, PlacementReason, PriorityTerms, Refusal, Shortfall};
 pub use record::{
-    ClockKind, ComputeRung, EnergyUse, FORMAT_VERSION, Header, HeaderLink, InputRecord,
-    IterationRecord, KernelShaping, MemoryPhase, NetworkRung, PlacedRegion, ProfileUse,
-    ReceiptPhase, ReceiptRecord, Receipts, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
+    EnergyUse, InputRecord, IterationRecord, KernelShaping, MemoryPhase, PlacedRegion,
+    ReceiptPhase, ReceiptRecord, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
 };
 pub use span::{ActionReport, ActionSpan, ActionsRecord, MOST_SPANS, MessageTimes};
 pub use told::told;
