@@ -47,9 +47,7 @@ fn a_real_runs_page_is_whole_and_can_be_read() {
     assert_small(&page);
     let mut browser = Browser::start();
     for width in WIDTHS {
-        let light = look(&mut browser, &page, (width, "light"), &PICTURES);
-        let dark = look(&mut browser, &page, (width, "dark"), &PICTURES);
-        assert_ne!(light, dark, "the theme changes no colour at {width} px");
+        look_in_both_themes(&mut browser, &page, width, &PICTURES);
     }
     let text = browser.value("document.body.textContent");
     let text = text.as_str().expect("a page has text");
@@ -79,12 +77,7 @@ fn a_simulations_page_says_what_it_lacks() {
     assert_small(&page);
     let mut browser = Browser::start();
     for width in WIDTHS {
-        look(
-            &mut browser,
-            &page,
-            (width, "light"),
-            &["timeline", "dollars"],
-        );
+        look_in_both_themes(&mut browser, &page, width, &["timeline", "dollars"]);
     }
     let links = browser.value("document.querySelector('#links').textContent");
     let links = links.as_str().expect("the section is there");
@@ -136,7 +129,36 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Opens the page, checks it, and gives its colours.
+/// Looks at the page in both themes, which give every picture other colours.
+fn look_in_both_themes(browser: &mut Browser, page: &Path, width: u32, pictures: &[&str]) {
+    let [light, dark] = ["light", "dark"].map(|theme| {
+        let colours = look(browser, page, (width, theme), pictures);
+        colours.as_array().expect("a list of pictures").clone()
+    });
+    assert_eq!(light.len(), dark.len());
+    assert!(
+        light.len() > pictures.len(),
+        "the page itself and its pictures"
+    );
+    for (light, dark) in light.iter().zip(&dark) {
+        let named = [light, dark].map(|of| &of["name"]);
+        assert_eq!(named[0], named[1]);
+        let colours = [light, dark].map(|of| of["colours"].as_array().expect("colours"));
+        assert!(!colours[0].is_empty(), "{}: no colours", named[0]);
+        assert_eq!(colours[0].len(), colours[1].len(), "{}", named[0]);
+        let same = colours[0]
+            .iter()
+            .zip(colours[1])
+            .find(|(light, dark)| light == dark);
+        assert_eq!(
+            same, None,
+            "{} at {width} px: alike in both themes",
+            named[0]
+        );
+    }
+}
+
+/// Opens the page, checks it, and gives the colours of each of its pictures.
 fn look(
     browser: &mut Browser,
     page: &Path,
@@ -172,7 +194,11 @@ fn look(
         ("the body does not scroll sideways", OVERFLOW),
         ("what is wide scrolls within its own box", UNREACHABLE),
         ("no text is smaller than 12 px", SMALL),
-        ("text stands out from its ground", FAINT),
+        ("text stands out from its ground", &with_contrast(FAINT)),
+        (
+            "what is drawn stands out from its ground",
+            &with_contrast(PALE),
+        ),
         ("pictures have names and tables", UNNAMED),
     ] {
         assert_eq!(
@@ -229,6 +255,50 @@ const SMALL: &str = "() => {
 
 /// Texts whose contrast is below 4.5 to 1: words on the nearest ground behind them, those of a block on the block.
 const FAINT: &str = "() => {
+    const faint = [];
+    const judge = (text, colour, on) => {
+        if (colour && on && contrast(colour, on) < 4.5) faint.push(`${contrast(colour, on).toFixed(2)}: ${text.slice(0, 60)}`);
+    };
+    for (const text of document.querySelectorAll('svg text')) {
+        const block = text.parentElement.querySelector(':scope > rect');
+        const on = block && text.closest('.plot') ? parse(getComputedStyle(block).fill) : ground(text);
+        judge(text.textContent, parse(getComputedStyle(text).fill), on);
+    }
+    for (const of of document.querySelectorAll('h1, h2, p, li, small, b, span, summary, a, th, td, caption, dt, dd')) {
+        if (!of.closest('svg') && of.textContent.trim()) judge(of.textContent, parse(getComputedStyle(of).color), ground(of));
+    }
+    return faint;
+}";
+
+/// Blocks whose outline, and bars and points whose colour, has less than 3 to 1 against what lies behind.
+const PALE: &str = "() => {
+    const pale = [];
+    const judge = (of, colour, grounds) => {
+        if (!colour || grounds.some(on => contrast(colour, on) < 3)) pale.push(`${colour} on ${grounds.join(' and ')}: ${of.outerHTML.slice(0, 200)}`);
+    };
+    for (const block of document.querySelectorAll('.plot svg svg > rect, .swatch rect')) {
+        const style = getComputedStyle(block);
+        if (block.classList.contains('none')) continue;
+        const lane = document.querySelector('.plot .lane');
+        const behind = block.closest('.plot') && lane ? [parse(getComputedStyle(lane).fill)] : [];
+        const own = parse(style.fill), outline = parse(style.stroke);
+        const shows = parseFloat(style.strokeWidth) >= 2 ? outline : own;
+        judge(block, shows, [ground(block), ...behind]);
+    }
+    for (const mark of document.querySelectorAll('.drawing rect, .drawing circle')) {
+        const fill = getComputedStyle(mark).fill;
+        if (fill !== 'none' && mark.getBoundingClientRect().width > 0) judge(mark, parse(fill), [ground(mark)]);
+    }
+    return pale;
+}";
+
+/// `rule` behind what computes contrasts.
+fn with_contrast(rule: &str) -> String {
+    format!("(() => {{ {CONTRAST} return ({rule})(); }})")
+}
+
+/// A style's opaque colour, the contrast of two, and the one behind an element.
+const CONTRAST: &str = "
     const parse = text => {
         const parts = (text.match(/[\\d.]+/g) || []).map(Number);
         return text.startsWith('rgb') && (parts.length < 4 || parts[3] === 1) ? parts.slice(0, 3) : null;
@@ -248,20 +318,7 @@ const FAINT: &str = "() => {
         }
         return [255, 255, 255];
     };
-    const faint = [];
-    const judge = (text, colour, on) => {
-        if (colour && on && contrast(colour, on) < 4.5) faint.push(`${contrast(colour, on).toFixed(2)}: ${text.slice(0, 60)}`);
-    };
-    for (const text of document.querySelectorAll('svg text')) {
-        const block = text.parentElement.querySelector(':scope > rect');
-        const on = block && text.closest('.plot') ? parse(getComputedStyle(block).fill) : ground(text);
-        judge(text.textContent, parse(getComputedStyle(text).fill), on);
-    }
-    for (const of of document.querySelectorAll('h1, h2, p, li, small, b, span, summary, a, th, td, caption, dt, dd')) {
-        if (!of.closest('svg') && of.textContent.trim()) judge(of.textContent, parse(getComputedStyle(of).color), ground(of));
-    }
-    return faint;
-}";
+";
 
 /// Pictures without an accessible name, or without a table in their figure; figures of blocks without words for them.
 const UNNAMED: &str = "() => [...document.querySelectorAll('[role=img]')]
@@ -269,5 +326,14 @@ const UNNAMED: &str = "() => [...document.querySelectorAll('[role=img]')]
         || [...one.querySelectorAll('svg')].some(block => !block.querySelector('title')) && one.tagName === 'svg')
     .map(one => one.outerHTML.slice(0, 200))";
 
-const COLOURS: &str = "[...document.querySelectorAll('body, section, h1, .plot svg svg rect, .drawing text, .drawing rect')]
-    .slice(0, 400).map(one => { const s = getComputedStyle(one); return [s.color, s.backgroundColor, s.fill]; })";
+/// Of the page and of each picture: what it is called, and the colours of what it shows. Patterns have the page's.
+const COLOURS: &str = "(() => {
+    const parts = 'rect, circle, path, polygon, polyline, line, text';
+    const drawn = one => [...one.querySelectorAll(parts)].slice(0, 400).map(part => {
+        const s = getComputedStyle(part);
+        return [s.fill, s.stroke].filter(colour => colour.startsWith('rgb')).join(' ');
+    }).filter(colours => colours);
+    const worn = [...document.querySelectorAll('body, section, h1, h2, p, a, th, td')].map(one => getComputedStyle(one).color);
+    const pictures = [...document.querySelectorAll('[role=img]')].map(one => ({ name: one.getAttribute('aria-label'), colours: drawn(one) }));
+    return [{ name: 'page', colours: worn }, { name: 'patterns', colours: drawn(document.querySelector('.patterns')) }, ...pictures];
+})()";

@@ -185,3 +185,21 @@ fn lost_gpus_are_drawn_below_the_jobs_that_still_run() {
         "they stand on rows of their own"
     );
 }
+
+#[test]
+fn a_job_that_loses_its_gpus_with_a_region_is_named() {
+    let log = many(1, |_| "victim".to_owned());
+    let region = log.header.regions[0].clone();
+    let mut records = log.records;
+    let energy = records.pop().expect("its accounts");
+    // Submitted and placed, and not finished.
+    records.truncate(2);
+    let input = InputRecord::GpusChanged {
+        region: region.clone(),
+        gpus: 0,
+    };
+    records.extend([Record::Input { at_s: 0.5, input }, energy]);
+    let html = page(&RunLog::from_records(log.header, records)).unwrap();
+    let lost = format!("<b>victim</b> its GPUs, since {region} has too few left; it waits again");
+    assert!(html.contains(&lost), "no `{lost}`");
+}

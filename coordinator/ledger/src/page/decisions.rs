@@ -1,6 +1,6 @@
 //! What was decided, and why.
 
-use bace_api::{InputRecord, PathOutcome, PathReason, PlacementReason, Record};
+use bace_api::{Attempt, InputRecord, PathOutcome, PathReason, PlacementReason, Record};
 use serde::Deserialize;
 
 use crate::{Figure, RunLog, path_text};
@@ -43,7 +43,11 @@ pub(super) struct Path {
 impl Decisions {
     /// Those of a ledger.
     pub fn of(log: &RunLog) -> Figure<Self> {
-        let mut all = log.records.iter().filter_map(entry);
+        let mut losses = Losses::default();
+        let mut all = log
+            .records
+            .iter()
+            .filter_map(|record| losses.entry(record).or_else(|| entry(record)));
         let entries: Vec<Entry> = all.by_ref().take(MOST_DECISIONS).collect();
         let more = all.count();
         if entries.is_empty() {
@@ -58,6 +62,40 @@ impl Decisions {
             }),
             entries,
         })
+    }
+}
+
+/// Which jobs lose their GPUs when a region loses some: those whose accounts are closed before anything else comes.
+#[derive(Default)]
+struct Losses<'a> {
+    /// When a region lost GPUs, and which.
+    since: Option<(f64, &'a str)>,
+    /// The start that was told of last.
+    told: Option<(&'a str, Attempt)>,
+}
+
+impl<'a> Losses<'a> {
+    /// The loss that a record tells of.
+    fn entry(&mut self, record: &'a Record) -> Option<Entry> {
+        match record {
+            Record::Input { at_s, input } => {
+                self.since = match input {
+                    InputRecord::GpusChanged { region, .. } => Some((*at_s, region)),
+                    _ => None,
+                };
+                None
+            }
+            Record::Energy(of) => {
+                let (at_s, region) = self.since?;
+                let start = (of.job.as_str(), of.attempt);
+                if self.told.replace(start) == Some(start) {
+                    return None;
+                }
+                let why = format!("its GPUs, since {region} has too few left; it waits again");
+                Some(Entry::plain((at_s, &of.job), "lost", why))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -91,7 +129,7 @@ fn entry(record: &Record) -> Option<Entry> {
             reason,
         } => {
             let why = format!("worker {worker} is gone: {reason}");
-            Some(Entry::plain((*at_s, ""), "lost", why))
+            Some(Entry::plain((*at_s, ""), "change", why))
         }
         Record::Input { at_s, input } => told(*at_s, input),
         _ => None,
