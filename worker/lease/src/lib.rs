@@ -3,8 +3,8 @@
 //! What belongs here: the order in which the workers of a host take turns on a device, and the account of each one's time. What
 //! does not: what is computed, what a device is, who may be a worker.
 //!
-//! A device has a number of slots, and a worker a seat. Who wants to compute draws a ticket, which says when it is to be done; the
-//! earliest go first, so that a short action does not wait for the slack of long ones. Nobody is asked: every worker sees all seats of its host. Whoever is killed while it holds the lease or waits for it is found
+//! A device has a number of slots, and a worker a seat. Who wants to compute draws a ticket and says when its work is to be done;
+//! the earliest go first, so that a short action does not wait for the slack of long ones. Nobody is asked: every worker sees all seats of its host. Whoever is killed while it holds the lease or waits for it is found
 //! out by its process id and the time at which it started, and loses its place; whoever is stopped while it waits is passed over
 //! and gets its place back when it goes on. One that is stopped while it holds the lease still holds it: its kernels may run.
 //!

@@ -4,20 +4,11 @@
 const KIND_BITS: u32 = 3;
 /// Bits of a claim that say whose seat it is.
 const SEAT_BITS: u32 = 16;
-/// Bits of a claim that say with which ticket.
-const TICKET_BITS: u32 = u64::BITS - SEAT_BITS;
 
 /// Most seats of a table.
 pub(crate) const MAX_SEATS: usize = 1 << SEAT_BITS;
 
-/// The ticket of one who wants to be done by `due_ns`: that instant in microseconds, but later than all tickets that its seat has
-/// drawn before, so that no state and no claim ever comes again. 48 bits last for nine years after the host's start.
-pub(crate) fn ticket_due(due_ns: u64, drawn_before: u64) -> u64 {
-    let latest = (1 << TICKET_BITS) - 1;
-    (due_ns / 1000).max(drawn_before + 1).min(latest)
-}
-
-/// What a seat does. A seat draws a ticket once and never again.
+/// What a seat does. A ticket is drawn once and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Nobody sits there.
@@ -61,11 +52,11 @@ impl State {
     }
 }
 
-/// Who takes a device, or wants to: the smaller goes first, by ticket and where two have the same by seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The latest to have taken a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
-    pub ticket: u64,
     pub seat: usize,
+    pub ticket: u64,
 }
 
 impl Claim {
@@ -82,29 +73,50 @@ impl Claim {
     }
 }
 
-/// Whether who waits as `own` may take a device of `slots` slots, given the states of all its seats: fewer hold it or wait to go
-/// before it than there are slots.
-pub(crate) fn may_claim(
-    states: impl Iterator<Item = (usize, State)>,
-    own: Claim,
-    slots: usize,
-) -> bool {
-    let before = states.filter(|&(seat, state)| match state {
+/// When one that waits goes: before all that are to be done later, and of those due at the same instant before all that came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    pub due_ns: u64,
+    pub ticket: u64,
+}
+
+/// A seat as it was seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub seat: usize,
+    pub state: State,
+    /// When its work is to be done. Of a seat that goes on while it is looked at, it may be a later turn's: order alone follows
+    /// from it, and who goes on rings for those that are next.
+    pub due_ns: u64,
+}
+
+/// Whether who waits for its turn `own` may take a device of `slots` slots, given all its seats: fewer hold it or wait for earlier
+/// turns than there are slots.
+pub(crate) fn may_claim(seats: impl Iterator<Item = Seen>, own: Turn, slots: usize) -> bool {
+    let before = seats.filter(|seen| match seen.state {
         State::Holding(_) => true,
-        State::Waiting(ticket) => Claim { ticket, seat } < own,
+        State::Waiting(ticket) => {
+            let due_ns = seen.due_ns;
+            Turn { due_ns, ticket } < own
+        }
         State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => false,
     });
     before.take(slots).count() < slots
 }
 
-/// Those who may take the device now, the first to go first.
-pub(crate) fn with_room(states: impl Iterator<Item = (usize, State)>, slots: usize) -> Vec<Claim> {
+/// The seats that may take the device now, with their turns, the first first.
+pub(crate) fn with_room(seats: impl Iterator<Item = Seen>, slots: usize) -> Vec<(Turn, usize)> {
     let mut room = slots;
     let mut waiting = Vec::new();
-    for (seat, state) in states {
+    for Seen {
+        seat,
+        state,
+        due_ns,
+    } in seats
+    {
         match state {
             State::Holding(_) => room = room.saturating_sub(1),
-            State::Waiting(ticket) => waiting.push(Claim { ticket, seat }),
+            State::Waiting(ticket) => waiting.push((Turn { due_ns, ticket }, seat)),
             State::Vacant | State::Idle | State::Passed(_) | State::Changing(_) => {}
         }
     }
@@ -118,15 +130,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_ticket_is_the_instant_of_its_end_and_never_comes_again() {
-        assert_eq!(ticket_due(5_000_999, 0), 5_000);
-        assert_eq!(ticket_due(5_000_999, 4_999), 5_000);
-        assert_eq!(ticket_due(5_000_999, 5_000), 5_001);
-        assert_eq!(ticket_due(0, 0), 1);
-        assert_eq!(ticket_due(u64::MAX, 0), (1 << 48) - 1);
-    }
 
     #[test]
     fn words_hold_what_they_were_made_of() {
@@ -152,7 +155,7 @@ mod tests {
     /// What happens to a seat of the model.
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        /// To be done so many microseconds from now.
+        /// To be done so many nanoseconds from now.
         Draw(u64),
         Show,
         Claim,
@@ -160,6 +163,20 @@ mod tests {
         Die,
         PassOver,
         Resume,
+    }
+
+    fn seen<'a>(seats: &'a [State], dues: &'a [u64]) -> impl Iterator<Item = Seen> + 'a {
+        let seats = seats.iter().zip(dues).enumerate();
+        seats.map(|(seat, (&state, &due_ns))| Seen {
+            seat,
+            state,
+            due_ns,
+        })
+    }
+
+    fn holders(seats: &[State]) -> usize {
+        let holding = |state: &&State| matches!(state, State::Holding(_));
+        seats.iter().filter(holding).count()
     }
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
@@ -177,18 +194,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_hold_than_there_are_slots_and_whoever_is_due_first_goes_first(
+        fn no_more_hold_than_there_are_slots_and_who_is_to_be_done_first_goes_first(
             slots in 1usize..4,
             steps in steps(),
         ) {
             let mut seats = [State::Idle; 6];
             let mut drawn = [None; 6];
-            let mut last = [0; 6];
-            for (at_us, (seat, step)) in (0u64..).zip(steps) {
+            let mut dues = [0; 6];
+            let mut tickets = 0;
+            for (now_ns, (seat, step)) in (0u64..).zip(steps) {
                 match (step, seats[seat]) {
-                    (Step::Draw(ahead_us), State::Idle) if drawn[seat].is_none() => {
-                        last[seat] = ticket_due((at_us + ahead_us) * 1000, last[seat]);
-                        drawn[seat] = Some(last[seat]);
+                    (Step::Draw(ahead_ns), State::Idle) if drawn[seat].is_none() => {
+                        tickets += 1;
+                        drawn[seat] = Some(tickets);
+                        dues[seat] = now_ns + ahead_ns;
                     }
                     (Step::Show, State::Idle) => {
                         if let Some(ticket) = drawn[seat].take() {
@@ -196,10 +215,18 @@ mod tests {
                         }
                     }
                     (Step::Claim, State::Waiting(ticket)) => {
-                        let own = Claim { ticket, seat };
-                        let room = with_room(seats.iter().copied().enumerate(), slots);
-                        let may = may_claim(seats.iter().copied().enumerate(), own, slots);
-                        prop_assert_eq!(may, room.contains(&own));
+                        let turn = |seat: usize, ticket| Turn { due_ns: dues[seat], ticket };
+                        let own = turn(seat, ticket);
+                        let room = with_room(seen(&seats, &dues), slots);
+                        let may = may_claim(seen(&seats, &dues), own, slots);
+                        prop_assert_eq!(may, room.contains(&(own, seat)));
+                        let others = seats.iter().enumerate().filter_map(|(other, state)| match state {
+                            State::Waiting(ticket) => Some(turn(other, *ticket)),
+                            _ => None,
+                        });
+                        let earlier = others.filter(|other| *other < own).count();
+                        let free = slots - holders(&seats);
+                        prop_assert_eq!(may, earlier < free);
                         if may {
                             seats[seat] = State::Holding(ticket);
                         }
@@ -215,23 +242,12 @@ mod tests {
                     }
                     _ => {}
                 }
-                let holding = |state: &&State| matches!(state, State::Holding(_));
                 let waiting = |state: &&State| matches!(state, State::Waiting(_));
-                let holders = seats.iter().filter(holding).count();
                 let waiters = seats.iter().filter(waiting).count();
-                prop_assert!(holders <= slots);
+                prop_assert!(holders(&seats) <= slots);
                 // Somebody can always go on.
-                let room = with_room(seats.iter().copied().enumerate(), slots);
-                prop_assert_eq!(room.len(), waiters.min(slots - holders));
-                // Nobody who may go is due later than one who may not.
-                let left = seats.iter().enumerate().filter_map(|(seat, state)| match *state {
-                    State::Waiting(ticket) => Some(Claim { ticket, seat }),
-                    _ => None,
-                });
-                let left = left.filter(|claim| !room.contains(claim)).min();
-                if let (Some(last), Some(left)) = (room.last(), left) {
-                    prop_assert!(*last < left);
-                }
+                let room = with_room(seen(&seats, &dues), slots);
+                prop_assert_eq!(room.len(), waiters.min(slots - holders(&seats)));
             }
         }
     }

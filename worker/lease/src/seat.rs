@@ -6,8 +6,10 @@ use bace_socket::now_ns;
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use crate::error::LeaseError;
-use crate::order::{Claim, State, may_claim, ticket_due, with_room};
-use crate::table::{CLAIM, DRAWN, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, SUSPECT_SINCE_NS};
+use crate::order::{Claim, Seen, State, Turn, may_claim, with_room};
+use crate::table::{
+    CLAIM, DUE_NS, LOOKED_AT_NS, LeaseTable, SLOTS, SUSPECT, SUSPECT_SINCE_NS, TICKETS,
+};
 
 /// Longest sleep of one that waits: who is to wake it may be killed before it does.
 const SLEEP: Timespec = Timespec {
@@ -46,19 +48,19 @@ impl Seat {
         }
     }
 
-    /// Waits for the device, behind all whose work is to be done before `due_ns` of the host's monotonic clock. Who asks again and
-    /// again for instants that have passed is served before all others; who asks for the present one comes behind all who have
-    /// asked before.
+    /// Waits for the device, behind all whose work is to be done before `due_ns` of the host's monotonic clock. That instant is to
+    /// grow with the clock: who asks for the present one comes behind all who have asked before, and who asked again and again for
+    /// one that has passed would let nobody else compute.
     ///
     /// # Errors
     /// When another process has cleared the seat: others would not see that this one computes.
     pub fn acquire(&mut self, due_ns: u64) -> Result<Lease<'_>, LeaseError> {
         let begin_ns = now_ns();
+        let ticket = self.word(TICKETS).fetch_add(1, Ordering::SeqCst) + 1;
+        let turn = Turn { due_ns, ticket };
         let line = self.table.seat(self.index);
-        // Whoever sat here before has drawn from it, too.
-        let drawn = &line.words[DRAWN];
-        let ticket = ticket_due(due_ns, drawn.load(Ordering::Relaxed));
-        drawn.store(ticket, Ordering::Relaxed);
+        // Before the state, with which others look at it.
+        line.words[DUE_NS].store(due_ns, Ordering::Relaxed);
         // Whoever frees the device after this sees it; whoever has freed it before is seen below.
         let idle = self
             .table
@@ -69,7 +71,7 @@ impl Seat {
         let mut has_waited = false;
         loop {
             let rung = line.bell.load(Ordering::Acquire);
-            if self.claim(ticket) {
+            if self.claim(turn) {
                 break;
             }
             has_waited = true;
@@ -95,16 +97,20 @@ impl Seat {
         LeaseError::Lost { seat: self.index }
     }
 
-    /// Takes the device if it is this ticket's turn.
-    fn claim(&self, ticket: u64) -> bool {
-        let own = self.as_claim(ticket);
+    /// Takes the device if it is its turn.
+    fn claim(&self, turn: Turn) -> bool {
+        let ticket = turn.ticket;
+        let own = Claim {
+            seat: self.index,
+            ticket,
+        };
         loop {
             let latest = self.word(CLAIM).load(Ordering::SeqCst);
             self.show(Claim::of(latest));
             // Whoever was passed over is back in its old place.
             let (waiting, passed) = (State::Waiting(ticket), State::Passed(ticket));
             self.table.change(self.index, passed, waiting);
-            if !may_claim(self.table.states(self.device), own, self.slots()) {
+            if !may_claim(self.table.seen(self.device), turn, self.slots()) {
                 return false;
             }
             let claimed = self.word(CLAIM).compare_exchange(
@@ -154,7 +160,7 @@ impl Seat {
         self.show(Claim::of(self.word(CLAIM).load(Ordering::SeqCst)));
         let own = self.table.process(self.index);
         let mut found = false;
-        for (seat, state) in self.table.states(self.device) {
+        for Seen { seat, state, .. } in self.table.seen(self.device) {
             let process = self.table.process(seat);
             if matches!(state, State::Holding(_)) && process.is_gone() {
                 found |= self.table.clear(seat, state, process, own);
@@ -173,19 +179,18 @@ impl Seat {
         let own = self.table.process(self.index);
         let mut found = false;
         loop {
-            let first = with_room(self.table.states(self.device), self.slots());
-            let first = first.first().filter(|claim| claim.seat != self.index);
-            let Some(&first) = first else {
+            let first = with_room(self.table.seen(self.device), self.slots());
+            let first = first.first().filter(|(_, seat)| *seat != self.index);
+            let Some(&(Turn { ticket, .. }, seat)) = first else {
                 // Whoever has room at the next look may have had none in between.
                 self.word(SUSPECT).store(0, Ordering::Relaxed);
                 return found;
             };
-            let Claim { ticket, seat } = first;
             let waiting = State::Waiting(ticket);
             let process = self.table.process(seat);
             if process.is_gone() {
                 found |= self.table.clear(seat, waiting, process, own);
-            } else if self.has_had_room(first, now_ns) {
+            } else if self.has_had_room(ticket, now_ns) {
                 return self.table.change(seat, waiting, State::Passed(ticket)) || found;
             } else {
                 return found;
@@ -193,22 +198,22 @@ impl Seat {
         }
     }
 
-    /// Whether one that has room had it at the last look, too, and time to take it since.
-    fn has_had_room(&self, claim: Claim, now_ns: u64) -> bool {
+    /// Whether a ticket that has room had it at the last look, too, and time to take it since.
+    fn has_had_room(&self, ticket: u64, now_ns: u64) -> bool {
         let (suspect, since) = (self.word(SUSPECT), self.word(SUSPECT_SINCE_NS));
-        let known = suspect.load(Ordering::Acquire) == claim.word();
+        let known = suspect.load(Ordering::Acquire) == ticket;
         let age_ns = now_ns.saturating_sub(since.load(Ordering::Relaxed));
         if known && age_ns <= STALE_NS {
             return age_ns >= LOOK_NS;
         }
         since.store(now_ns, Ordering::Relaxed);
-        suspect.store(claim.word(), Ordering::Release);
+        suspect.store(ticket, Ordering::Release);
         false
     }
 
     /// Wakes those who may take the device now.
     fn ring(&self) {
-        for Claim { seat, .. } in with_room(self.table.states(self.device), self.slots()) {
+        for (_, seat) in with_room(self.table.seen(self.device), self.slots()) {
             if seat != self.index {
                 let bell = &self.table.seat(seat).bell;
                 bell.fetch_add(1, Ordering::AcqRel);
@@ -216,11 +221,6 @@ impl Seat {
                 let _ = futex::wake(bell, Flags::empty(), 1);
             }
         }
-    }
-
-    fn as_claim(&self, ticket: u64) -> Claim {
-        let seat = self.index;
-        Claim { ticket, seat }
     }
 
     fn slots(&self) -> usize {

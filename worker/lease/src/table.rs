@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use bace_socket::{Line, Section, SharedLines, SharedMemory};
 
 use crate::error::LeaseError;
-use crate::order::{MAX_SEATS, State};
+use crate::order::{MAX_SEATS, Seen, State};
 use crate::process::Process;
 use crate::seat::Seat;
 
@@ -15,16 +15,18 @@ const VERSION: u64 = 3;
 // Words of a device's line.
 /// How many may hold it at a time.
 pub(crate) const SLOTS: usize = 0;
-/// The latest [`Claim`](crate::order::Claim): exclusion stands on it.
-pub(crate) const CLAIM: usize = 1;
+/// The latest ticket drawn.
+pub(crate) const TICKETS: usize = 1;
+/// The latest claim: exclusion stands on it.
+pub(crate) const CLAIM: usize = 2;
 /// When somebody last looked whether those before it live.
-pub(crate) const LOOKED_AT_NS: usize = 2;
-/// Who had room then, as a claim, and had not taken it; 0 if nobody had.
-pub(crate) const SUSPECT: usize = 3;
+pub(crate) const LOOKED_AT_NS: usize = 3;
+/// The ticket that had room then and had not taken it; 0 if none had.
+pub(crate) const SUSPECT: usize = 4;
 /// When it was seen first with room.
-pub(crate) const SUSPECT_SINCE_NS: usize = 4;
+pub(crate) const SUSPECT_SINCE_NS: usize = 5;
 /// The name, in UTF-8, zeros behind it.
-const DEVICE_NAME: usize = 5;
+const DEVICE_NAME: usize = 6;
 const NAME_WORDS: usize = 8;
 
 /// Longest name of a device, bytes.
@@ -40,8 +42,8 @@ const STARTED: usize = 3;
 const ACCOUNT_CHANGES: usize = 4;
 /// Two accounts of two words each: time held up to the last release, and since when it is held, 0 if it is not.
 const ACCOUNTS: usize = 5;
-/// The latest ticket that was drawn there.
-pub(crate) const DRAWN: usize = ACCOUNTS + 4;
+/// When the work is to be done that its worker wants the device for, or last wanted it for.
+pub(crate) const DUE_NS: usize = ACCOUNTS + 4;
 
 /// The leases of a host, by seat.
 #[derive(Debug, Clone)]
@@ -227,12 +229,16 @@ impl LeaseTable {
     }
 
     /// The seats of a device and what they do.
-    pub(crate) fn states(&self, device: usize) -> impl Iterator<Item = (usize, State)> {
+    pub(crate) fn seen(&self, device: usize) -> impl Iterator<Item = Seen> {
         let seats = self.lines[self.seats()..].iter().enumerate();
         seats.filter_map(move |(seat, line)| {
             let state = State::of(line.words[STATE].load(Ordering::SeqCst));
             let is_here = || line.words[DEVICE].load(Ordering::Relaxed) == device as u64;
-            (state != State::Vacant && is_here()).then_some((seat, state))
+            (state != State::Vacant && is_here()).then(|| Seen {
+                seat,
+                state,
+                due_ns: line.words[DUE_NS].load(Ordering::Relaxed),
+            })
         })
     }
 

@@ -47,10 +47,11 @@ fn memory(seats: usize) -> (LeaseTable, SharedLines, PathBuf) {
     (LeaseTable::of(&memory).unwrap(), watch, path)
 }
 
-/// Takes turns and counts who else is inside.
+/// Takes turns, to be done sooner and later, and counts who else is inside.
 fn take_turns(seat: &mut Seat, watch: &[AtomicU64], slots: u32, turns: u32) {
     for turn in 0..turns {
-        let lease = seat.acquire(0).unwrap();
+        let ahead_ns = u64::from(turn) * 7_919 % 11 * 100_000;
+        let lease = seat.acquire(now_ns() + ahead_ns).unwrap();
         if watch[INSIDE].fetch_add(1, Ordering::SeqCst) >= slots.into() {
             watch[VIOLATIONS].fetch_add(1, Ordering::SeqCst);
         }
@@ -197,7 +198,12 @@ fn devices_do_not_wait_for_each_other() {
 #[test]
 fn of_those_who_wait_the_first_to_be_done_goes_first() {
     let (table, _watch, _path) = memory(6);
+    // What a seat was wanted for before says nothing of what it is wanted for now, by whomever.
+    let mut before = table.take(5, &device(1)).unwrap();
+    drop(before.acquire(u64::MAX).unwrap());
+    drop(before);
     let mut first = table.take(0, &device(1)).unwrap();
+    drop(first.acquire(u64::MAX).unwrap());
     let (went, order) = mpsc::channel();
     let (go, gone) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -215,12 +221,11 @@ fn of_those_who_wait_the_first_to_be_done_goes_first() {
             matches!(table.state(0), State::Holding(_))
         });
         // The seats wait in the order of their numbers; three and four are due together.
-        let due_ns = [0, 40_000, 50_000, 20_000, 20_000, 10_000];
-        for index in 1..6 {
+        for (index, due_ns) in (1..).zip([40_000, 50_000, 20_000, 20_000, 10_000]) {
             let mut seat = table.take(index, &device(1)).unwrap();
             let went = went.clone();
             scope.spawn(move || {
-                let lease = seat.acquire(due_ns[index]).unwrap();
+                let lease = seat.acquire(due_ns).unwrap();
                 went.send(index).unwrap();
                 drop(lease);
             });

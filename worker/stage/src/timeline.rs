@@ -150,7 +150,7 @@ impl<'a> Timeline<'a> {
     ) -> Result<(T, Spent), ComputeError> {
         let from_ns = self.now_ns();
         // What it eats into is the slack of the forward behind it.
-        let due_ns = self.modelled_end(from_ns, self.plan.forward_s);
+        let due_ns = modelled_end(self.plan, from_ns, self.plan.forward_s);
         let (done, waited) = self.on_device(due_ns, work)?;
         self.step_wait = waited;
         Ok((done, self.spent(from_ns, waited.since(from_ns), 0)))
@@ -204,7 +204,7 @@ impl<'a> Timeline<'a> {
     ) -> Result<(T, Spent), ComputeError> {
         self.catch_up();
         let from_ns = self.now_ns();
-        let end_ns = self.modelled_end(from_ns, modelled_s);
+        let end_ns = modelled_end(self.plan, from_ns, modelled_s);
         let (done, waited) = self.on_device(end_ns, work)?;
         let step_wait = std::mem::take(&mut self.step_wait);
         let waited_ns = step_wait.since(from_ns) + waited.since(from_ns);
@@ -225,15 +225,6 @@ impl<'a> Timeline<'a> {
             // What a paced action had to spare was not lost to it by waiting.
             lease_wait_ns: waited_ns.min(to_ns - from_ns),
             excess_ns,
-        }
-    }
-
-    /// Where the emulated GPU would end what begins at `from_ns`; on the native rung that instant itself, since nobody knows.
-    fn modelled_end(&self, from_ns: u64, modelled_s: f64) -> u64 {
-        if self.plan.rung == ComputeRung::Native {
-            from_ns
-        } else {
-            from_ns.saturating_add(nanos(modelled_s))
         }
     }
 
@@ -284,9 +275,14 @@ impl<'a> Timeline<'a> {
     }
 }
 
-/// A length of time in whole nanoseconds.
-pub fn nanos(seconds: f64) -> u64 {
-    (seconds * NANOS_PER_SECOND).round() as u64
+/// When what begins at `from_ns` and takes the emulated GPU `modelled_s` is to be done; on the native rung at once, since nobody
+/// knows how long it takes.
+pub fn modelled_end(plan: ComputePlan, from_ns: u64, modelled_s: f64) -> u64 {
+    if plan.rung == ComputeRung::Native {
+        from_ns
+    } else {
+        from_ns.saturating_add((modelled_s * NANOS_PER_SECOND).round() as u64)
+    }
 }
 
 fn seconds(nanos: u64) -> f64 {

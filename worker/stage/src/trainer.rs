@@ -14,7 +14,7 @@ use crate::memory::{OutOfMemory, lack_of_memory};
 use crate::neighbour::Neighbour;
 use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
-use crate::timeline::nanos;
+use crate::timeline::modelled_end;
 
 /// Trains what it is told to until the session ends.
 pub fn run(
@@ -121,7 +121,7 @@ impl StageOrderRun<'_> {
         let mut compute = self.computer.load(&self.prepare)?;
         // In turn, as a micro-batch: other jobs may be in the middle of their iterations.
         let plan = self.prepare.compute;
-        let due_ns = now_ns().saturating_add(nanos(plan.forward_s + plan.backward_s));
+        let due_ns = modelled_end(plan, now_ns(), plan.forward_s + plan.backward_s);
         let lease = self
             .seat
             .as_deref_mut()
