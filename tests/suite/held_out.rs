@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use bace_api::{Record, Schedule};
@@ -103,7 +104,7 @@ impl HeldOut {
     }
 }
 
-/// Those that the head of the file names, as scripts/held-out reads them.
+/// Those that the head of the file names.
 fn policies_of(name: &str, text: &str) -> Vec<String> {
     let named = text
         .lines()
@@ -117,6 +118,27 @@ fn policies_of(name: &str, text: &str) -> Vec<String> {
         return policies().iter().map(|it| it.name.to_owned()).collect();
     }
     named.split(" and ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_script_reads_the_same_policies() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/held-out");
+    let listed = Command::new(script)
+        .arg("--list")
+        .output()
+        .expect("bash starts");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let own = all().into_iter().map(|HeldOut { name, text, .. }| {
+        let named = policies_of(&name, &text);
+        let is_all = named.len() == policies().len();
+        let named = if is_all {
+            "all".to_owned()
+        } else {
+            named.join(",")
+        };
+        format!("{name} {named}\n")
+    });
+    assert_eq!(listed, own.collect::<String>());
 }
 
 #[test]

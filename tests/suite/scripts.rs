@@ -275,10 +275,72 @@ fn the_cuda_link_is_left_out_where_disk_is_short() {
 }
 
 #[test]
-fn a_pattern_that_fits_no_held_out_scenario_is_refused() {
-    let complaint = Machine::complete().said("held-out", &["--scenarios", "narrow-*"]);
-    assert_eq!(
-        complaint,
-        "held-out: no file tests/scenarios/held-out/narrow-*.toml\n"
+fn a_name_that_fits_no_held_out_scenario_is_refused() {
+    for names in ["narrow-*", "wide"] {
+        let told = ["--repeats", "2", "--scenarios", names];
+        assert_eq!(
+            Machine::complete().said("held-out", &told),
+            format!("held-out: no file tests/scenarios/held-out/{names}.toml\n")
+        );
+    }
+}
+
+/// A `bace` that passes one scenario, fails another, and comes to no verdict on a third.
+const JUDGES: &str = r#"
+mkdir -p "$6"
+case $2 in *weather*) echo 'bace: no link' >&2; exit 1;; esac
+passed=false errors=null
+case $2 in *near-pair*) passed=true errors='{"count":4,"mean_share":0.0123,"max_share":0.02}';; esac
+echo "{\"plan\":{\"policies\":[\"$4\"],\"repeats\":$8},\"runs\":[{\"valid\":$passed},{\"valid\":null}],
+  \"iterations\":{\"errors\":$errors,\"noise\":null},\"jcts\":{\"errors\":$errors,\"noise\":null},
+  \"passed\":$passed}" >"$6/validation.json"
+[ $passed = true ]
+"#;
+
+#[test]
+fn held_out_tells_every_verdict_and_what_came_to_none() {
+    let machine = Machine::complete();
+    let target = machine.path("target").display().to_string();
+    let machine = machine.with(
+        "cargo",
+        &format!(
+            "case $1 in\n--version) echo 'cargo 1.95.0';;\n\
+             metadata) echo '{{\"target_directory\":\"{target}\"}}';;\nesac"
+        ),
     );
+    for tool in ["python3", "mkdir", "rm", "getconf", "realpath", "flock"] {
+        symlink(Path::new("/usr/bin").join(tool), machine.path(tool)).expect("a link");
+    }
+    fs::create_dir_all(machine.path("target/release")).expect("a folder");
+    let machine = machine.with("target/release/bace", JUDGES);
+    let place = tempfile::tempdir().expect("a temporary folder");
+    // What an earlier call left there.
+    let before = place.path().join("out/weather");
+    fs::create_dir_all(&before).expect("a folder");
+    fs::write(before.join("validation.json"), "{}").expect("a file");
+
+    let output = Command::new("/bin/bash")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/held-out"))
+        .args(["--repeats", "2", "--out", "out", "--scenarios", "*r"])
+        .env_clear()
+        .env("PATH", machine.bin.path())
+        .envs(std::env::var("LIBTORCH").map(|folder| ("LIBTORCH", folder)))
+        .current_dir(place.path())
+        .output()
+        .expect("bash starts");
+    let said = String::from_utf8(output.stderr).expect("text");
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "| jitter | bace-pipe | 2 | 0 | – | – | – | 0 | – | – | – | 1 of 2 | FAILED |",
+            "| near-pair | bace-pipe | 2 | 4 | 1.23 | 2.00 | – | 4 | 1.23 | 2.00 | – | 0 of 2 | passed |",
+            "| weather | – | – | – | – | – | – | – | – | – | – | – | no verdict |",
+        ],
+        "{said}"
+    );
+    assert!(said.contains("bace: no link"), "{said}");
+    assert!(said.contains("weather came to no verdict"), "{said}");
 }
