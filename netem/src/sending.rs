@@ -63,7 +63,8 @@ impl Sending {
     }
 
     /// The chunk, of at most `most_bytes` of payload, that it asks for on a link in `state`, which has to be up. `None` where its
-    /// flow is held to a rate and it has to ask again later, which happens once a chunk at most.
+    /// flow is held to a rate and it has to ask again later, which happens once a chunk at most: then for the same chunk, whatever
+    /// `most_bytes` and `state` are.
     pub fn ask(&mut self, flow: &mut Flow, most_bytes: u64, state: LinkState) -> Option<Chunk> {
         let message = &mut self.message;
         let chunk = self.chunk;

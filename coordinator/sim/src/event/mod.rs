@@ -1,7 +1,8 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
 //! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
-//! is the link's clock in `machine_time`, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all jobs on all links.
+//! is the link's clock, in the nanoseconds of `machine_time`, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all
+//! jobs on all links, which looks up in an `agenda` whose turn it is.
 
 mod agenda;
 mod flow;
@@ -68,8 +69,8 @@ impl Default for EventSettings {
 ///
 /// A job's transfers on a directed link are served first come, first served; jobs that share a link take turns, chunk by chunk as
 /// their senders do, or all transfers do where flows share it. A job alone on a link of rate and delay alone is not walked by chunks,
-/// since it comes to the same. Queues have no bound, so a send never waits, and as many messages of a job as there are may be flows of
-/// their own at once. The engine's shares decide how deep a program starts, and nothing else here.
+/// since it comes to the same. Queues have no bound, so a send never waits. Where messages are flows of their own, 32 of a job's are under way at
+/// once. The engine's shares decide how deep a program starts, and nothing else here.
 ///
 /// What a link draws for each chunk or message is the very draw of the real sender, at the scenario's time scale: chunks follow the
 /// rate on the machine. Where a chunk would be less than a sixty-fourth of the smallest tensor on a shared link, a turn is that part,

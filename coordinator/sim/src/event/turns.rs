@@ -16,7 +16,8 @@ const AHEAD: Ahead = Ahead {
     is_shared: true,
 };
 
-/// The smallest tensor on a shared link takes so many turns at most: more would cost time in proportion. That moves the end of a
+/// The smallest tensor on a shared link takes so many turns at most, but for chunks that a known change would meet: more would cost
+/// time in proportion. That moves the end of a
 /// tensor by about users x turn, and by twice that at most: each user may have a turn before its first, and one before its last.
 const MOST_TURNS: u64 = 64;
 
