@@ -1,17 +1,20 @@
 //! The prediction that a validation has kept beside a real run.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bace_api::{ClockKind, Header, ProfileUse, told};
 use bace_ledger::{LEDGER_FILE, LedgerError, Predicted, Reader, RunEnd, RunLog};
 
-use crate::validate::{MEASURED, PREDICTED};
+use serde_json::Value;
+
+use crate::validate::{MEASURED, PLAN_FILE, PREDICTED, program_hash};
 
 /// What lies beside the run of `dir`, a ledger or a run's folder that begins with `header`, where it is what would be simulated anew;
 /// where it is not, standard error says why.
 pub fn kept_prediction(dir: &Path, header: &Header) -> Option<Predicted<RunLog>> {
-    let kept = beside(dir)?;
-    match fitting(&kept, header) {
+    let kept = beside(&std::path::absolute(dir).ok()?)?;
+    match of_this_build(&kept).and_then(|()| fitting(&kept, header)) {
         Ok(log) => Some(Predicted(log)),
         Err(why) => {
             eprintln!(
@@ -35,6 +38,24 @@ fn beside(dir: &Path) -> Option<PathBuf> {
     let kept = run.with_file_name(PREDICTED);
     let is_one = repeat.parse::<u32>().is_ok() && kept.join(LEDGER_FILE).exists();
     is_one.then_some(kept)
+}
+
+/// Whether the validation that `kept` is of was begun with this very program: models change between builds of one version.
+fn of_this_build(kept: &Path) -> Result<(), String> {
+    let plan = kept
+        .ancestors()
+        .nth(2)
+        .map(|validation| validation.join(PLAN_FILE));
+    let plan = plan.ok_or_else(|| "it is in no validation's folder".to_owned())?;
+    let failed = |why: &dyn std::fmt::Display| format!("failed to read {}: {why}", plan.display());
+    let text = fs::read_to_string(&plan).map_err(|e| failed(&e))?;
+    let plan: Value = serde_json::from_str(&text).map_err(|e| failed(&e))?;
+    let own = program_hash().map_err(|e| format!("failed to {e:#}"))?;
+    if plan["bace_hash"] == own {
+        Ok(())
+    } else {
+        Err("another build of bace made it".to_owned())
+    }
 }
 
 /// The ledger of `kept`, or why it is not that of the event model under what the run says of itself.
@@ -76,8 +97,6 @@ fn misfit(run: &Header, kept: &Header) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::cli::{ActionsChoice, IterationModelChoice};
     use crate::scenarios::{self, Loaded};
@@ -100,15 +119,22 @@ mod tests {
     fn what_lies_beside_a_repeat_is_taken_where_it_fits() {
         let dir = tempfile::tempdir().unwrap();
         let loaded = scenarios::load("three-regions", None).unwrap();
-        let kept = dir.path().join(PREDICTED);
+        let policy = dir.path().join("lcf");
+        let kept = policy.join(PREDICTED);
         let header = simulate(&loaded, IterationModelChoice::Event, &kept);
-        let run = dir.path().join("measured-2");
+        let run = policy.join("measured-2");
         fs::create_dir(&run).unwrap();
+        // Of another build, of which nothing else tells.
+        let plan = dir.path().join(PLAN_FILE);
+        fs::write(&plan, r#"{"bace_hash": "b0"}"#).unwrap();
+        assert!(kept_prediction(&run, &header).is_none());
+        let own = serde_json::json!({"bace_hash": program_hash().unwrap()});
+        fs::write(&plan, own.to_string()).unwrap();
         let Predicted(found) = kept_prediction(&run, &header).unwrap();
         assert_eq!(found, RunLog::read(&kept).unwrap());
         let ledger = run.join(LEDGER_FILE);
         assert!(kept_prediction(&ledger, &header).is_some());
-        let other = dir.path().join("other");
+        let other = policy.join("other");
         fs::create_dir(&other).unwrap();
         assert!(kept_prediction(&other, &header).is_none());
 

@@ -1,6 +1,6 @@
 //! What would have let the job be done earlier, as far as its ledger tells.
 
-use bace_api::{PlacementReason, Record, Schedule, Shortfall};
+use bace_api::{ComputeRung, Header, NetworkRung, PlacementReason, Record, Schedule, Shortfall};
 use bace_ledger::{Cause, Figure, JobStatus, percent};
 use serde_json::Value;
 
@@ -28,11 +28,26 @@ fn waiting(told: &Told<'_>) -> Option<String> {
     if !is_long {
         return None;
     }
-    match serde_json::from_value(longest(told)?.clone()).ok()? {
-        Shortfall::Gpus { needs, .. } => fewer_gpus(told, needs),
+    let (at_s, reason) = longest(told)?;
+    let starts = told.of.into_iter().flat_map(|of| &of.attempts);
+    let goal = if starts
+        .map(|start| start.placed_s)
+        .any(|placed_s| placed_s < at_s)
+    {
+        "To go on earlier"
+    } else {
+        "To begin earlier"
+    };
+    match serde_json::from_value(reason.clone()).ok()? {
+        Shortfall::Gpus { needs, .. } => fewer_gpus(told, goal, needs),
+        Shortfall::Bandwidth {
+            from, to, has_bps, ..
+        } if has_bps <= 0.0 => Some(format!(
+            "{goal} it needs the link between {from} and {to}, which had nothing left."
+        )),
         Shortfall::Bandwidth { from, to, .. } => Some(format!(
-            "To begin earlier it needs more bandwidth between {from} and {to} (`bandwidth_mbps` of that link), or fewer bytes over \
-             it (`micro_batch`, `sequence` or `bytes_per_element` of the job)."
+            "{goal} it needs more bandwidth between {from} and {to} (`bandwidth_mbps` of that link), or fewer bytes over it \
+             (`bytes_per_element` of the job)."
         )),
         Shortfall::Behind { job } => Some(format!(
             "Under {} nobody overtakes a job that cannot be placed, here {job}; `bace-pipe` passes over it.",
@@ -41,43 +56,39 @@ fn waiting(told: &Told<'_>) -> Option<String> {
     }
 }
 
-/// The reason for which the job was passed over that held for longest.
-fn longest<'a>(told: &Told<'a>) -> Option<&'a Value> {
+/// The reason for which the job was passed over that held for longest, and since when.
+fn longest<'a>(told: &Told<'a>) -> Option<(f64, &'a Value)> {
     let records = told.log.records.iter();
     let reasons = records.filter_map(|record| match record {
         Record::PassedOver {
             at_s, job, reason, ..
-        } if *job == told.summary.name => Some((*at_s, reason)),
+        } if *job == told.summary.name => Some((*at_s, Some(reason))),
         _ => None,
     });
-    let placements = told.of.into_iter().flat_map(|of| &of.attempts);
-    let placements: Vec<f64> = placements.map(|start| start.placed_s).collect();
-    let lasted_s = |from_s: f64, reasons: &mut dyn Iterator<Item = (f64, &'a Value)>| {
-        let ends = placements
-            .iter()
-            .copied()
-            .chain(reasons.map(|(at_s, _)| at_s));
-        let behind = ends.filter(|&at_s| at_s > from_s);
-        behind.fold(f64::INFINITY, f64::min) - from_s
-    };
-    reasons
-        .clone()
-        .max_by(|one, other| {
-            let [one_s, other_s] =
-                [one.0, other.0].map(|at_s| lasted_s(at_s, &mut reasons.clone()));
-            one_s.total_cmp(&other_s)
-        })
-        .map(|(_, reason)| reason)
+    let starts = told.of.into_iter().flat_map(|of| &of.attempts);
+    let ends = starts.map(|start| (start.placed_s, None));
+    let mut instants: Vec<(f64, Option<&Value>)> = reasons.chain(ends).collect();
+    instants.push((told.log.end_s(), None));
+    instants.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let lasted = instants.windows(2).filter_map(|of| {
+        let [(from_s, reason), (to_s, _)] = of else {
+            unreachable!("windows of two");
+        };
+        Some((to_s - from_s, *from_s, (*reason)?))
+    });
+    lasted
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, from_s, reason)| (from_s, reason))
 }
 
 /// Only of use where the job waits for more GPUs than hold it, which a policy does that knows K°.
-fn fewer_gpus(told: &Told<'_>, needs: u32) -> Option<String> {
+fn fewer_gpus(told: &Told<'_>, goal: &str, needs: u32) -> Option<String> {
     let start = told.of.and_then(|of| of.attempts.last())?;
     let reason: PlacementReason = serde_json::from_value(start.reason.clone()).ok()?;
     reason.k_full?;
     (reason.k_min < needs).then(|| {
         format!(
-            "To begin earlier it could take fewer GPUs: it fits the memory of {}, and a `min_share` below what the scenario's [policy] says \
+            "{goal} it could take fewer GPUs: it fits the memory of {}, and a `min_share` below what the scenario's [policy] says \
              (1.0 where it says nothing) lets it begin with fewer than {needs}.",
             count(reason.k_min.into(), "GPU")
         )
@@ -101,28 +112,37 @@ fn training(told: &Told<'_>) -> Option<String> {
         "Besides computing, {} took most of its stages' time ({}): {}.",
         cause.name(),
         percent(share),
-        remedy(cause, start.schedule?)
+        remedy(cause, start.schedule?, &told.log.header)
     ))
 }
 
-fn remedy(cause: Cause, schedule: Schedule) -> &'static str {
+fn remedy(cause: Cause, schedule: Schedule, header: &Header) -> &'static str {
     match cause {
         Cause::Forward | Cause::Backward | Cause::Step => "a faster GPU computes it sooner",
         Cause::Bubble => {
             "an iteration of more micro-batches (`micro_batches`), or fewer stages, has a smaller share of it"
         }
-        Cause::Propagation if schedule != Schedule::Eager1F1B => {
-            "`schedule = \"eager-1f1b\"` keeps more micro-batches under way, so that less of the delay is waited for"
+        Cause::Propagation if schedule == Schedule::OneFOneB => {
+            "`schedule = \"eager-1f1b\"` keeps more micro-batches under way where there are more and memory holds them, so that less of \
+             the delay is waited for"
         }
         Cause::Propagation => {
             "each iteration waits for the delay at its begin and at its end, so that more micro-batches (`micro_batches`) make its \
              share smaller, as does a link with less delay"
         }
         Cause::LinkSerialisation => {
-            "more bandwidth (`bandwidth_mbps`) or fewer bytes (`bytes_per_element`) shorten it"
+            "more bandwidth (`bandwidth_mbps` of links, `fabric_gbps` within a region) or fewer bytes (`bytes_per_element`) shorten it"
         }
         Cause::Queued => {
             "fewer jobs at a time on the links that it waited for, or more bandwidth there (`bandwidth_mbps`), shorten it"
+        }
+        Cause::ReceiveLate
+            if matches!(header.network, NetworkRung::Packet | NetworkRung::Kernel) =>
+        {
+            "on these links it holds what QUIC, losses and other jobs' turns took beyond the link's rate and delay"
+        }
+        Cause::LeaseWait | Cause::HostOverhead if header.compute == ComputeRung::Native => {
+            "that is this machine's doing and not the scenario's; a device for each worker has none of it"
         }
         Cause::ReceiveLate | Cause::LeaseWait | Cause::HostOverhead => {
             "that is this machine's doing and not the scenario's; `bace doctor SCENARIO` tells the largest `time_scale` that the machine \

@@ -177,7 +177,7 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
         format!("{}{off}", seconds(other_s))
     };
     sentences.push(format!(
-        "By the scheduler's formula, which knows no order of work, one takes {}.",
+        "By the scheduler's formula at its placement, which knows no order of work, one takes {}.",
         against(start.iteration_s)
     ));
     let by_events = predicted(told, start, &rhythm).map(|by_events| match by_events {

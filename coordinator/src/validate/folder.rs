@@ -15,7 +15,8 @@ use super::plan::{FORMAT, Plan, PlannedRun};
 use crate::wrong_input::WrongInput;
 
 /// What was asked for.
-const PLAN_FILE: &str = "plan.json";
+/// The plan of a validation, in its folder.
+pub const PLAN_FILE: &str = "plan.json";
 /// The verdict, for programs.
 const JSON_FILE: &str = "validation.json";
 /// The verdict, for people.

@@ -85,7 +85,7 @@ fn predicted(folder: &Folder, policy: &str) -> anyhow::Result<RunLog> {
     folder.log(&within)?.map_err(|why| {
         let path = folder.path(&within);
         WrongInput::error(format!(
-            "read the prediction {}: {why}; the command that the validation was begun with makes it again, with --out {}",
+            "read the prediction {}: {why}; the command that the validation was begun with, of the same build of bace, makes it again, with --out {}",
             path.display(),
             folder.dir().display()
         ))

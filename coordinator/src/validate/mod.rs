@@ -9,4 +9,5 @@ mod judge;
 mod plan;
 
 pub use command::validate;
-pub use folder::{MEASURED, PREDICTED};
+pub use folder::{MEASURED, PLAN_FILE, PREDICTED};
+pub use plan::program_hash;

@@ -93,9 +93,7 @@ impl Plan {
         Ok(Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            bace_hash: Some(file_hash(
-                &std::env::current_exe().context("find this program")?,
-            )?),
+            bace_hash: Some(program_hash()?),
             bace_worker_hash: worker.map(|path| file_hash(&path)).transpose()?,
             machine: Some(machine::describe()),
             sources: checked.loaded.sources.clone(),
@@ -137,6 +135,11 @@ impl Plan {
         let is_reordered = told.is_none() && self.order != other.order;
         Ok(told.or_else(|| is_reordered.then(|| "the order of the runs was another".to_owned())))
     }
+}
+
+/// blake3 of this program, hexadecimal.
+pub fn program_hash() -> anyhow::Result<String> {
+    file_hash(&std::env::current_exe().context("find this program")?)
 }
 
 /// blake3 of a file, hexadecimal.

@@ -1,5 +1,7 @@
 //! What a real run takes besides, which no prediction holds.
 
+use bace_api::NetworkRung;
+
 use super::join::JobJoin;
 use crate::{Attribution, Cause, Figure, Measured};
 
@@ -30,6 +32,10 @@ impl Overheads {
         job: &JobJoin<'_>,
         (predicted, measured): (&Attribution, &[Attribution]),
     ) -> Figure<Self> {
+        let mut repeats = job.measured.iter().flatten();
+        if repeats.any(|Measured(side)| is_unclocked(side.log.header.network)) {
+            return Figure::Unknown("on packet and kernel links what comes late holds losses and other jobs' turns, which a prediction has".into());
+        }
         let found = job.pair(|side| side.job?.jct_s());
         let jcts = found.ok_or_else(|| "the prediction has no completion time of it".to_owned());
         let found = jcts.and_then(|jcts| {
@@ -74,6 +80,11 @@ impl Overheads {
     pub fn are_most_of_it(&self) -> bool {
         self.longer_s > 0.0 && self.total_s() > self.longer_s / 2.0
     }
+}
+
+/// Whether nothing clocks messages, so that all that a link takes beyond its rate and delay is told as late.
+fn is_unclocked(network: NetworkRung) -> bool {
+    matches!(network, NetworkRung::Packet | NetworkRung::Kernel)
 }
 
 /// What the mean stage of a job spent on each cause in a run, all starts together; else why that is not known.
