@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bace_api::ClockKind;
 use bace_engine::Scenario;
-use bace_ledger::{Moved, Predicted, RegionFacts, RunLog, Trace, TraceCut};
+use bace_ledger::{Figure, Moved, Predicted, RegionFacts, RunLog, Trace, TraceCut};
 
+use crate::attributed::prediction;
 use crate::cli::TraceArgs;
 use crate::output::say;
-use crate::predicted::predicted;
 use crate::recorded::Recorded;
 use crate::wrong_input::{OrWrongInput, WrongInput};
 
@@ -23,9 +23,13 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
     let log = RunLog::read(&args.run).or_wrong_input()?;
     let is_measured = log.header.clock == ClockKind::Wall;
     let simulated = match is_measured && !args.measured_only {
-        true => predicted(&args.run, &log)
-            .inspect_err(|error| without("the prediction", error))
-            .ok(),
+        true => match prediction(&args.run, &log) {
+            Figure::Known(simulated) => Some(simulated),
+            Figure::Unknown(reason) => {
+                without("the prediction", &reason);
+                None
+            }
+        },
         false => None,
     };
     let predicted = simulated.as_ref().map(|Predicted(log)| Predicted(log));
@@ -43,7 +47,8 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
     let kept = Recorded::new(&args.run, &log.header).kept_scenario();
     let facts = kept.map_or_else(
         |error| {
-            without("prices and power", &error);
+            let reason = format!("failed to {}", bace_api::told(error.as_ref()));
+            without("prices and power", &reason);
             Vec::new()
         },
         |loaded| facts(&loaded.scenario, trace.end_s()),
@@ -85,11 +90,8 @@ fn beside(run: &Path) -> PathBuf {
 }
 
 /// Tells what the trace lacks, and why.
-fn without(what: &str, error: &anyhow::Error) {
-    eprintln!(
-        "bace: {what} left out: failed to {}",
-        bace_api::told(error.as_ref())
-    );
+fn without(what: &str, reason: &str) {
+    eprintln!("bace: {what} left out: {reason}");
 }
 
 /// Whether the part that is asked for is there.

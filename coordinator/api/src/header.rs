@@ -67,6 +67,12 @@ impl NetworkRung {
             Self::None => "none",
         }
     }
+
+    /// Whether datagrams are given the links' rates and delays, and no clock times messages: all that a link takes beyond them, for
+    /// losses and other jobs' turns too, is then told as late.
+    pub const fn shapes_datagrams(self) -> bool {
+        matches!(self, Self::Packet | Self::Kernel)
+    }
 }
 
 /// First record of every ledger.

@@ -1,6 +1,6 @@
 //! What would have let the job be done earlier, as far as its ledger tells.
 
-use bace_api::{ComputeRung, Header, NetworkRung, PlacementReason, Record, Schedule, Shortfall};
+use bace_api::{ComputeRung, Header, PlacementReason, Record, Schedule, Shortfall};
 use bace_ledger::{Cause, Figure, JobStatus, percent};
 use serde_json::Value;
 
@@ -70,12 +70,9 @@ fn longest<'a>(told: &Told<'a>) -> Option<(f64, &'a Value)> {
     let mut instants: Vec<(f64, Option<&Value>)> = reasons.chain(ends).collect();
     instants.push((told.log.end_s(), None));
     instants.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let lasted = instants.windows(2).filter_map(|of| {
-        let [(from_s, reason), (to_s, _)] = of else {
-            unreachable!("windows of two");
-        };
-        Some((to_s - from_s, *from_s, (*reason)?))
-    });
+    let with_next = instants.iter().zip(instants.iter().skip(1));
+    let lasted = with_next
+        .filter_map(|((from_s, reason), (to_s, _))| Some((to_s - from_s, *from_s, (*reason)?)));
     lasted
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, from_s, reason)| (from_s, reason))
@@ -136,9 +133,7 @@ fn remedy(cause: Cause, schedule: Schedule, header: &Header) -> &'static str {
         Cause::Queued => {
             "fewer jobs at a time on the links that it waited for, or more bandwidth there (`bandwidth_mbps`), shorten it"
         }
-        Cause::ReceiveLate
-            if matches!(header.network, NetworkRung::Packet | NetworkRung::Kernel) =>
-        {
+        Cause::ReceiveLate if header.network.shapes_datagrams() => {
             "on these links it holds what QUIC, losses and other jobs' turns took beyond the link's rate and delay"
         }
         Cause::LeaseWait | Cause::HostOverhead if header.compute == ComputeRung::Native => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bace_api::{
     Attempt, CONTROL_LIMIT, COORDINATOR_NAME, ComputeRung, DeviceLease, FromWorker, HEADER_LIMIT,
-    HostMemory, JobId, LinkChange, Measure, MeasurementId, NetworkRung, PROTOCOL_VERSION, Prepare,
-    Purpose, StageIndex, ToWorker, WorkerDevice, WorkerId, decode, encode, told,
+    HostMemory, JobId, LinkChange, Measure, MeasurementId, PROTOCOL_VERSION, Prepare, Purpose,
+    StageIndex, ToWorker, WorkerDevice, WorkerId, decode, encode, told,
 };
 use bace_lease::{LeaseTable, Seat, SeatDevice};
 use bace_netem::LinkState;
@@ -171,7 +171,7 @@ async fn take_part(
     let (peers, arrivals) = mpsc::channel(EARLY_PEERS);
     let door = Door {
         endpoint: Arc::clone(data),
-        takes_datagrams: matches!(network, NetworkRung::Packet | NetworkRung::Kernel),
+        takes_datagrams: network.shapes_datagrams(),
     };
     tokio::spawn(accept_peers(door, peers));
     let session = Session {

@@ -41,10 +41,7 @@ impl LinkRates {
             });
             links.extend(known);
         }
-        let has_unclocked = matches!(
-            log.header.network,
-            NetworkRung::Packet | NetworkRung::Kernel
-        );
+        let has_unclocked = log.header.network.shapes_datagrams();
         let messages = BTreeMap::new();
         let mut rates = Self { links, messages };
         for record in &log.records {

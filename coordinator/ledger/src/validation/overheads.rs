@@ -1,7 +1,5 @@
 //! What a real run takes besides, which no prediction holds.
 
-use bace_api::NetworkRung;
-
 use super::join::JobJoin;
 use crate::{Attribution, Cause, Figure, Measured};
 
@@ -33,7 +31,7 @@ impl Overheads {
         (predicted, measured): (&Attribution, &[Attribution]),
     ) -> Figure<Self> {
         let mut repeats = job.measured.iter().flatten();
-        if repeats.any(|Measured(side)| is_unclocked(side.log.header.network)) {
+        if repeats.any(|Measured(side)| side.log.header.network.shapes_datagrams()) {
             return Figure::Unknown("on packet and kernel links what comes late holds losses and other jobs' turns, which a prediction has".into());
         }
         let found = job.pair(|side| side.job?.jct_s());
@@ -80,11 +78,6 @@ impl Overheads {
     pub fn are_most_of_it(&self) -> bool {
         self.longer_s > 0.0 && self.total_s() > self.longer_s / 2.0
     }
-}
-
-/// Whether nothing clocks messages, so that all that a link takes beyond its rate and delay is told as late.
-fn is_unclocked(network: NetworkRung) -> bool {
-    matches!(network, NetworkRung::Packet | NetworkRung::Kernel)
 }
 
 /// What the mean stage of a job spent on each cause in a run, all starts together; else why that is not known.

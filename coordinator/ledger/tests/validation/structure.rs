@@ -159,26 +159,12 @@ fn an_action_that_is_missing_is_found_and_its_iteration_still_counts() {
     assert_eq!(found.iterations.errors.known().unwrap().count, 4);
     // Of four iterations of a stage that received activations, three join.
     let policy = &found.policies[0];
-    assert_eq!(
-        policy.links[0]
-            .transit_s
-            .differences
-            .errors
-            .known()
-            .unwrap()
-            .count,
-        3
-    );
-    assert_eq!(
-        policy.links[1]
-            .transit_s
-            .differences
-            .errors
-            .known()
-            .unwrap()
-            .count,
-        4
-    );
+    let joined = policy
+        .links
+        .iter()
+        .take(2)
+        .map(|link| link.transit_s.differences.errors.known().unwrap().count);
+    assert_eq!(joined.collect::<Vec<_>>(), [3, 4]);
 }
 
 #[test]
