@@ -11,6 +11,7 @@ mod gpu;
 mod power;
 mod profile;
 mod scaled;
+mod set_up;
 mod spec;
 mod split;
 mod stage;
@@ -26,6 +27,7 @@ pub use profile::{
     ProfiledDevice,
 };
 pub use scaled::ScaleError;
+pub use set_up::{DeviceTimes, SetUp, SetUpRound};
 pub use spec::{ModelError, ModelSpec};
 pub use split::{Split, Work, Workload};
 pub use stage::{StagePlace, StageSeconds};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MicroBatchShape, ModelSpec, StagePlace, StageSeconds};
+use crate::{DeviceTimes, MicroBatchShape, ModelSpec, StagePlace, StageSeconds};
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ pub struct ProfileEntry {
     /// What it holds for.
     pub key: ProfileKey,
     /// The medians of what was measured.
-    pub parts: Parts<f64>,
+    pub times: DeviceTimes,
 }
 
 /// What was measured on a device.
@@ -180,10 +180,10 @@ impl ProfileKey {
 
 impl DeviceProfile {
     /// What was measured of `model` with micro-batches of `shape`.
-    pub fn parts(&self, model: &ModelSpec, shape: &MicroBatchShape) -> Option<&Parts<f64>> {
+    pub fn times(&self, model: &ModelSpec, shape: &MicroBatchShape) -> Option<&DeviceTimes> {
         let key = ProfileKey::of(model, shape);
         let mut found = self.entries.iter().filter(|entry| entry.key == key);
-        found.next().map(|entry| &entry.parts)
+        found.next().map(|entry| &entry.times)
     }
 }
 
@@ -213,7 +213,7 @@ impl<T: Copy> Parts<T> {
 }
 
 impl Parts<f64> {
-    /// What a stage of `layers` layers takes.
+    /// What a stage of `layers` layers takes once it trains.
     ///
     /// A forward takes its activation in and hands one out, a backward does the same with gradients; the ends of a
     /// pipeline do only one of each.
@@ -247,6 +247,8 @@ impl Parts<f64> {
             micro_batch_s: sum.forward_s + sum.backward_s,
             forward_s: sum.forward_s,
             step_s: sum.step_s,
+            set_up_s: 0.0,
+            fresh_s: 0.0,
         }
     }
 
@@ -259,12 +261,7 @@ impl Parts<f64> {
         if !(layer_s > 0.0 && layer_s.is_finite()) {
             return Err(PartsError::Layer { seconds: layer_s });
         }
-        for place in [
-            StagePlace::Only,
-            StagePlace::First,
-            StagePlace::Middle,
-            StagePlace::Last,
-        ] {
+        for place in StagePlace::ALL {
             let stage = self.stage_seconds(1, place);
             let wrong = |action, seconds, least| PartsError::Stage {
                 place,
@@ -291,6 +288,7 @@ impl Parts<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SetUp;
 
     fn part(forward_s: f64, backward_s: f64, step_s: f64) -> Part<f64> {
         Part {
@@ -308,6 +306,16 @@ mod tests {
             stage: part(0.5, 0.125, 1.0),
             copy_in_s: 0.01,
             copy_out_s: 0.02,
+        }
+    }
+
+    fn times() -> DeviceTimes {
+        DeviceTimes {
+            parts: parts(),
+            set_up: SetUp {
+                layer_s: 0.5,
+                ..SetUp::default()
+            },
         }
     }
 
@@ -368,15 +376,15 @@ mod tests {
             },
             entries: vec![ProfileEntry {
                 key: ProfileKey::of(&model, &shape),
-                parts: parts(),
+                times: times(),
             }],
         };
         let deeper = LayerShape::from(&model).with_layers(96);
-        assert_eq!(profile.parts(&deeper, &shape), Some(&parts()));
+        assert_eq!(profile.times(&deeper, &shape), Some(&times()));
         let longer = MicroBatchShape {
             sequence: 128,
             ..shape
         };
-        assert_eq!(profile.parts(&model, &longer), None);
+        assert_eq!(profile.times(&model, &longer), None);
     }
 }

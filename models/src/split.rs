@@ -8,7 +8,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use crate::{
-    FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec, Parts, StagePlace, StageSeconds,
+    DeviceTimes, FORWARD_AND_BACKWARD, GpuType, MicroBatchShape, ModelSpec, StagePlace,
+    StageSeconds,
 };
 
 /// Stage times this close (relative) count as equal.
@@ -34,7 +35,7 @@ pub enum Work {
         head: f64,
     },
     /// Seconds, as measured on the one device that all stages run on, whatever GPU types they stand for.
-    Measured(Parts<f64>),
+    Measured(DeviceTimes),
 }
 
 /// A cut of a model into stages.
@@ -75,7 +76,7 @@ impl Workload {
                 let head = if place.holds_head() { head } else { 0.0 };
                 FORWARD_AND_BACKWARD * (f64::from(layers) * layer + head)
             }
-            Work::Measured(parts) => parts.stage_seconds(layers, place).micro_batch_s,
+            Work::Measured(times) => times.parts.stage_seconds(layers, place).micro_batch_s,
         }
     }
 
@@ -85,7 +86,7 @@ impl Workload {
             Work::Operations { .. } => {
                 StageSeconds::by_formula(self.stage_work(layers, place) / self.speed(gpu))
             }
-            Work::Measured(parts) => parts.stage_seconds(layers, place),
+            Work::Measured(times) => times.stage_seconds(layers, place),
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Part;
+    use crate::{Part, Parts, SetUp};
 
     fn gpu(flops: f64) -> GpuType {
         GpuType {
@@ -381,13 +382,16 @@ mod tests {
             let part = |seconds: f64| Part { forward_s: seconds / 4.0, backward_s: seconds * 0.75, step_s: 9.0 };
             let workload = Workload {
                 layers,
-                work: Work::Measured(Parts {
-                    layer: part(1.0),
-                    embedding: part(ends[0]),
-                    head: part(ends[1]),
-                    stage: part(ends[2] / 8.0),
-                    copy_in_s: copy_s,
-                    copy_out_s: copy_s / 2.0,
+                work: Work::Measured(DeviceTimes {
+                    parts: Parts {
+                        layer: part(1.0),
+                        embedding: part(ends[0]),
+                        head: part(ends[1]),
+                        stage: part(ends[2] / 8.0),
+                        copy_in_s: copy_s,
+                        copy_out_s: copy_s / 2.0,
+                    },
+                    set_up: SetUp { layer_s: 2.0, stage_s: 1.0, fresh_s: 5.0, ..SetUp::default() },
                 }),
             };
             // Whatever types the GPUs are of.
@@ -402,6 +406,7 @@ mod tests {
             for (stage, (&layers, takes)) in steps {
                 let ends = u32::from(stage == 0) + u32::from(stage + 1 == stages);
                 prop_assert_eq!(takes.step_s, 9.0 * f64::from(layers + 1 + ends));
+                prop_assert_eq!([takes.set_up_s, takes.fresh_s], [f64::from(2 * layers + 1), 5.0]);
             }
         }
     }

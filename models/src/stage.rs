@@ -24,9 +24,16 @@ pub struct StageSeconds {
     pub forward_s: f64,
     /// The optimizer's step at the end of an iteration, seconds; 0 where it is taken to need no time.
     pub step_s: f64,
+    /// Loading and rehearsing it before it trains, seconds; 0 where they are taken to need no time.
+    pub set_up_s: f64,
+    /// What these take beyond in a process that has held no stage before, seconds.
+    pub fresh_s: f64,
 }
 
 impl StagePlace {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Only, Self::First, Self::Middle, Self::Last];
+
     /// The place of `stage`, from 0, among `stages`.
     pub fn of(stage: usize, stages: usize) -> Self {
         match (stage == 0, stage + 1 == stages) {
@@ -50,12 +57,14 @@ impl StagePlace {
 
 impl StageSeconds {
     /// Those of a stage that takes `micro_batch_s` for a forward and a backward by the formula: a third of it is the
-    /// forward, and the step needs no time.
+    /// forward, and neither the step nor a set-up needs time.
     pub fn by_formula(micro_batch_s: f64) -> Self {
         Self {
             micro_batch_s,
             forward_s: micro_batch_s / FORWARD_AND_BACKWARD,
             step_s: 0.0,
+            set_up_s: 0.0,
+            fresh_s: 0.0,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use bace_models::{Fit, LayerShape, MicroBatchShape, ProfiledDevice, StagePlace};
+use bace_models::{Fit, LayerShape, MicroBatchShape, ProfiledDevice, SetUpRound, StagePlace};
 use serde::{Deserialize, Serialize};
 
 /// What `bace-worker check` found.
@@ -61,6 +61,8 @@ pub enum ProfileTask {
     },
     /// The peak of memory while a stage trains.
     Memory(MemoryTask),
+    /// How long stages need before they can train.
+    SetUp,
 }
 
 /// A stage whose peak of memory is measured.
@@ -81,6 +83,8 @@ pub enum ProfileReply {
     Times(Box<TimesReply>),
     /// To [`ProfileTask::Memory`].
     Memory(MemoryReply),
+    /// To [`ProfileTask::SetUp`].
+    SetUp(SetUpRound),
 }
 
 /// Times as measured.

@@ -143,8 +143,8 @@ impl Estimates {
     /// # Errors
     /// If the profile lacks what a job needs.
     pub fn measured(scenario: &Scenario, profile: &DeviceProfile) -> Result<Self, Unprofiled> {
-        let parts = |job: &Job| profile.parts(&job.model, &job.shape);
-        let lacking = scenario.jobs.iter().filter(|job| parts(job).is_none());
+        let times = |job: &Job| profile.times(&job.model, &job.shape);
+        let lacking = scenario.jobs.iter().filter(|job| times(job).is_none());
         let mut gaps: Vec<ProfileGap> = Vec::new();
         for job in lacking {
             let key = ProfileKey::of(&job.model, &job.shape);
@@ -164,10 +164,10 @@ impl Estimates {
         // The device's seconds are the machine's.
         let scale = scenario.compute.time_scale;
         Ok(Self::with(scenario, speeds, |job| {
-            let parts = parts(job).expect("no job lacks an entry");
+            let times = times(job).expect("no job lacks an entry");
             Workload {
                 layers: job.model.layers,
-                work: Work::Measured(parts.map(|wall_s| scale.emulated_seconds(wall_s))),
+                work: Work::Measured(times.map(|wall_s| scale.emulated_seconds(wall_s))),
             }
         }))
     }

@@ -2,8 +2,8 @@
 
 use bace_api::{Attempt, EnergyUse, JobId, Record, StageIndex};
 use bace_models::{
-    DeviceKind, DeviceProfile, LayerShape, MicroBatchShape, Part, Parts, ProfileEntry, ProfileKey,
-    ProfiledDevice, StagePlace, StageSeconds,
+    DeviceKind, DeviceProfile, DeviceTimes, LayerShape, MicroBatchShape, Part, Parts, ProfileEntry,
+    ProfileKey, ProfiledDevice, SetUp, StagePlace, StageSeconds,
 };
 use bace_netem::{BitRate, Delay, LinkId, RegionId};
 
@@ -416,13 +416,21 @@ fn profile(sequence: u32) -> DeviceProfile {
                     bytes_per_element: 2,
                 },
             },
-            parts: Parts {
-                layer: part(1.0, 3.0, 0.5),
-                embedding: part(0.25, 0.5, 2.0),
-                head: part(4.0, 5.0, 2.5),
-                stage: part(0.125, 0.125, 0.0),
-                copy_in_s: 0.01,
-                copy_out_s: 0.02,
+            times: DeviceTimes {
+                parts: Parts {
+                    layer: part(1.0, 3.0, 0.5),
+                    embedding: part(0.25, 0.5, 2.0),
+                    head: part(4.0, 5.0, 2.5),
+                    stage: part(0.125, 0.125, 0.0),
+                    copy_in_s: 0.01,
+                    copy_out_s: 0.02,
+                },
+                set_up: SetUp {
+                    layer_s: 0.5,
+                    stage_s: 0.25,
+                    fresh_s: 2.0,
+                    ..SetUp::default()
+                },
             },
         }],
     }
@@ -445,15 +453,16 @@ fn with_a_profile_every_gpu_is_the_device_it_was_measured_on() {
     let start = &start_commands(&mut engine)[0];
     // Layers of 4 s and a head of 9 s: 3, 3 and 1 layers take 13.03, 12.31 and 13.28 s, and no other cut takes less.
     assert_eq!(start.placement.layers, [3, 3, 1]);
-    let parts = profile.entries[0].parts;
+    let times = profile.entries[0].times;
     let expected: Vec<StageSeconds> = [
         (3, StagePlace::First),
         (3, StagePlace::Middle),
         (1, StagePlace::Last),
     ]
-    .map(|(layers, place)| parts.stage_seconds(layers, place))
+    .map(|(layers, place)| times.stage_seconds(layers, place))
     .to_vec();
     assert_eq!(start.stage_seconds, expected);
+    assert_eq!((expected[1].set_up_s, expected[1].fresh_s), (1.75, 2.0));
     let slot_s = expected[2].micro_batch_s;
     assert!((slot_s - 13.28).abs() < 1e-12);
     // M + K − 1 slots and the delay there and back; the formula has no step.

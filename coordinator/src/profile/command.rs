@@ -9,6 +9,7 @@ use bace_models::{Fit, Part, Percentiles, ProfiledDevice};
 
 use super::file::{Entry, MemoryPeak, Origin, ProfileFile, file_name};
 use super::memory;
+use super::set_up::{self, MeasuredSetUp};
 use super::wanted::{Wanted, wanted};
 use crate::cli::ProfileArgs;
 use crate::output::say;
@@ -45,11 +46,15 @@ pub fn measure(
     tell(wanted.to_string());
     let times = match ask_worker_for_profile(&request)? {
         ProfileReply::Times(times) => *times,
-        ProfileReply::Memory(_) => bail!("ask bace-worker for times: it told memory"),
+        ProfileReply::Memory(_) | ProfileReply::SetUp(_) => {
+            bail!("ask bace-worker for times: it told something else")
+        }
     };
     lines_of(&times).into_iter().for_each(&mut *tell);
     judge(&times.fit, args.most_error, args.most_residual)?;
-    let entry = entry(wanted, &times, memory::measure(&request));
+    let set_up = set_up::measure(&request)?;
+    tell(format!("  {}", set_up::line(&set_up)));
+    let entry = entry(wanted, &times, &set_up, memory::measure(&request));
     for line in memory::lines(&wanted.key, &entry.memory) {
         tell(format!("  {line}"));
     }
@@ -65,6 +70,7 @@ pub fn measure(
 fn entry(
     wanted: &Wanted,
     times: &TimesReply,
+    set_up: &MeasuredSetUp,
     memory: anyhow::Result<Result<Vec<MemoryPeak>, String>>,
 ) -> Entry {
     let origin = Origin {
@@ -72,7 +78,7 @@ fn entry(
         measured: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         machine: crate::machine::describe(),
     };
-    let mut entry = Entry::of(&wanted.key, times, origin);
+    let mut entry = Entry::of(&wanted.key, times, set_up, origin);
     match memory {
         Ok(Ok(peaks)) => entry.memory = peaks,
         Ok(Err(reason)) => entry.memory_absent = Some(reason),
@@ -200,7 +206,7 @@ mod tests {
     use bace_models::ProfileKey;
 
     use super::*;
-    use crate::profile::file::tests::times;
+    use crate::profile::file::tests::{set_up, times};
 
     #[test]
     fn what_is_not_known_well_enough_is_refused_with_advice() {
@@ -246,7 +252,7 @@ mod tests {
         };
         let times = times(0.001);
         let failed = Err(anyhow::anyhow!("ask bace-worker: it was killed"));
-        let entry = entry(&wanted, &times, failed);
+        let entry = entry(&wanted, &times, &set_up(0.001), failed);
         assert!(entry.memory.is_empty());
         assert_eq!(
             entry.memory_absent.as_deref(),

@@ -2,13 +2,15 @@
 
 use bace_api::{BoardState, TimesReply};
 use bace_models::{
-    DeviceKind, DeviceProfile, LayerShape, MicroBatchShape, Part, Parts, Percentiles, ProfileEntry,
-    ProfileKey, ProfiledDevice,
+    DeviceKind, DeviceProfile, DeviceTimes, LayerShape, MicroBatchShape, Part, Parts, Percentiles,
+    ProfileEntry, ProfileKey, ProfiledDevice, SetUp,
 };
 use serde::{Deserialize, Serialize};
 
+use super::set_up::MeasuredSetUp;
+
 /// Version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const HEADING: &str = "# What `bace profile` measured on a device; run it again to measure more or anew.\n\
                        # docs/profiles.md explains every key.\n\n";
@@ -67,6 +69,7 @@ pub struct Entry {
     head: PartTimes,
     stage: PartTimes,
     copy: CopyTimes,
+    set_up: SetUpTimes,
     /// Peaks of memory beside the scheduler's formula; none where they were not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPeak>,
@@ -100,6 +103,19 @@ struct CopyTimes {
     out_us: f64,
     out_p5_us: f64,
     out_p95_us: f64,
+}
+
+/// What stages need before they can train, microseconds: medians over processes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetUpTimes {
+    layer_us: f64,
+    embedding_us: f64,
+    head_us: f64,
+    stage_us: f64,
+    /// Of the first stage that a process holds, beyond.
+    fresh_us: f64,
+    processes: u32,
 }
 
 /// The peak of memory of one stage.
@@ -154,7 +170,7 @@ impl ProfileFile {
             Some(FORMAT) => {}
             Some(other) => {
                 return Err(format!(
-                    "`format` = {other}, and this program reads {FORMAT}; run bace profile again with this program"
+                    "`format` = {other}, and this program reads {FORMAT}; move it away and run bace profile again with this program"
                 ));
             }
             None => {
@@ -167,8 +183,8 @@ impl ProfileFile {
         for (place, entry) in file.entries.iter().enumerate() {
             let models = entry.models.join(", ");
             let wrong = |problem: String| format!("entry {} ({models}): {problem}", place + 1);
-            let parts = entry.parts();
-            parts.check().map_err(|error| wrong(error.to_string()))?;
+            let times = entry.times();
+            times.check().map_err(|error| wrong(error.to_string()))?;
             let key = entry.key();
             if file.entries[..place].iter().any(|other| other.key() == key) {
                 return Err(wrong(
@@ -202,7 +218,7 @@ impl ProfileFile {
     pub fn profile(&self) -> DeviceProfile {
         let entries = self.entries.iter().map(|entry| ProfileEntry {
             key: entry.key(),
-            parts: entry.parts(),
+            times: entry.times(),
         });
         DeviceProfile {
             device: self.device.clone(),
@@ -213,7 +229,12 @@ impl ProfileFile {
 
 impl Entry {
     /// The entry of what was measured under `key`.
-    pub fn of(key: &ProfileKey, times: &TimesReply, origin: Origin) -> Self {
+    pub fn of(
+        key: &ProfileKey,
+        times: &TimesReply,
+        set_up: &MeasuredSetUp,
+        origin: Origin,
+    ) -> Self {
         let (fit, parts) = (&times.fit, &times.fit.parts);
         let (temperature_c, clock_mhz, board_absent) = match &times.board {
             BoardState::Read {
@@ -259,6 +280,7 @@ impl Entry {
                 out_p5_us: copy_out.p5,
                 out_p95_us: copy_out.p95,
             },
+            set_up: set_up.into(),
             memory: Vec::new(),
             memory_absent: None,
         }
@@ -285,14 +307,23 @@ impl Entry {
     }
 
     /// The medians, seconds.
-    pub fn parts(&self) -> Parts<f64> {
-        Parts {
-            layer: self.layer.medians(),
-            embedding: self.embedding.medians(),
-            head: self.head.medians(),
-            stage: self.stage.medians(),
-            copy_in_s: self.copy.in_us / MICROSECONDS,
-            copy_out_s: self.copy.out_us / MICROSECONDS,
+    pub fn times(&self) -> DeviceTimes {
+        DeviceTimes {
+            parts: Parts {
+                layer: self.layer.medians(),
+                embedding: self.embedding.medians(),
+                head: self.head.medians(),
+                stage: self.stage.medians(),
+                copy_in_s: self.copy.in_us / MICROSECONDS,
+                copy_out_s: self.copy.out_us / MICROSECONDS,
+            },
+            set_up: SetUp {
+                layer_s: self.set_up.layer_us / MICROSECONDS,
+                embedding_s: self.set_up.embedding_us / MICROSECONDS,
+                head_s: self.set_up.head_us / MICROSECONDS,
+                stage_s: self.set_up.stage_us / MICROSECONDS,
+                fresh_s: self.set_up.fresh_us / MICROSECONDS,
+            },
         }
     }
 }
@@ -311,6 +342,27 @@ impl From<&Part<Percentiles>> for PartTimes {
             step_us: step.median,
             step_p5_us: step.p5,
             step_p95_us: step.p95,
+        }
+    }
+}
+
+impl From<&MeasuredSetUp> for SetUpTimes {
+    fn from(measured: &MeasuredSetUp) -> Self {
+        let of = |seconds: f64| rounded(seconds * MICROSECONDS);
+        let SetUp {
+            layer_s,
+            embedding_s,
+            head_s,
+            stage_s,
+            fresh_s,
+        } = measured.set_up;
+        Self {
+            layer_us: of(layer_s),
+            embedding_us: of(embedding_s),
+            head_us: of(head_s),
+            stage_us: of(stage_s),
+            fresh_us: of(fresh_s),
+            processes: measured.processes,
         }
     }
 }
@@ -440,13 +492,26 @@ pub(super) mod tests {
         }
     }
 
+    /// A set-up whose layer takes `layer_s`, every stage twice that, and the first of a process ten times.
+    pub fn set_up(layer_s: f64) -> MeasuredSetUp {
+        MeasuredSetUp {
+            set_up: SetUp {
+                layer_s,
+                stage_s: 2.0 * layer_s,
+                fresh_s: 10.0 * layer_s,
+                ..SetUp::default()
+            },
+            processes: 5,
+        }
+    }
+
     pub fn entry(model: &str, sequences: u32, layer_s: f64) -> Entry {
         let origin = Origin {
             models: vec![model.to_owned()],
             measured: "2026-01-02T03:04:05Z".to_owned(),
             machine: "some machine".to_owned(),
         };
-        Entry::of(&key(sequences), &times(layer_s), origin)
+        Entry::of(&key(sequences), &times(layer_s), &set_up(layer_s), origin)
     }
 
     #[test]
@@ -466,13 +531,17 @@ pub(super) mod tests {
         assert!(text.contains("[[entry.memory]]"), "{text}");
         let read = ProfileFile::parse(&text).unwrap();
         assert_eq!(read, file);
-        let parts = *read
+        let times = *read
             .profile()
-            .parts(&key(2).model.with_layers(9), &key(2).shape)
+            .times(&key(2).model.with_layers(9), &key(2).shape)
             .unwrap();
         assert!(
-            (parts.layer.backward_s - 1024.691e-6).abs() < 1e-15,
-            "{parts:?}"
+            (times.parts.layer.backward_s - 1024.691e-6).abs() < 1e-15,
+            "{times:?}"
+        );
+        assert!(
+            (times.set_up.fresh_s - 5123.456e-6).abs() < 1e-15,
+            "{times:?}"
         );
     }
 
@@ -515,8 +584,8 @@ pub(super) mod tests {
             assert!(text.contains(old), "{text}");
             ProfileFile::parse(&text.replacen(old, new, 1)).unwrap_err()
         };
-        assert!(refused("format = 1", "format = 2").contains("this program reads 1"));
-        assert!(refused("format = 1\n", "").contains("no `format`"));
+        assert!(refused("format = 2", "format = 1").contains("this program reads 2; move it away"));
+        assert!(refused("format = 2\n", "").contains("no `format`"));
         let unknown = refused("rounds = 21", "round = 21");
         assert!(unknown.contains("unknown field `round`"), "{unknown}");
         let none = refused("forward_us = 1000.0", "forward_us = 0.0");

@@ -42,7 +42,9 @@ pub fn measure(request: &ProfileRequest) -> anyhow::Result<Result<Vec<MemoryPeak
                 formula_bytes: formula(&key, task).peak_bytes(in_flight),
             }),
             ProfileReply::Memory(MemoryReply::Absent(reason)) => return Ok(Err(reason)),
-            ProfileReply::Times(_) => anyhow::bail!("ask bace-worker for memory: it told times"),
+            ProfileReply::Times(_) | ProfileReply::SetUp(_) => {
+                anyhow::bail!("ask bace-worker for memory: it told something else")
+            }
         }
     }
     Ok(Ok(peaks))

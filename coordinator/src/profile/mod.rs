@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod memory;
 mod missing;
+mod set_up;
 mod wanted;
 
 pub use chosen::{Asked, ChosenProfile, FOLDER, absent, asked_rung};

@@ -8,7 +8,7 @@ use bace_stage::{Begin, Computer};
 use bace_torch::{Device, Precision};
 
 use super::subject::Workshop;
-use super::{memory, times};
+use super::{memory, set_up, times};
 use crate::torch::Torch;
 
 /// Longest request: a few numbers and a path.
@@ -44,5 +44,6 @@ pub fn profile(input: impl Read) -> anyhow::Result<ProfileReply> {
             ProfileReply::Times(Box::new(times::measure(&workshop, rounds)?))
         }
         ProfileTask::Memory(task) => ProfileReply::Memory(memory::measure(&workshop, task)?),
+        ProfileTask::SetUp => ProfileReply::SetUp(set_up::measure(&workshop)?),
     })
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod memory;
+mod set_up;
 mod subject;
 mod times;
 

@@ -71,6 +71,16 @@ impl<'a> Workshop<'a> {
         })
     }
 
+    /// Seconds that a stage of `layers` layers needs until it could train; it is dropped then.
+    pub fn set_up(&self, layers: u32, place: StagePlace) -> Result<f64, ComputeError> {
+        let request = self.request;
+        let prepare = prepare(&request.model, &request.shape, layers, place, 1);
+        let begin = Instant::now();
+        let mut compute = self.torch.load(&prepare)?;
+        compute.rehearse()?;
+        Ok(begin.elapsed().as_secs_f64())
+    }
+
     /// Gets a boundary tensor's way ready.
     pub fn copies(&self) -> Result<Copies, Error> {
         let shape = BoundaryShape {
