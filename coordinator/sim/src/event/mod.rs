@@ -1,7 +1,7 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
 //! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
-//! is the link's clock, in the nanoseconds of `machine_time`, `road` what carries a boundary, `run` is one job, and [`EventModel`] is all
+//! is the link's clock, in the nanoseconds of `machine_time`, `road` what carries a boundary, `set_up` what comes before a job trains, `run` is one job, and [`EventModel`] is all
 //! jobs on all links, which looks up in an `agenda` whose turn it is.
 
 mod agenda;
@@ -10,6 +10,7 @@ mod link;
 mod machine_time;
 mod road;
 mod run;
+mod set_up;
 mod spans;
 mod stage;
 #[cfg(test)]
@@ -19,7 +20,9 @@ mod turns;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bace_api::{ActionsRecord, Attempt, Iteration, IterationRecord, JobId, Record, StageIndex};
+use bace_api::{
+    ActionsRecord, Attempt, Iteration, IterationRecord, JobId, Program, Record, StageIndex,
+};
 use bace_engine::{Detail, Input, Rates, Scenario, Start, pipeline};
 use bace_netem::{BitRate, Delay, LinkId};
 
@@ -28,6 +31,7 @@ use agenda::{Agenda, At};
 use link::SharedLink;
 use machine_time::MachineTime;
 use run::Run;
+use set_up::{Crews, SettingUp};
 use stage::StageIteration;
 
 /// How an [`EventModel`] works.
@@ -75,12 +79,15 @@ impl Default for EventSettings {
 /// What a link draws for each chunk or message is the very draw of the real sender, at the scenario's time scale: chunks follow the
 /// rate on the machine. Where a chunk would be less than a sixty-fourth of the smallest tensor on a shared link, a turn is that part,
 /// so that a walk does not grow with the size of tensors. Who computes on an emulated GPU waits for no other worker: devices and their
-/// leases are the machine's.
+/// leases are the machine's. A job begins once the last of its stages is set up, where that was measured to take time.
 #[derive(Debug)]
 pub struct EventModel {
     scenario: Arc<Scenario>,
     settings: EventSettings,
     links: BTreeMap<LinkId, SharedLink>,
+    /// Jobs that hold their GPUs and do not train yet.
+    setting_up: Vec<SettingUp>,
+    crews: Crews,
     runs: BTreeMap<JobId, Run>,
     /// When something happens next in each of them.
     due: Agenda<JobId, At>,
@@ -106,6 +113,8 @@ impl EventModel {
         });
         Self {
             links: links.collect(),
+            setting_up: Vec::new(),
+            crews: Crews::default(),
             runs: BTreeMap::new(),
             due: Agenda::new(),
             held: Reports::default(),
@@ -120,6 +129,43 @@ impl EventModel {
         let (At(at_s), job) = self.due.first()?;
         debug_assert_eq!(at_s, self.runs[&job].next_s(), "job {job:?} is rescheduled");
         Some((job, at_s))
+    }
+
+    /// Which job is set up next, as its place among them, and when.
+    fn next_ready(&self) -> Option<(usize, f64)> {
+        let ready = self.setting_up.iter().map(|job| job.ready_s).enumerate();
+        ready.min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+
+    /// Lets a job train from `now` on.
+    fn begin(&mut self, now: Instant, start: &Start, program: Program) {
+        let present = |link| self.links[&link].spec;
+        let mut run = Run::new(&self.scenario, present, start, program, now.at_s());
+        if self.settings.iteration_records {
+            run.keep_ended();
+            if self.settings.action_records {
+                run.keep_actions();
+            }
+        }
+        for (index, flow) in run.flows.iter().enumerate() {
+            self.disturb(flow.link(), now);
+            self.unroll(flow.link(), now);
+            if let Some(link) = self.links.get_mut(&flow.link()) {
+                link.users.push((start.job, index));
+            }
+        }
+        run.begin();
+        let links: Vec<LinkId> = run.flows.iter().map(flow::Flow::link).collect();
+        self.runs.insert(start.job, run);
+        for link in links {
+            self.tell_company(link);
+        }
+        if !self.is_alone(start.job)
+            && let Some(run) = self.runs.get_mut(&start.job)
+        {
+            run.disturb();
+        }
+        self.reschedule(start.job);
     }
 
     /// Looks again when something happens in a job and when its tensors ask for turns: needed wherever one of both may have changed.
@@ -287,6 +333,7 @@ impl EventModel {
     }
 
     fn finish(&mut self, job: JobId, at_s: f64, reports: &mut Reports) {
+        self.crews.leave(job);
         if let Some(mut run) = self.remove(job) {
             self.tell_transfers(&run, at_s, reports);
             tell_usage(&mut run, at_s, reports);
@@ -372,38 +419,23 @@ impl Executor for EventModel {
         let planned = plan.record(&self.scenario, start, now.at_s());
         self.held.records.push(planned);
         self.held_s = now.at_s();
-        let present = |link| self.links[&link].spec;
-        let mut run = Run::new(&self.scenario, present, start, plan.program, now.at_s());
-        if self.settings.iteration_records {
-            run.keep_ended();
-            if self.settings.action_records {
-                run.keep_actions();
-            }
+        let ready_s = now.at_s() + self.crews.take(start);
+        if now.includes(ready_s) {
+            self.begin(now, start, plan.program);
+        } else {
+            self.setting_up.push(SettingUp {
+                ready_s,
+                start: start.clone(),
+                program: plan.program,
+            });
         }
-        for (index, flow) in run.flows.iter().enumerate() {
-            self.disturb(flow.link(), now);
-            self.unroll(flow.link(), now);
-            if let Some(link) = self.links.get_mut(&flow.link()) {
-                link.users.push((start.job, index));
-            }
-        }
-        run.begin();
-        let links: Vec<LinkId> = run.flows.iter().map(flow::Flow::link).collect();
-        self.runs.insert(start.job, run);
-        for link in links {
-            self.tell_company(link);
-        }
-        if !self.is_alone(start.job)
-            && let Some(run) = self.runs.get_mut(&start.job)
-        {
-            run.disturb();
-        }
-        self.reschedule(start.job);
     }
 
     fn rates(&mut self, _now: Instant, _rates: &Rates) {}
 
     fn cancel(&mut self, now: Instant, job: JobId, _attempt: Attempt) {
+        self.crews.leave(job);
+        self.setting_up.retain(|set_up| set_up.start.job != job);
         // The slots that its senders have by now stay theirs, and no others.
         let flows = self.runs.get(&job).map(|run| run.flows.iter());
         let links: Vec<LinkId> = flows.into_iter().flatten().map(flow::Flow::link).collect();
@@ -441,16 +473,28 @@ impl Executor for EventModel {
         if self.held != Reports::default() {
             return Some(self.held_s);
         }
-        self.earliest().map(|(_, at_s)| at_s)
+        let inside_s = self.earliest().map(|(_, at_s)| at_s);
+        let ready_s = self.next_ready().map(|(_, at_s)| at_s);
+        [inside_s, ready_s].into_iter().flatten().reduce(f64::min)
     }
 
     fn advance(&mut self, now: Instant, reports: &mut Reports) {
         reports.records.append(&mut self.held.records);
         reports.inputs.append(&mut self.held.inputs);
-        while let Some((job, at_s)) = self.earliest()
-            && now.includes(at_s)
-        {
-            self.step(job, at_s, reports);
+        loop {
+            let inside = self.earliest().filter(|(_, at_s)| now.includes(*at_s));
+            let ready = self
+                .next_ready()
+                .filter(|(_, at_s)| now.includes(*at_s))
+                .filter(|(_, ready_s)| inside.is_none_or(|(_, at_s)| *ready_s < at_s));
+            if let Some((place, at_s)) = ready {
+                let SettingUp { start, program, .. } = self.setting_up.remove(place);
+                self.begin(Instant::new(at_s), &start, program);
+            } else if let Some((job, at_s)) = inside {
+                self.step(job, at_s, reports);
+            } else {
+                return;
+            }
         }
     }
 
