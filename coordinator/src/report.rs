@@ -2,10 +2,10 @@
 
 use bace_ledger::{Attributed, RunLog, render_attribution};
 
-use crate::attributed::attributed;
+use crate::attributed::{attributed, prediction};
 use crate::cli::{AttributionChoice, ReportArgs};
 use crate::output::say;
-use crate::page::{Folder, prediction_of, write_page};
+use crate::page::{Folder, write_page};
 use crate::wrong_input::OrWrongInput;
 
 /// Prints a run's results, and where the time of its stages went; writes a page about it where one is asked for.
@@ -20,7 +20,7 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<bool> {
         None => Folder::alone(&args.run),
     };
     let log = RunLog::read(&folder.run).or_wrong_input()?;
-    let prediction = prediction_of(&folder, &log)?;
+    let prediction = prediction(&folder.run, &log);
     if let Some(file) = &args.html {
         write_page(&folder, (&log, &prediction), args.iteration.as_ref(), file)?;
         // Beside what is printed for programs.

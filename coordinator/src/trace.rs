@@ -21,6 +21,7 @@ const FILE: &str = "trace.json";
 /// Writes the trace of a run.
 pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
     let log = RunLog::read(&args.run).or_wrong_input()?;
+    check_request(args, &log)?;
     let is_measured = log.header.clock == ClockKind::Wall;
     let simulated = match is_measured && !args.measured_only {
         true => match prediction(&args.run, &log) {
@@ -43,7 +44,7 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<bool> {
             job: args.job.clone(),
         },
     };
-    check(args, &trace)?;
+    check_begin(args, &trace)?;
     let kept = Recorded::new(&args.run, &log.header).kept_scenario();
     let facts = kept.map_or_else(
         |error| {
@@ -94,8 +95,8 @@ fn without(what: &str, reason: &str) {
     eprintln!("bace: {what} left out: {reason}");
 }
 
-/// Whether the part that is asked for is there.
-fn check(args: &TraceArgs, trace: &Trace<'_>) -> anyhow::Result<()> {
+/// Whether what is asked for makes sense of this run, as far as that is known before anything is simulated.
+fn check_request(args: &TraceArgs, log: &RunLog) -> anyhow::Result<()> {
     if let (Some(from_s), Some(to_s)) = (args.from, args.to)
         && from_s >= to_s
     {
@@ -103,6 +104,21 @@ fn check(args: &TraceArgs, trace: &Trace<'_>) -> anyhow::Result<()> {
             "cut from {from_s} s to {to_s} s: the end has to be behind the begin"
         )));
     }
+    let jobs = &log.header.jobs;
+    if let Some(name) = &args.job
+        && !jobs.contains(name)
+    {
+        return Err(WrongInput::error(format!(
+            "find the job {name} in {}: there are {}",
+            args.run.display(),
+            jobs.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// Whether anything is left behind the begin that is asked for.
+fn check_begin(args: &TraceArgs, trace: &Trace<'_>) -> anyhow::Result<()> {
     let end_s = trace.end_s();
     if let Some(from_s) = args.from
         && from_s >= end_s
@@ -114,16 +130,6 @@ fn check(args: &TraceArgs, trace: &Trace<'_>) -> anyhow::Result<()> {
         return Err(WrongInput::error(format!(
             "cut {} from {from_s} s on: {what} at {end_s:.3} s, so --from has to lie before that",
             args.run.display()
-        )));
-    }
-    let jobs = &trace.log.header.jobs;
-    if let Some(name) = &args.job
-        && !jobs.contains(name)
-    {
-        return Err(WrongInput::error(format!(
-            "find the job {name} in {}: there are {}",
-            args.run.display(),
-            jobs.join(", ")
         )));
     }
     Ok(())

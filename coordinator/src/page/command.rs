@@ -1,6 +1,6 @@
 //! Puts a page together and writes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bace_api::{ClockKind, Header, told};
@@ -8,24 +8,10 @@ use bace_ledger::{
     Figure, IterationChoice, Measured, Page, Predicted, RepeatedRuns, RunLog, Summary, summarise,
 };
 
-use super::folder::{Folder, Repeats};
+use super::folder::Folder;
 use super::spending::spending;
 use crate::attributed::prediction;
 use crate::wrong_input::{OrWrongInput, WrongInput};
-
-/// What is predicted of `folder`'s run, which `log` was read from: as its validation has kept it, else simulated anew; else why
-/// it cannot be.
-///
-/// # Errors
-/// If the kept one cannot be read, or belongs to another run.
-pub fn prediction_of(folder: &Folder, log: &RunLog) -> anyhow::Result<Figure<Predicted<RunLog>>> {
-    let mut all = folder.policies.iter();
-    let own = all.find(|of| of.runs.contains(&folder.run));
-    match own.and_then(|of| of.predicted.as_deref()) {
-        Some(kept) => kept_prediction(kept, (&folder.run, &log.header)).map(Figure::Known),
-        None => Ok(prediction(&folder.run, log)),
-    }
-}
 
 /// Writes the page of `folder`'s run, which `log` was read from, beside its prediction, into `file`.
 ///
@@ -42,7 +28,7 @@ pub fn write_page(
     let mut policies = Vec::new();
     if is_measured {
         for repeats in &folder.policies {
-            policies.push(runs(repeats, folder, (log, prediction))?);
+            policies.push(repeated(repeats, folder, (log, prediction))?);
         }
     }
     let spent = absent(spending(&folder.run, log));
@@ -59,23 +45,17 @@ pub fn write_page(
 }
 
 /// A policy's runs, with what is predicted of them; that of the page's own run is at hand.
-fn runs(
-    repeats: &Repeats,
+fn repeated(
+    runs: &[PathBuf],
     folder: &Folder,
     (own, own_prediction): (&RunLog, &Figure<Predicted<RunLog>>),
 ) -> anyhow::Result<RepeatedRuns> {
     let own_run = (folder.run.as_path(), &own.header);
-    let first = repeats.runs.first().context("find a run of the policy")?;
-    let is_own = repeats.runs.contains(&folder.run);
-    // Only what is simulated needs a whole ledger, which tells the summary too.
-    let whole = (!is_own && repeats.predicted.is_none()).then(|| RunLog::read(first));
-    let whole = whole.transpose().or_wrong_input()?;
+    let first = runs.first().context("find a run of the policy")?;
+    let is_own = runs.contains(&folder.run);
     let mut measured: Vec<Measured<Summary>> = Vec::new();
-    for run in &repeats.runs {
-        let summary = match &whole {
-            Some(log) if run == first => log.summary.clone(),
-            _ => summarise(run).or_wrong_input()?,
-        };
+    for run in runs {
+        let summary = summarise(run).or_wrong_input()?;
         let header = &summary.header;
         agree(own_run, (run, header), Sameness::Rung)?;
         if let Some(Measured(other)) = measured.first() {
@@ -83,35 +63,22 @@ fn runs(
         }
         measured.push(Measured(summary));
     }
-    let (policy, first_header) = match measured.first() {
-        Some(Measured(summary)) => (summary.header.policy.clone(), &summary.header),
-        None => (own.header.policy.clone(), &own.header),
-    };
     let predicted = if is_own {
         by_reference(own_prediction).map(|of| Predicted(of.0.summary.clone()))
     } else {
-        let predicted = match (&repeats.predicted, &whole) {
-            (Some(kept), _) => Figure::Known(kept_prediction(kept, (first, first_header))?),
-            (None, Some(log)) => prediction(first, log),
-            (None, None) => unreachable!("it is read whole where nothing is kept"),
-        };
-        predicted.map(|of| Predicted(of.0.summary))
+        let log = RunLog::read(first).or_wrong_input()?;
+        prediction(first, &log).map(|of| Predicted(of.0.summary))
     };
+    let policy = measured
+        .first()
+        .map_or(&own.header, |Measured(of)| &of.header)
+        .policy
+        .clone();
     Ok(RepeatedRuns {
         policy,
         measured,
         predicted,
     })
-}
-
-/// The prediction in `kept`, a run's folder.
-fn kept_prediction(
-    kept: &Path,
-    (run, header): (&Path, &Header),
-) -> anyhow::Result<Predicted<RunLog>> {
-    let log = RunLog::read(kept).or_wrong_input()?;
-    agree((run, header), (kept, &log.header), Sameness::Prediction)?;
-    Ok(Predicted(log))
 }
 
 /// How far two runs have to be the same to stand beside each other; all have to be of one scenario and seed.
@@ -121,8 +88,6 @@ enum Sameness {
     Rung,
     /// Repeats of one policy, which are on one rung already.
     Policy,
-    /// A run and its prediction.
-    Prediction,
 }
 
 fn agree(
@@ -139,26 +104,18 @@ fn agree(
         };
         format!("clock {clock} × compute {compute} × network {network} × time scale {scale}")
     };
-    let clock = |header: &Header| match header.clock {
-        ClockKind::Wall => "a real run".to_owned(),
-        ClockKind::Virtual => "a prediction".to_owned(),
-    };
-    let mut sides = vec![
+    let sides = [
         (
             "scenario_hash",
             one.scenario_hash.clone(),
             two.scenario_hash.clone(),
         ),
         ("seed", one.seed.to_string(), two.seed.to_string()),
+        match sameness {
+            Sameness::Rung => ("rung", rung(one), rung(two)),
+            Sameness::Policy => ("policy", one.policy.clone(), two.policy.clone()),
+        },
     ];
-    match sameness {
-        Sameness::Rung => sides.push(("rung", rung(one), rung(two))),
-        Sameness::Policy => sides.push(("policy", one.policy.clone(), two.policy.clone())),
-        Sameness::Prediction => {
-            sides.push(("policy", one.policy.clone(), two.policy.clone()));
-            sides.push(("kind", "a prediction".to_owned(), clock(two)));
-        }
-    }
     match sides.into_iter().find(|(_, one, two)| one != two) {
         None => Ok(()),
         Some((key, one, two)) => Err(WrongInput::error(format!(

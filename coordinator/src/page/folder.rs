@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bace_ledger::LEDGER_FILE;
 
-use crate::validate::{MEASURED, PREDICTED};
+use crate::validate::MEASURED;
 
 /// Whose run a page tells of where a validation has several policies.
 const FIRST: &str = "bace-pipe";
@@ -15,17 +15,8 @@ const FIRST: &str = "bace-pipe";
 pub struct Folder {
     /// The run that is told of: a ledger, or a folder that holds one.
     pub run: PathBuf,
-    /// All runs, by policy.
-    pub policies: Vec<Repeats>,
-}
-
-/// The runs of a policy, in order; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repeats {
-    /// Their folders.
-    pub runs: Vec<PathBuf>,
-    /// The folder of their prediction, where their validation has kept it.
-    pub predicted: Option<PathBuf>,
+    /// Of each policy the folders of its runs, in order; at least one.
+    pub policies: Vec<Vec<PathBuf>>,
 }
 
 impl Folder {
@@ -33,10 +24,7 @@ impl Folder {
     pub fn alone(path: &Path) -> Self {
         Self {
             run: path.to_owned(),
-            policies: vec![Repeats {
-                runs: vec![path.to_owned()],
-                predicted: None,
-            }],
+            policies: vec![vec![path.to_owned()]],
         }
     }
 
@@ -62,29 +50,17 @@ impl Folder {
                 if told.is_none() || is_first {
                     told = Some(first);
                 }
-                policies.push(Repeats {
-                    runs,
-                    predicted: predicted(&folder),
-                });
+                policies.push(runs);
             }
         } else {
             told = own.first().cloned();
-            policies.push(Repeats {
-                runs: own,
-                predicted: predicted(path),
-            });
+            policies.push(own);
         }
         Ok(match told {
             Some(run) => Self { run, policies },
             None => Self::alone(path),
         })
     }
-}
-
-/// Where a policy's folder holds the prediction of its runs.
-fn predicted(policy: &Path) -> Option<PathBuf> {
-    let folder = policy.join(PREDICTED);
-    folder.join(LEDGER_FILE).exists().then_some(folder)
 }
 
 /// Folders `measured-N` of `path` that hold a ledger, by their numbers.
@@ -134,24 +110,17 @@ mod tests {
         let second = run("lcf/measured-2");
         let tenth = run("lcf/measured-10");
         let ours = run("bace-pipe/measured-1");
-        let predicted = run("bace-pipe/predicted");
+        run("bace-pipe/predicted");
         fs::create_dir(dir.path().join("empty")).unwrap();
         let whole = Folder::of(dir.path()).unwrap();
         assert_eq!(whole.run, ours);
-        let kept: Vec<_> = whole
-            .policies
-            .iter()
-            .map(|of| of.predicted.clone())
-            .collect();
-        assert_eq!(kept, [Some(predicted), None]);
-        let runs: Vec<_> = whole.policies.into_iter().map(|of| of.runs).collect();
         assert_eq!(
-            runs,
+            whole.policies,
             [vec![ours.clone()], vec![second.clone(), tenth.clone()]]
         );
         let part = Folder::of(&dir.path().join("lcf")).unwrap();
         assert_eq!(part.run, second);
-        assert_eq!(part.policies[0].runs, [second, tenth]);
+        assert_eq!(part.policies, [[second, tenth]]);
         for alone in [
             ours.clone(),
             ours.join(LEDGER_FILE),
@@ -159,7 +128,7 @@ mod tests {
         ] {
             let alone_folder = Folder::of(&alone).unwrap();
             assert_eq!(alone_folder.run, alone);
-            assert_eq!(alone_folder.policies[0].runs, [alone]);
+            assert_eq!(alone_folder.policies, [[alone]]);
         }
     }
 }

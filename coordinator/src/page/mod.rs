@@ -4,5 +4,5 @@ mod command;
 mod folder;
 mod spending;
 
-pub use command::{prediction_of, write_page};
+pub use command::write_page;
 pub use folder::Folder;
