@@ -179,9 +179,32 @@ fn check_ledger(ledger: &[Value], results: &Value) {
         assert_eq!(count("iteration"), iterations * stages, "{job}");
         assert_eq!(count("energy"), stages, "{job}");
         assert_eq!(count("transfer"), 2 * (stages - 1), "{job}");
+        let [placed, training, ..] = order.map(|position| of_job[position]);
+        check_set_up(placed, training, stages, &ledger[0]["compute"]);
         check_iterations(&of_job, iterations, stages);
     }
     check_energy(ledger, results);
+}
+
+/// Every stage says what it did from its placement to the begin of training, and no stage more than there was time for.
+fn check_set_up(placed: &Value, training: &Value, stages: usize, compute: &Value) {
+    let set_up = training["set_up"].as_array().expect("a list");
+    assert_eq!(set_up.len(), stages, "{training}");
+    let whole_s = number(training, "at_s") - number(placed, "at_s");
+    for stage in set_up {
+        assert!(number(stage, "connect_s") > 0.0, "{training}");
+        assert!(number(stage, "load_s") > 0.0, "{training}");
+        // Where nothing is computed, no device is waited for.
+        assert_eq!(stage.get("lease_wait_s").is_none(), compute == "modelled");
+        let parts = stage.as_object().expect("an object").values();
+        let parts: Vec<f64> = parts.filter_map(Value::as_f64).collect();
+        assert!(parts.iter().all(|&part_s| part_s >= 0.0), "{training}");
+        let stage_s: f64 = parts.iter().sum();
+        assert!(stage_s <= whole_s, "{whole_s}: {training}");
+        if compute == "paced" {
+            assert!(number(stage, "rehearse_s") > 0.0, "{training}");
+        }
+    }
 }
 
 fn check_iterations(of_job: &[&Value], iterations: usize, stages: usize) {

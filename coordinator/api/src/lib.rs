@@ -14,6 +14,7 @@ mod placement;
 mod profiling;
 mod reason;
 mod record;
+mod set_up;
 mod span;
 mod told;
 mod walk;
@@ -45,6 +46,7 @@ pub use record::{
     EnergyUse, InputRecord, IterationRecord, KernelShaping, MemoryPhase, PlacedRegion,
     ReceiptPhase, ReceiptRecord, Record, ResidentMemory, ShapedBy, Verdict, WorkerMemory,
 };
+pub use set_up::{SetUpReport, StageSetUp};
 pub use span::{ActionReport, ActionSpan, ActionsRecord, MOST_SPANS, MessageTimes};
 pub use told::told;
 pub use walk::{StageWalk, TensorId};

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActionReport, Attempt, ComputeRung, Iteration, Job, JobId, MeasurementId, NetworkRung,
-    StageIndex, StageProgram, TensorId, WorkerId,
+    SetUpReport, StageIndex, StageProgram, TensorId, WorkerId,
 };
 
 /// Version of these messages; both sides refuse another one.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The name in the coordinator's certificate.
 pub const COORDINATOR_NAME: &str = "coordinator.run.local";
@@ -269,6 +269,8 @@ pub enum FromWorker {
         attempt: Attempt,
         /// Parameters of the stage.
         parameters: u64,
+        /// What it took since the order.
+        set_up: SetUpReport,
         /// The clock of the stage behind; absent on the same host, and where links are not timed.
         next_clock: Option<ClockEstimate>,
     },

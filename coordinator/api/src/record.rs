@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActionsRecord, Attempt, DatagramSummary, Header, Iteration, MeterAbsentRecord, MeterRecord,
-    MeterTotalRecord, MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageTimes,
-    TransferSummary,
+    MeterTotalRecord, MeteringRecord, PhysicalEnergyRecord, Schedule, StageIndex, StageSetUp,
+    StageTimes, TransferSummary,
 };
 
 /// A region of a chosen path.
@@ -433,6 +433,9 @@ pub enum Record {
         /// Hash of the training text; absent where nothing is computed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text_hash: Option<String>,
+        /// What each stage took until it was ready, in stage order; empty in ledgers of older programs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        set_up: Vec<StageSetUp>,
     },
     /// A stage ended an iteration.
     Iteration(IterationRecord),

@@ -223,6 +223,12 @@ fn from_worker() -> Vec<FromWorker> {
             job: JobId(1),
             attempt: Attempt(0),
             parameters: u64::MAX,
+            set_up: SetUpReport {
+                connect_s: 0.003,
+                load_s: f64::MIN_POSITIVE,
+                lease_wait_s: Some(0.0),
+                rehearse_s: f64::MAX,
+            },
             next_clock: Some(clock()),
         },
         FromWorker::Iteration(IterationReport {

@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 
 use bace_api::{
     ActionsRecord, ComputePlan, ComputeRung, DatagramSummary, IterationRecord, IterationReport,
-    Neighbour, Prepare, Program, Record, StageFinished, StageIndex, ToWorker, TransferSummary,
-    WorkerId,
+    Neighbour, Prepare, Program, Record, SetUpReport, StageFinished, StageIndex, ToWorker,
+    TransferSummary, WorkerId,
 };
 use bace_engine::{Cluster, Scenario, Start};
 use bace_netem::LinkId;
 
 use super::fleet::{Fleet, Worker, part_of};
+
+/// What a worker tells of a stage that is ready to train.
+#[derive(Debug, Clone, Copy)]
+pub struct PreparedStage {
+    /// Its parameters.
+    pub parameters: u64,
+    /// What it took until then.
+    pub set_up: SetUpReport,
+}
 
 /// A job from its placement until its workers are free again.
 #[derive(Debug)]
@@ -19,8 +28,8 @@ pub struct ActiveJob {
     pub start: Box<Start>,
     /// The worker of each stage.
     pub workers: Vec<WorkerId>,
-    /// Parameters of the stages that are loaded.
-    prepared: BTreeMap<StageIndex, u64>,
+    /// The stages that are ready to train.
+    prepared: BTreeMap<StageIndex, PreparedStage>,
     /// Iterations that each stage has ended.
     iterations: Vec<u32>,
     finished: BTreeMap<StageIndex, StageFinished>,
@@ -52,10 +61,10 @@ impl ActiveJob {
         u32::try_from(index).ok().map(StageIndex)
     }
 
-    /// A stage is loaded; the model's parameters once all are.
-    pub fn prepared(&mut self, stage: StageIndex, parameters: u64) -> Option<u64> {
-        self.prepared.insert(stage, parameters);
-        (self.prepared.len() == self.workers.len()).then(|| self.prepared.values().sum())
+    /// A stage is ready to train; whether all are.
+    pub fn prepared(&mut self, stage: StageIndex, told: PreparedStage) -> bool {
+        self.prepared.insert(stage, told);
+        self.prepared.len() == self.workers.len()
     }
 
     /// A stage has ended an iteration; how many all stages have ended, if that grew.
@@ -87,6 +96,23 @@ impl ActiveJob {
             return Vec::new();
         }
         self.released.into_values().flatten().collect()
+    }
+
+    /// That training begins, once all stages are ready.
+    pub fn training(&self, at_s: f64, scenario: &Scenario, text_hash: Option<String>) -> Record {
+        let scale = scenario.compute.time_scale;
+        let stages = self.prepared.values();
+        let set_up = stages.clone().map(|stage| stage.set_up.emulated(scale));
+        let workers = self.workers.iter();
+        Record::Training {
+            at_s,
+            job: scenario.jobs[self.start.job.index()].name.clone(),
+            attempt: self.start.attempt,
+            workers: workers.map(|worker| worker.certificate_name()).collect(),
+            parameters: stages.map(|stage| stage.parameters).sum(),
+            text_hash,
+            set_up: set_up.collect(),
+        }
     }
 
     /// What crossed each direction of each boundary, in emulated seconds.

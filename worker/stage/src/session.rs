@@ -27,6 +27,7 @@ use crate::neighbour::LinkAccess;
 use crate::peers::{Arrival, Door, EarlyPeers, accept_peers};
 use crate::stage::Neighbours;
 use crate::tables::HostTables;
+use crate::timeline::seconds_since;
 
 use neighbours::{Meeting, close_once_released};
 
@@ -68,6 +69,8 @@ pub struct StageOrder {
     pub prepare: Prepare,
     /// The links.
     pub neighbours: Neighbours,
+    /// From the order to prepare the stage until they were there, seconds.
+    pub connect_s: f64,
     /// Fires when training begins; closes if the job ends before.
     pub start: oneshot::Receiver<()>,
     /// Closes when everything of the job is to be dropped.
@@ -377,6 +380,7 @@ impl Session {
     }
 
     fn prepare(&mut self, prepare: Prepare, failed: mpsc::Sender<FromWorker>) {
+        let ordered_ns = now_ns();
         let (id, attempt) = (prepare.id, prepare.attempt);
         let (start_tx, start) = oneshot::channel();
         let (release_tx, release) = std::sync::mpsc::sync_channel(1);
@@ -420,6 +424,7 @@ impl Session {
                     let order = Order::Train(Box::new(StageOrder {
                         prepare,
                         neighbours,
+                        connect_s: seconds_since(ordered_ns),
                         start,
                         release,
                     }));

@@ -285,7 +285,13 @@ pub fn modelled_end(plan: ComputePlan, from_ns: u64, modelled_s: f64) -> u64 {
     }
 }
 
-fn seconds(nanos: u64) -> f64 {
+/// Seconds that have passed since an instant of the host's monotonic clock.
+pub fn seconds_since(from_ns: u64) -> f64 {
+    seconds(now_ns() - from_ns)
+}
+
+/// Nanoseconds as seconds.
+pub fn seconds(nanos: u64) -> f64 {
     nanos as f64 / NANOS_PER_SECOND
 }
 

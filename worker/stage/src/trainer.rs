@@ -4,17 +4,17 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 
-use bace_api::{FromWorker, Prepare, told};
+use bace_api::{FromWorker, Prepare, SetUpReport, told};
 use bace_lease::Seat;
 use bace_socket::now_ns;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::compute::{ComputeError, Computer};
+use crate::compute::{ComputeError, Computer, StageCompute};
 use crate::memory::{OutOfMemory, lack_of_memory};
 use crate::neighbour::Neighbour;
 use crate::session::{Never, Order, StageOrder};
 use crate::stage::{Neighbours, StageError, StageRun};
-use crate::timeline::modelled_end;
+use crate::timeline::{modelled_end, seconds, seconds_since};
 
 /// Trains what it is told to until the session ends.
 pub fn run(
@@ -63,6 +63,7 @@ fn train(
         computer,
         prepare: order.prepare,
         neighbours: order.neighbours,
+        connect_s: order.connect_s,
         start: order.start,
         seat,
     };
@@ -102,11 +103,12 @@ struct StageOrderRun<'a> {
     computer: &'a dyn Computer,
     prepare: Prepare,
     neighbours: Neighbours,
+    connect_s: f64,
     start: oneshot::Receiver<()>,
     seat: Option<&'a mut Seat>,
 }
 
-impl StageOrderRun<'_> {
+impl<'a> StageOrderRun<'a> {
     /// Returns the hashes of the final weights.
     fn run(
         mut self,
@@ -118,22 +120,12 @@ impl StageOrderRun<'_> {
                 .blocking_send(message)
                 .map_err(|_| StageError::CoordinatorGone)
         };
-        let mut compute = self.computer.load(&self.prepare)?;
-        // In turn, as a micro-batch: other jobs may be in the middle of their iterations.
-        let plan = self.prepare.compute;
-        let due_ns = modelled_end(plan, now_ns(), plan.forward_s + plan.backward_s);
-        let lease = self
-            .seat
-            .as_deref_mut()
-            .map(|seat| seat.acquire(due_ns))
-            .transpose()
-            .map_err(ComputeError::from)?;
-        compute.rehearse()?;
-        drop(lease);
+        let (mut compute, set_up) = self.set_up()?;
         tell(FromWorker::Prepared {
             job: self.prepare.id,
             attempt: self.prepare.attempt,
             parameters: compute.parameters(),
+            set_up,
             next_clock: self.neighbours.next.as_ref().and_then(Neighbour::clock),
         })?;
         if self.start.blocking_recv().is_err() {
@@ -151,6 +143,30 @@ impl StageOrderRun<'_> {
         // Until then a neighbour may still need what this stage has sent.
         let _ = release.recv();
         Ok(compute.weights())
+    }
+
+    /// Loads the stage and rehearses it.
+    fn set_up(&mut self) -> Result<(Box<dyn StageCompute + 'a>, SetUpReport), ComputeError> {
+        let load_ns = now_ns();
+        let mut compute = self.computer.load(&self.prepare)?;
+        let load_s = seconds_since(load_ns);
+        // In turn, as a micro-batch: other jobs may be in the middle of their iterations.
+        let plan = self.prepare.compute;
+        let due_ns = modelled_end(plan, now_ns(), plan.forward_s + plan.backward_s);
+        let seat = self.seat.as_deref_mut();
+        let lease = seat.map(|seat| seat.acquire(due_ns)).transpose()?;
+        let lease_wait_s = lease.as_ref().map(|lease| seconds(lease.waited_ns()));
+        let rehearse_ns = now_ns();
+        compute.rehearse()?;
+        let rehearse_s = seconds_since(rehearse_ns);
+        drop(lease);
+        let set_up = SetUpReport {
+            connect_s: self.connect_s,
+            load_s,
+            lease_wait_s,
+            rehearse_s,
+        };
+        Ok((compute, set_up))
     }
 }
 

@@ -294,6 +294,7 @@ mod tests {
                 workers: vec!["w0".to_owned(), "w1".to_owned()],
                 parameters: 77,
                 text_hash: None,
+                set_up: Vec::new(),
             },
         ];
         for (iteration, from_s) in [(0, 0.0), (1, 20.0), (2, 31.0)] {

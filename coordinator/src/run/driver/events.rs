@@ -9,7 +9,7 @@ use bace_netem::{ClockEstimate, RegionId};
 
 use super::{Driver, Duty};
 use crate::run::fleet::{Event, clock_record};
-use crate::run::jobs::{ActiveJob, actions_record, iteration_record};
+use crate::run::jobs::{ActiveJob, PreparedStage, actions_record, iteration_record};
 
 impl Driver<'_> {
     pub(super) fn event(&mut self, event: Event) -> anyhow::Result<()> {
@@ -42,11 +42,12 @@ impl Driver<'_> {
             FromWorker::Prepared {
                 job,
                 parameters,
+                set_up,
                 next_clock,
                 ..
             } => {
                 self.record_clock(job, stage, next_clock)?;
-                self.prepared(job, stage, parameters)
+                self.prepared(job, stage, PreparedStage { parameters, set_up })
             }
             FromWorker::Iteration(report) => self.iteration(worker, &report),
             FromWorker::Finished(finished) => self.stage_finished(*finished),
@@ -94,26 +95,22 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn prepared(&mut self, job: JobId, stage: StageIndex, parameters: u64) -> anyhow::Result<()> {
+    fn prepared(
+        &mut self,
+        job: JobId,
+        stage: StageIndex,
+        told: PreparedStage,
+    ) -> anyhow::Result<()> {
         let Some(active) = self.active(job) else {
             return Ok(());
         };
-        let Some(parameters) = active.prepared(stage, parameters) else {
+        if !active.prepared(stage, told) {
             return Ok(());
-        };
+        }
         let (attempt, workers) = (active.start.attempt, active.workers.clone());
         self.tell_all(&workers, &ToWorker::Start(job, attempt));
-        let record = Record::Training {
-            at_s: self.now_s(),
-            job: self.scenario.jobs[job.index()].name.clone(),
-            attempt,
-            workers: workers
-                .iter()
-                .map(|worker| worker.certificate_name())
-                .collect(),
-            parameters,
-            text_hash: self.fleet.text_hash.clone(),
-        };
+        let text_hash = self.fleet.text_hash.clone();
+        let record = self.jobs[&job].training(self.now_s(), &self.scenario, text_hash);
         self.progress.show(&record);
         Ok(self.recorder.add(record)?)
     }
