@@ -77,3 +77,39 @@ fn of_a_job_that_its_prediction_places_elsewhere() {
         "{told}"
     );
 }
+
+/// The story of `patient` where its ledger says that training began half a second after the placement, with `more` in that record.
+fn story_of_a_start(more: &str) -> String {
+    let dir = TempDir::new().expect("a folder");
+    let run = dir.path().join("run");
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(CHANGING);
+    succeeds(&["simulate", text(&scenario), "--out", text(&run)]);
+    let file = run.join("ledger.jsonl");
+    let ledger = std::fs::read_to_string(&file).expect("a ledger");
+    let pipeline = r#"{"kind":"pipeline","at_s":8.0,"job":"patient""#;
+    assert_eq!(ledger.matches(pipeline).count(), 1, "{ledger}");
+    let training = format!(
+        r#"{{"kind":"training","at_s":8.5,"job":"patient","attempt":0,"workers":["w0","w1","w2","w3"],"parameters":1{more}}}"#
+    );
+    let ledger = ledger.replace(pipeline, &format!("{training}\n{pipeline}"));
+    std::fs::write(&file, ledger).expect("written");
+    succeeds(&["explain", text(&run), "patient"]).replace('\n', " ")
+}
+
+#[test]
+fn a_start_up_is_told_by_its_slowest_stage() {
+    const BEGIN: &str =
+        "Loading and connecting its stages took 0.500 s; training began at 8.500 s. ";
+    let quick = r#"{"connect_s":0.002,"load_s":0.02,"rehearse_s":0.003}"#;
+    let slow = r#"{"connect_s":0.002,"load_s":0.3,"lease_wait_s":0.0125,"rehearse_s":0.125}"#;
+    let told = story_of_a_start(&format!(r#","set_up":[{quick},{quick},{slow},{quick}]"#));
+    // Connecting was less than a hundredth.
+    let slowest = "Of it, stage 2, the slowest, took 300.000 ms to load, 12.500 ms to get its turn on its device and 125.000 ms \
+                   to rehearse. 10 iterations took";
+    assert!(told.contains(&format!("{BEGIN}{slowest}")), "{told}");
+    let told = story_of_a_start("");
+    assert!(
+        told.contains(&format!("{BEGIN}10 iterations took")),
+        "{told}"
+    );
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bace_api::{
     ActionSpan, Attempt, EnergyUse, Header, InputRecord, Iteration, IterationRecord, PlacedRegion,
-    Record, Schedule, StageIndex,
+    Record, Schedule, StageIndex, StageSetUp,
 };
 use serde_json::Value;
 
@@ -77,6 +77,8 @@ pub struct StageLog {
     pub region: String,
     /// Its layers.
     pub layers: u32,
+    /// What it took until it was ready to train; absent in simulations and in ledgers of older programs.
+    pub set_up: Option<StageSetUp>,
     /// What it has ended.
     pub iterations: BTreeMap<Iteration, StageIteration>,
     /// Energy and money; absent while it holds its GPU.
@@ -228,11 +230,15 @@ impl Arranging {
                 job,
                 attempt,
                 workers,
+                set_up,
                 ..
             } => {
                 if let Some(of) = self.attempt(job, *attempt) {
                     of.training_s = Some(*at_s);
                     of.workers.clone_from(workers);
+                    for (stage, set_up) in of.stages.iter_mut().zip(set_up) {
+                        stage.set_up = Some(*set_up);
+                    }
                 }
             }
             Record::Energy(energy) => {
@@ -318,6 +324,7 @@ impl AttemptLog {
         let stages = regions.zip(layers).map(|(region, &layers)| StageLog {
             region: region.clone(),
             layers,
+            set_up: None,
             iterations: BTreeMap::new(),
             energy: None,
         });
@@ -340,6 +347,8 @@ impl AttemptLog {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// A ledger that an older program has written, without actions.
@@ -363,9 +372,48 @@ mod tests {
             assert_eq!(last.k(), placed.k);
             let iterations = last.stages.iter().map(|stage| stage.iterations.len());
             assert!(iterations.clone().all(|count| count > 0), "{}", of.name);
+            let mut set_ups = last.stages.iter().map(|stage| stage.set_up);
+            assert!(set_ups.all(|set_up| set_up.is_none()), "{}", of.name);
         }
         let names = log.jobs.iter().map(|job| &job.name);
         let listed = log.header.jobs.iter();
         assert!(names.eq(listed.filter(|name| log.job(name).is_some())));
+    }
+
+    #[test]
+    fn each_start_keeps_what_its_stages_took_to_be_ready() {
+        let placed = |attempt: u32, at_s: f64| {
+            json!({"kind": "placed", "at_s": at_s, "job": "a", "attempt": attempt, "k": 2, "k_star": 2,
+                   "path": [{"region": "north", "gpus": 2}], "layers": [1, 1], "iteration_s": 1.0, "reason": null})
+        };
+        let training = |attempt: u32, at_s: f64, set_up: Value| {
+            json!({"kind": "training", "at_s": at_s, "job": "a", "attempt": attempt, "workers": ["w0", "w1"],
+                   "parameters": 2, "set_up": set_up})
+        };
+        let first = json!([
+            {"connect_s": 0.125, "load_s": 0.25, "lease_wait_s": 0.5, "rehearse_s": 1.0},
+            {"connect_s": 0.5, "load_s": 0.25, "rehearse_s": 0.125},
+        ]);
+        // Damaged: it tells of one stage of two.
+        let second = json!([{"connect_s": 0.0, "load_s": 2.0, "rehearse_s": 4.0}]);
+        let records = [
+            placed(0, 1.0),
+            training(0, 3.0, first),
+            placed(1, 5.0),
+            training(1, 11.0, second),
+        ];
+        let records = records.map(|record| serde_json::from_value(record).unwrap());
+        let log = RunLog::from_records(golden().header, records);
+        let starts = &log.job("a").unwrap().attempts;
+        let took = |start: &AttemptLog| -> Vec<Option<f64>> {
+            let stages = start.stages.iter();
+            let set_ups = stages.map(|stage| stage.set_up);
+            set_ups.map(|set_up| Some(set_up?.seconds())).collect()
+        };
+        assert_eq!(took(&starts[0]), [Some(1.875), Some(0.875)]);
+        assert_eq!(took(&starts[1]), [Some(6.0), None]);
+        let waits = starts[0].stages.iter().map(|stage| stage.set_up);
+        let waits: Vec<_> = waits.map(|set_up| set_up.unwrap().lease_wait_s).collect();
+        assert_eq!(waits, [Some(0.5), None]);
     }
 }

@@ -8,10 +8,15 @@ use bace_api::{
 use bace_ledger::{AttemptLog, Attributed, Figure, path_text, percent};
 
 use super::story::Told;
-use super::words::{compared, count, dollars, list, numbers, path, rate, seconds, sentence};
+use super::words::{
+    compared, count, dollars, duration, list, numbers, path, rate, seconds, sentence,
+};
 
 /// Paths given up that still serve a person.
 const MAX_PATHS: usize = 6;
+
+/// A part of a stage's set-up of less than this share of it is not told.
+const LEAST_SET_UP_SHARE: f64 = 0.01;
 
 /// Where it was placed and why.
 pub fn placement(start: &AttemptLog, place: usize) -> Vec<String> {
@@ -153,6 +158,7 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
             seconds(training_s - start.placed_s),
             seconds(training_s)
         ));
+        sentences.extend(slowest_set_up(start));
     }
     let Some(rhythm) = Rhythm::of(start, |_| true) else {
         sentences.push("The ledger holds no iteration that all of its stages ended.".to_owned());
@@ -190,6 +196,32 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
     sentences.extend(by_events);
     sentences.extend(loss(told, start));
     sentences
+}
+
+/// What the stage that needed longest to be ready spent that time on.
+fn slowest_set_up(start: &AttemptLog) -> Option<String> {
+    let told = start.stages.iter().enumerate();
+    let told = told.filter_map(|(stage, of)| Some((stage, of.set_up?)));
+    let (stage, set_up) =
+        told.max_by(|one, other| one.1.seconds().total_cmp(&other.1.seconds()))?;
+    let parts = [
+        (Some(set_up.connect_s), "connect"),
+        (Some(set_up.load_s), "load"),
+        (set_up.lease_wait_s, "get its turn on its device"),
+        (Some(set_up.rehearse_s), "rehearse"),
+    ];
+    let least_s = LEAST_SET_UP_SHARE * set_up.seconds();
+    let parts = parts
+        .into_iter()
+        .filter_map(|(took_s, to)| Some((took_s.filter(|&took_s| took_s > least_s)?, to)));
+    let parts: Vec<String> = parts
+        .map(|(took_s, to)| format!("{} to {to}", duration(took_s)))
+        .collect();
+    let whose = match start.stages.len() {
+        1 => "its one stage".to_owned(),
+        _ => format!("stage {stage}, the slowest,"),
+    };
+    (!parts.is_empty()).then(|| format!("Of it, {whose} took {}.", list(&parts)))
 }
 
 /// Mean seconds of the same iterations of the same start in the run's simulation, or why it has none; absent beside a simulation.
