@@ -29,6 +29,11 @@ impl Instant {
         self.at_s
     }
 
+    /// Whether `at_s` is as good as this instant.
+    pub fn is_at(self, at_s: f64) -> bool {
+        self.includes(at_s) && Self::new(at_s).includes(self.at_s)
+    }
+
     /// Whether an event at `at_s`, or one before it, belongs to this instant.
     pub fn includes(self, at_s: f64) -> bool {
         at_s <= self.at_s * (1.0 + SAME_INSTANT)
@@ -221,5 +226,7 @@ mod tests {
         assert!(now.includes(1000.0 + 1e-10));
         assert!(!now.includes(1000.0 + 1e-8));
         assert!(Instant::new(0.0).includes(0.0));
+        assert!(now.is_at(1000.0 - 1e-10) && now.is_at(1000.0 + 1e-10));
+        assert!(!now.is_at(1000.0 - 1e-8) && !now.is_at(1000.0 + 1e-8));
     }
 }

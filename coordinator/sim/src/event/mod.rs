@@ -1,7 +1,8 @@
 //! Jobs walked action by action, with contention on the links they share: docs/scheduling.md section 8.
 //!
 //! `stage` walks a list and `spans` note what it did, `flow` is a job's queue on a link with `turns` where others use it too, `link`
-//! is the link's clock, in the nanoseconds of `machine_time`, `road` what carries a boundary, `set_up` what comes before a job trains, `run` is one job, and [`EventModel`] is all
+//! is the link's clock, in the nanoseconds of `machine_time`, `road` what carries a boundary, `set_up` what comes before a job trains,
+//! `run` is one job, and [`EventModel`] is all
 //! jobs on all links, which looks up in an `agenda` whose turn it is.
 
 mod agenda;
@@ -114,7 +115,7 @@ impl EventModel {
         Self {
             links: links.collect(),
             setting_up: Vec::new(),
-            crews: Crews::default(),
+            crews: Crews::of(&scenario),
             runs: BTreeMap::new(),
             due: Agenda::new(),
             held: Reports::default(),
@@ -333,7 +334,7 @@ impl EventModel {
     }
 
     fn finish(&mut self, job: JobId, at_s: f64, reports: &mut Reports) {
-        self.crews.leave(job);
+        self.crews.leave(at_s, job);
         if let Some(mut run) = self.remove(job) {
             self.tell_transfers(&run, at_s, reports);
             tell_usage(&mut run, at_s, reports);
@@ -419,7 +420,7 @@ impl Executor for EventModel {
         let planned = plan.record(&self.scenario, start, now.at_s());
         self.held.records.push(planned);
         self.held_s = now.at_s();
-        let ready_s = now.at_s() + self.crews.take(start);
+        let ready_s = now.at_s() + self.crews.take(now, start);
         if now.includes(ready_s) {
             self.begin(now, start, plan.program);
         } else {
@@ -434,7 +435,7 @@ impl Executor for EventModel {
     fn rates(&mut self, _now: Instant, _rates: &Rates) {}
 
     fn cancel(&mut self, now: Instant, job: JobId, _attempt: Attempt) {
-        self.crews.leave(job);
+        self.crews.leave(now.at_s(), job);
         self.setting_up.retain(|set_up| set_up.start.job != job);
         // The slots that its senders have by now stay theirs, and no others.
         let flows = self.runs.get(&job).map(|run| run.flows.iter());
@@ -490,6 +491,9 @@ impl Executor for EventModel {
             if let Some((place, at_s)) = ready {
                 let SettingUp { start, program, .. } = self.setting_up.remove(place);
                 self.begin(Instant::new(at_s), &start, program);
+                // What it found out about others belongs to this instant.
+                reports.records.append(&mut self.held.records);
+                reports.inputs.append(&mut self.held.inputs);
             } else if let Some((job, at_s)) = inside {
                 self.step(job, at_s, reports);
             } else {

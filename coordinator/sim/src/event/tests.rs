@@ -1,3 +1,5 @@
+mod set_up;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,7 +65,13 @@ fn start(job: u32, gpus: [u32; 2], stage_s: f64) -> Start {
 
 /// Starts jobs at their times and says when each ends, and all records.
 fn run(scenario: &Arc<Scenario>, starts: &[(f64, Start)]) -> (BTreeMap<u32, f64>, Vec<Record>) {
-    let mut model = EventModel::new(scenario.clone(), EventSettings::default());
+    run_on(
+        EventModel::new(scenario.clone(), EventSettings::default()),
+        starts,
+    )
+}
+
+fn run_on(mut model: EventModel, starts: &[(f64, Start)]) -> (BTreeMap<u32, f64>, Vec<Record>) {
     let mut starts = starts.iter().peekable();
     let (mut ends, mut records) = (BTreeMap::new(), Vec::new());
     loop {
@@ -263,17 +271,25 @@ fn eventful(jobs: &[EventfulJob], change_s: f64) -> Arc<Scenario> {
 
 /// All records of a run; the ledger's, but for the order in which iterations are told.
 fn simulate(scenario: &Arc<Scenario>, policy: &str, repeat_steady: bool) -> Vec<Record> {
-    let engine = Engine::new(scenario.clone(), policy_by_name(policy).unwrap());
     let settings = EventSettings {
         repeat_steady,
         ..EventSettings::default()
     };
-    let mut records = Vec::new();
-    drive(
-        engine,
+    simulate_with(
+        scenario,
+        policy,
         &mut EventModel::new(scenario.clone(), settings),
-        |record| records.push(record),
-    );
+    )
+}
+
+fn simulate_with(
+    scenario: &Arc<Scenario>,
+    policy: &str,
+    executor: &mut impl Executor,
+) -> Vec<Record> {
+    let engine = Engine::new(scenario.clone(), policy_by_name(policy).unwrap());
+    let mut records = Vec::new();
+    drive(engine, executor, |record| records.push(record));
     records
 }
 
@@ -459,76 +475,4 @@ fn a_short_step_of_the_last_stage_hides_behind_the_first_ones() {
         let expected = 50.0 * 15.0 + 49.0 * wait_s + behind_s;
         assert!(close(end_s, expected), "{step_s}: {end_s} {expected}");
     }
-}
-
-/// A stage of 3 s for a micro-batch that is set up in `set_up_s`, and in 10 s more by a fresh process.
-fn with_set_up(set_up_s: f64) -> StageSeconds {
-    StageSeconds {
-        set_up_s,
-        fresh_s: 10.0,
-        ..StageSeconds::by_formula(3.0)
-    }
-}
-
-#[test]
-fn a_job_trains_once_its_slowest_stage_is_set_up() {
-    let scenario = two_regions(1, 5, 4, "1f1b");
-    let mut one = start(0, [2, 0], 3.0);
-    let without_s = end_of_one(&scenario, one.clone());
-    one.stage_seconds = vec![with_set_up(1.5), with_set_up(4.0)];
-    let (ends, records) = run(&scenario, &[(7.0, one)]);
-    assert!(close(ends[&0], 7.0 + 14.0 + without_s), "{ends:?}");
-    let mut begins = records.iter().filter_map(|record| match record {
-        Record::Iteration(iteration) if iteration.stage.0 == 0 => Some(iteration.from_s),
-        _ => None,
-    });
-    assert_eq!(begins.next(), Some(21.0));
-}
-
-#[test]
-fn processes_are_fresh_once() {
-    let scenario = two_regions(4, 1, 4, "1f1b");
-    let of = |job, gpus| {
-        let mut start = start(job, gpus, 3.0);
-        start.stage_seconds = vec![with_set_up(1.0); start.stage_seconds.len()];
-        start
-    };
-    // One stage trains for 12 s. Jobs 0 and 1 overlap, so that each makes a process of the first region hold its first stage; 2 and 3
-    // find these idle.
-    let starts = [
-        (0.0, of(0, [1, 0])),
-        (20.0, of(1, [1, 1])),
-        (100.0, of(2, [1, 0])),
-        (101.0, of(3, [1, 0])),
-    ];
-    let (ends, _) = run(&scenario, &starts);
-    assert!(close(ends[&0], 11.0 + 12.0), "{ends:?}");
-    assert!(ends[&1] > 20.0 + 11.0 + 15.0, "{ends:?}");
-    assert!(close(ends[&2], 100.0 + 1.0 + 12.0), "{ends:?}");
-    assert!(close(ends[&3], 101.0 + 1.0 + 12.0), "{ends:?}");
-    let mut together = starts[2..].to_vec();
-    together[1].0 = 100.0;
-    let (ends, _) = run(&scenario, &together);
-    assert!(close(ends[&2], 123.0) && close(ends[&3], 123.0), "{ends:?}");
-}
-
-#[test]
-fn a_job_that_loses_its_gpus_before_it_trains_leaves_nothing_behind() {
-    let scenario = two_regions(1, 5, 4, "1f1b");
-    let mut one = start(0, [1, 1], 3.0);
-    one.stage_seconds = vec![with_set_up(5.0); 2];
-    let mut model = EventModel::new(scenario, EventSettings::default());
-    model.start(Instant::new(0.0), &one);
-    let mut reports = Reports::default();
-    model.advance(Instant::new(0.0), &mut reports);
-    assert_eq!(model.next_s(), Some(15.0));
-    model.report(Instant::new(8.0), &mut reports);
-    model.cancel(Instant::new(8.0), JobId(0), Attempt(0));
-    assert_eq!(model.next_s(), None);
-    assert!(reports.inputs.is_empty(), "{reports:?}");
-    // Its processes are idle, and fresh no more.
-    one.attempt = Attempt(1);
-    model.start(Instant::new(9.0), &one);
-    model.advance(Instant::new(9.0), &mut reports);
-    assert_eq!(model.next_s(), Some(14.0));
 }
