@@ -51,29 +51,29 @@ fn repeated(
     (own, own_prediction): (&RunLog, &Figure<Predicted<RunLog>>),
 ) -> anyhow::Result<RepeatedRuns> {
     let own_run = (folder.run.as_path(), &own.header);
-    let first = runs.first().context("find a run of the policy")?;
-    let is_own = runs.contains(&folder.run);
-    let mut measured: Vec<Measured<Summary>> = Vec::new();
-    for run in runs {
+    let (first, others) = runs.split_first().context("find a run of the policy")?;
+    let read = |run: &Path| -> anyhow::Result<Summary> {
         let summary = summarise(run).or_wrong_input()?;
-        let header = &summary.header;
-        agree(own_run, (run, header), Sameness::Rung)?;
-        if let Some(Measured(other)) = measured.first() {
-            agree((first, &other.header), (run, header), Sameness::Policy)?;
-        }
+        agree(own_run, (run, &summary.header), Sameness::Rung)?;
+        Ok(summary)
+    };
+    let first_summary = read(first)?;
+    let (policy, header) = (
+        first_summary.header.policy.clone(),
+        first_summary.header.clone(),
+    );
+    let mut measured = vec![Measured(first_summary)];
+    for run in others {
+        let summary = read(run)?;
+        agree((first, &header), (run, &summary.header), Sameness::Policy)?;
         measured.push(Measured(summary));
     }
-    let predicted = if is_own {
+    let predicted = if runs.contains(&folder.run) {
         by_reference(own_prediction).map(|of| Predicted(of.0.summary.clone()))
     } else {
         let log = RunLog::read(first).or_wrong_input()?;
         prediction(first, &log).map(|of| Predicted(of.0.summary))
     };
-    let policy = measured
-        .first()
-        .map_or(&own.header, |Measured(of)| &of.header)
-        .policy
-        .clone();
     Ok(RepeatedRuns {
         policy,
         measured,
