@@ -141,6 +141,7 @@ impl Fold {
             Record::Placed {
                 at_s,
                 job,
+                attempt,
                 k,
                 k_star,
                 path,
@@ -148,7 +149,7 @@ impl Fold {
                 ..
             } => {
                 self.job(job).place(
-                    *at_s,
+                    (*at_s, *attempt),
                     PlacementSummary {
                         k: *k,
                         k_star: *k_star,
@@ -170,9 +171,10 @@ impl Fold {
             Record::Training { at_s, job, .. } => self.job(job).began(*at_s),
             Record::Iteration(iteration) => {
                 let time_scale = self.header.time_scale.unwrap_or(1.0);
+                let clock = self.header.clock;
                 let job = self.job(&iteration.job);
                 job.overruns.add(iteration, time_scale);
-                job.add_iteration(iteration);
+                job.add_iteration(clock, iteration);
             }
             Record::Transfer {
                 job,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bace_api::{
-    ActionSpan, Attempt, EnergyUse, Header, InputRecord, Iteration, IterationRecord, PlacedRegion,
-    Record, Schedule, StageIndex, StageSetUp,
+    ActionSpan, Attempt, ClockKind, EnergyUse, Header, InputRecord, Iteration, IterationRecord,
+    PlacedRegion, Record, Schedule, StageIndex, StageSetUp,
 };
 use serde_json::Value;
 
@@ -60,7 +60,8 @@ pub struct AttemptLog {
     pub schedule: Option<Schedule>,
     /// Forwards of each stage before its first backward; empty in analytic simulations.
     pub depths: Vec<u32>,
-    /// When all stages were loaded and connected; absent in simulations, which take no time for it.
+    /// When all stages were set up and training began: in simulations, the begin of the first stage's first iteration. Absent where
+    /// nothing tells it.
     pub training_s: Option<f64>,
     /// The worker of each stage; empty in simulations.
     pub workers: Vec<String>,
@@ -166,6 +167,12 @@ impl Arranging {
     }
 
     fn finish(mut self) -> RunLog {
+        if self.header.clock == ClockKind::Virtual {
+            let attempts = self.jobs.iter_mut().flat_map(|job| &mut job.attempts);
+            for attempt in attempts {
+                attempt.training_s = attempt.training_s.or_else(|| attempt.iterates_s());
+            }
+        }
         let listed = self.header.jobs.iter().enumerate();
         let ranks: BTreeMap<&str, usize> =
             listed.map(|(rank, name)| (name.as_str(), rank)).collect();
@@ -304,6 +311,12 @@ impl AttemptLog {
         self.stages.len() as u32
     }
 
+    /// Begin of the first stage's first iteration; absent where it ended none.
+    pub fn iterates_s(&self) -> Option<f64> {
+        let first = self.stages.first()?.iterations.values().next()?;
+        Some(first.record.from_s)
+    }
+
     fn placed(record: &Record) -> Option<Self> {
         let Record::Placed {
             at_s,
@@ -378,6 +391,39 @@ mod tests {
         let names = log.jobs.iter().map(|job| &job.name);
         let listed = log.header.jobs.iter();
         assert!(names.eq(listed.filter(|name| log.job(name).is_some())));
+    }
+
+    #[test]
+    fn a_simulated_start_trains_from_its_first_stages_first_iteration_on() {
+        let iteration = |attempt: u32, stage: u32, from_s: f64| {
+            json!({"kind": "iteration", "job": "a", "attempt": attempt, "stage": stage, "iteration": 0, "from_s": from_s,
+                   "to_s": from_s + 1.0,
+                   "times": {"forward_s": 1.0, "backward_s": 0.0, "step_s": 0.0, "stall_s": 0.0, "send_wait_s": 0.0}})
+        };
+        let placed = |attempt: u32, at_s: f64| {
+            json!({"kind": "placed", "at_s": at_s, "job": "a", "attempt": attempt, "k": 2, "k_star": 2,
+                   "path": [{"region": "north", "gpus": 2}], "layers": [1, 1], "iteration_s": 1.0, "reason": null})
+        };
+        let lines = [
+            placed(0, 1.0),
+            iteration(0, 0, 3.5),
+            iteration(0, 1, 4.5),
+            placed(1, 8.0),
+        ];
+        let begins = |clock: ClockKind| -> Vec<Option<f64>> {
+            let records = lines.iter().cloned().map(serde_json::from_value);
+            let records: Vec<Record> = records.collect::<Result<_, _>>().unwrap();
+            let header = Header {
+                clock,
+                ..golden().header
+            };
+            let log = RunLog::from_records(header, records);
+            let starts = log.job("a").unwrap().attempts.iter();
+            starts.map(|start| start.training_s).collect()
+        };
+        assert_eq!(begins(ClockKind::Virtual), [Some(3.5), None]);
+        // A real run tells of it itself.
+        assert_eq!(begins(ClockKind::Wall), [None, None]);
     }
 
     #[test]

@@ -103,11 +103,13 @@ pub struct JobSummary {
     pub submitted_s: Figure,
     /// First placement, seconds.
     pub started_s: Figure,
-    /// Begin of the first iteration of its latest start, all stages loaded, seconds.
+    /// When all stages of its latest start were set up and training began; in a simulation, `iterates_s`. Seconds.
     pub training_s: Figure,
-    /// From each placement to the begin of its training: loading and connecting, which the machine takes its own time for. Part of
-    /// the JCT and, since GPUs are held, of energy and cost. Seconds.
+    /// From each placement to the begin of its training: stages connect, load, get their turn on the device and rehearse, which the
+    /// machine takes its own time for. Part of the JCT and, since GPUs are held, of energy and cost. Seconds.
     pub set_up_s: Figure,
+    /// Begin of the first stage's first iteration of its latest start, seconds; a simulation by formula tells of none.
+    pub iterates_s: Figure,
     /// End of the last step on the last stage, seconds.
     pub finished_s: Figure,
     /// From arrival to first placement and from each loss of its GPUs to the placement after, seconds.

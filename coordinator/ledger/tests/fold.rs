@@ -186,6 +186,50 @@ fn a_restarted_job_sums_its_attempts_and_waits_once() {
     assert_eq!(summary.regions[1].energy_j.known(), Some(&25.0));
 }
 
+/// Iteration 0 of a start's stage.
+fn iteration(attempt: u32, stage: u32, from_s: f64) -> Value {
+    json!({"kind": "iteration", "job": "a", "attempt": attempt, "stage": stage, "iteration": 0, "from_s": from_s, "to_s": from_s + 1.0,
+           "times": {"forward_s": 1.0, "backward_s": 0.0, "step_s": 0.0, "stall_s": 0.0, "send_wait_s": 0.0}})
+}
+
+#[test]
+fn a_simulated_job_trains_from_its_first_iteration_on() {
+    let starts = [
+        submitted("a", 0.0),
+        placed("a", 1.0, 0, &["x", "y"]),
+        // Where the first stage begins counts; its second begins later.
+        iteration(0, 1, 3.75),
+        iteration(0, 0, 3.5),
+        energy("a", 0, 0, "x", 1.0),
+        energy("a", 0, 1, "y", 1.0),
+        placed("a", 8.0, 1, &["x", "y"]),
+    ];
+    let again = [iteration(1, 0, 9.0)];
+    let event = header_with(json!({"jobs": ["a"], "iteration_model": "event"}));
+    let both = records(starts.iter().chain(&again).cloned());
+    let job = &Summary::from_records(&event, &both).jobs[0];
+    assert_eq!(job.training_s.known(), Some(&9.0));
+    assert_eq!(job.iterates_s.known(), Some(&9.0));
+    assert_eq!(job.set_up_s.known(), Some(&3.5));
+    // The second start has not trained: nobody knows when it began an iteration.
+    let first = records(starts.iter().cloned());
+    let job = &Summary::from_records(&event, &first).jobs[0];
+    assert_eq!(
+        (job.training_s.known(), job.set_up_s.known()),
+        (Some(&3.5), Some(&2.5))
+    );
+    assert_eq!(job.iterates_s.known(), None);
+    // A real run tells of it itself.
+    let wall = header_with(json!({"jobs": ["a"], "clock": "wall", "iteration_model": null}));
+    let job = &Summary::from_records(&wall, &both).jobs[0];
+    assert_eq!(
+        job.training_s.reason(),
+        Some("no begin of training is recorded")
+    );
+    let formula = Summary::from_records(&header(&["a"]), &records(starts[..2].to_vec()));
+    assert!(formula.jobs[0].set_up_s.reason().is_some());
+}
+
 #[test]
 fn jobs_that_never_ran_are_told_apart() {
     let lines = [

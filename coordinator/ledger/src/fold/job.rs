@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bace_api::{Attempt, ComputeRung, EnergyUse, Header, IterationRecord, TransferSummary};
+use bace_api::{
+    Attempt, ClockKind, ComputeRung, EnergyUse, Header, IterationRecord, TransferSummary,
+};
 
 use super::LOSS_NOT_A_NUMBER;
 use crate::emulation::lateness_unknown;
@@ -22,6 +24,10 @@ pub(crate) struct JobFold {
     /// From each loss of its GPUs to the placement after.
     pub(super) waited_again_s: f64,
     pub(super) training_s: Option<f64>,
+    /// Its latest start.
+    pub(super) attempt: Option<Attempt>,
+    /// Begin of the first stage's first iteration of that start.
+    pub(super) iterates_s: Option<f64>,
     /// Its latest placement, until it trains.
     pub(super) loads_since_s: Option<f64>,
     /// From each placement to the begin of training, all together.
@@ -117,7 +123,11 @@ impl TransferFold {
 
 impl JobFold {
     /// Takes the first placement in, or a later one; the starts before it are counted here.
-    pub(super) fn place(&mut self, at_s: f64, mut placement: PlacementSummary) {
+    pub(super) fn place(
+        &mut self,
+        (at_s, attempt): (f64, Attempt),
+        mut placement: PlacementSummary,
+    ) {
         let before = self.placed.as_ref().map_or(0, |placed| placed.starts);
         placement.starts = placement.starts.saturating_add(before);
         self.started_s.get_or_insert(at_s);
@@ -125,6 +135,8 @@ impl JobFold {
             self.waited_again_s += at_s - released_s;
         }
         self.loads_since_s = Some(at_s);
+        self.attempt = Some(attempt);
+        self.iterates_s = None;
         self.passed_over = None;
         self.energy.stages = 0;
         self.transfers.crossings = 0;
@@ -139,7 +151,15 @@ impl JobFold {
         }
     }
 
-    pub(super) fn add_iteration(&mut self, record: &IterationRecord) {
+    pub(super) fn add_iteration(&mut self, clock: ClockKind, record: &IterationRecord) {
+        if record.stage.0 == 0 && self.attempt == Some(record.attempt) && self.iterates_s.is_none()
+        {
+            self.iterates_s = Some(record.from_s);
+            // Simulations have no record of the begin of training.
+            if clock == ClockKind::Virtual && self.loads_since_s.is_some() {
+                self.began(record.from_s);
+            }
+        }
         let stages = self.placed.as_ref().map_or(0, |placed| placed.k);
         if record.stage.0.checked_add(1) != Some(stages) {
             return;
@@ -196,6 +216,13 @@ impl JobFold {
                     "no begin of training is recorded",
                 ),
                 (unknown, _) => unknown.clone(),
+            },
+            iterates_s: match &started_s {
+                Figure::Known(_) => time(
+                    self.iterates_s,
+                    "no iteration of its first stage is recorded",
+                ),
+                unknown => unknown.clone(),
             },
             submitted_s,
             started_s,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bace_api::{ClockKind, PlacedRegion};
+use bace_api::PlacedRegion;
 
 use crate::{JobStatus, JobSummary, Summary};
 
@@ -30,10 +30,10 @@ pub struct LadderRun {
 impl LadderRun {
     /// What is kept of `summary`, whose jobs have so many `iterations`, by name.
     pub fn of(summary: &Summary, iterations: &BTreeMap<String, u32>) -> Self {
-        let clock = summary.header.clock;
+        let by_formula = summary.header.iteration_model.as_deref() == Some("analytic");
         let took = summary.jobs.iter().filter_map(|job| {
             let count = iterations.get(&job.name).filter(|&&count| count > 0)?;
-            let iteration_s = trained_s(job, clock)? / f64::from(*count);
+            let iteration_s = trained_s(job, by_formula)? / f64::from(*count);
             Some((job.name.clone(), iteration_s))
         });
         let finished = summary
@@ -62,14 +62,15 @@ impl LadderRun {
     }
 }
 
-/// From the begin of a job's training to its end; absent where it did not finish, or was started more than once.
-fn trained_s(job: &JobSummary, clock: ClockKind) -> Option<f64> {
+/// From the begin of a job's first iteration to its end; absent where it did not finish, or was started more than once. A simulation
+/// by formula knows no set-up: there iterations begin with the placement.
+fn trained_s(job: &JobSummary, by_formula: bool) -> Option<f64> {
     if job.status != JobStatus::Finished {
         return None;
     }
-    let begin_s = match clock {
-        ClockKind::Virtual => job.started_s.known()?,
-        ClockKind::Wall => job.training_s.known()?,
+    let begin_s = match by_formula {
+        true => job.started_s.known()?,
+        false => job.iterates_s.known()?,
     };
     let once = job.placed.as_ref().is_some_and(|placed| placed.starts == 1);
     let end_s = job.finished_s.known()?;

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
-use bace_api::PlacedRegion;
+use bace_api::{Header, PlacedRegion, Record};
+use serde_json::{Value, json};
 
 use super::measure::Measure;
 use super::{Climbed, Ladder, LadderRun, LadderRung};
+use crate::Summary;
 
 fn run(iteration_s: f64, region: &str) -> LadderRun {
     let placed = PlacedRegion {
@@ -309,5 +311,53 @@ fn rungs_that_cannot_be_climbed_have_a_row_and_a_reason() {
     assert!(
         text.contains("! kernel is not possible here: no namespaces."),
         "{text}"
+    );
+}
+
+/// What a ladder keeps of a run whose job `a` is placed at 1 s and has two iterations of 2 s from 4 s on, of which it tells `told`.
+fn kept(header: &Value, told: &[Value]) -> LadderRun {
+    let mut whole = json!({
+        "format": 1, "scenario": "s", "scenario_hash": "00", "policy": "lcf", "seed": 1, "version": "0.1.0", "machine": "m",
+        "clock": "virtual", "compute": "modelled", "network": "modelled", "regions": ["x"], "gpus": [1], "jobs": ["a"],
+    });
+    for (key, value) in header.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    let header: Header = serde_json::from_value(whole).unwrap();
+    let mut lines = vec![
+        json!({"kind": "input", "input": "submitted", "at_s": 0.5, "job": "a"}),
+        json!({"kind": "placed", "at_s": 1.0, "job": "a", "attempt": 0, "k": 1, "k_star": 1, "layers": [1], "iteration_s": 1.0,
+               "path": [{"region": "x", "gpus": 1}], "reason": null}),
+    ];
+    lines.extend_from_slice(told);
+    lines.push(json!({"kind": "job_finished", "at_s": 8.0, "job": "a"}));
+    let records = lines.into_iter().map(serde_json::from_value);
+    let records: Vec<Record> = records.collect::<Result<_, _>>().unwrap();
+    let summary = Summary::from_records(&header, &records);
+    LadderRun::of(&summary, &BTreeMap::from([("a".to_owned(), 2)]))
+}
+
+#[test]
+fn an_iteration_holds_no_set_up_on_any_rung() {
+    let iteration = |iteration: u32, from_s: f64| {
+        json!({"kind": "iteration", "job": "a", "attempt": 0, "stage": 0, "iteration": iteration, "from_s": from_s,
+               "to_s": from_s + 2.0, "times": {"forward_s": 1.0, "backward_s": 1.0, "step_s": 0.0, "stall_s": 0.0, "send_wait_s": 0.0}})
+    };
+    let iterations = [iteration(0, 4.0), iteration(1, 6.0)];
+    let simulated = kept(&json!({"iteration_model": "event"}), &iterations);
+    let training = json!({"kind": "training", "at_s": 3.5, "job": "a", "attempt": 0, "workers": ["w0"], "parameters": 1});
+    let native = [&[training][..], &iterations].concat();
+    let native = kept(&json!({"clock": "wall", "compute": "native"}), &native);
+    for run in [&simulated, &native] {
+        assert_eq!((run.iteration_s["a"], run.jct_s["a"]), (2.0, 7.5));
+    }
+    // A formula knows no set-up: there the job trains from its placement on.
+    let by_formula = kept(&json!({"iteration_model": "analytic"}), &[]);
+    assert_eq!(by_formula.iteration_s["a"], 3.5);
+    // Nobody knows when training began.
+    assert!(
+        kept(&json!({"iteration_model": "event"}), &[])
+            .iteration_s
+            .is_empty()
     );
 }

@@ -57,7 +57,8 @@ pub(super) fn stage<E>(
         ..common.clone()
     };
     gpu.slice(out, (Kind::Job, &start.job.name), (placed_s, last_s), whole)?;
-    if let Some(training_s) = start.attempt.training_s {
+    // Most simulations take no time for it.
+    if let Some(training_s) = start.attempt.training_s.filter(|at_s| *at_s > placed_s) {
         let set_up = Args {
             seconds: Some(training_s - placed_s),
             ..common.clone()

@@ -114,10 +114,9 @@ impl<'a> Side<'a> {
     /// From each placement to the begin of the first stage's first iteration, all together; absent where none began.
     pub fn set_up_s(self) -> Option<f64> {
         let attempts = &self.job?.attempts;
-        let begins = attempts.iter().filter_map(|attempt| {
-            let first = attempt.stages.first()?.iterations.values().next()?;
-            Some(first.record.from_s - attempt.placed_s)
-        });
+        let begins = attempts
+            .iter()
+            .filter_map(|attempt| Some(attempt.iterates_s()? - attempt.placed_s));
         begins.reduce(|sum, set_up_s| sum + set_up_s)
     }
 
