@@ -98,8 +98,7 @@ fn story_of_a_start(more: &str) -> String {
 
 #[test]
 fn a_start_up_is_told_by_its_slowest_stage() {
-    const BEGIN: &str =
-        "Loading and connecting its stages took 0.500 s; training began at 8.500 s. ";
+    const BEGIN: &str = "Its start-up took 0.500 s; training began at 8.500 s. ";
     let quick = r#"{"connect_s":0.002,"load_s":0.02,"rehearse_s":0.003}"#;
     let slow = r#"{"connect_s":0.002,"load_s":0.3,"lease_wait_s":0.0125,"rehearse_s":0.125}"#;
     let told = story_of_a_start(&format!(r#","set_up":[{quick},{quick},{slow},{quick}]"#));
@@ -107,9 +106,15 @@ fn a_start_up_is_told_by_its_slowest_stage() {
     let slowest = "Of it, stage 2, the slowest, took 300.000 ms to load, 12.500 ms to get its turn on its device and 125.000 ms \
                    to rehearse. 10 iterations took";
     assert!(told.contains(&format!("{BEGIN}{slowest}")), "{told}");
-    let told = story_of_a_start("");
-    assert!(
-        told.contains(&format!("{BEGIN}10 iterations took")),
-        "{told}"
-    );
+    // Where a stage does not tell, nobody knows which was the slowest.
+    for partly in [
+        String::new(),
+        format!(r#","set_up":[{quick},{quick},{slow}]"#),
+    ] {
+        let told = story_of_a_start(&partly);
+        assert!(
+            told.contains(&format!("{BEGIN}10 iterations took")),
+            "{told}"
+        );
+    }
 }

@@ -134,7 +134,8 @@ fn set_up(summary: &Summary) -> Option<String> {
         None => String::new(),
     };
     Some(format!(
-        "JCT, energy and cost contain what this machine took to load and connect stages, from placement to the begin of training: \
+        "JCT, energy and cost contain start-up: what stages took here to connect, load, get their turn on the device and rehearse, from placement to the \
+         begin of training: \
          {}{here}, {:.1} % of the JCT of job {}{more}.",
         duration(*set_up_s),
         100.0 * share,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bace_api::{
-    ClockKind, ComputeRung, Iteration, PathOutcome, PathReason, PlacementReason, Record,
+    ClockKind, ComputeRung, Iteration, PathOutcome, PathReason, PlacementReason, Record, StageSetUp,
 };
 use bace_ledger::{AttemptLog, Attributed, Figure, path_text, percent};
 
@@ -152,9 +152,10 @@ pub fn pipeline(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
 /// How training went.
 pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
     let mut sentences = Vec::new();
-    if let Some(training_s) = start.training_s {
+    // Most simulations take no time for it.
+    if let Some(training_s) = start.training_s.filter(|at_s| *at_s > start.placed_s) {
         sentences.push(format!(
-            "Loading and connecting its stages took {}; training began at {}.",
+            "Its start-up took {}; training began at {}.",
             seconds(training_s - start.placed_s),
             seconds(training_s)
         ));
@@ -200,10 +201,13 @@ pub fn training(told: &Told<'_>, start: &AttemptLog) -> Vec<String> {
 
 /// What the stage that needed longest to be ready spent that time on.
 fn slowest_set_up(start: &AttemptLog) -> Option<String> {
-    let told = start.stages.iter().enumerate();
-    let told = told.filter_map(|(stage, of)| Some((stage, of.set_up?)));
-    let (stage, set_up) =
-        told.max_by(|one, other| one.1.seconds().total_cmp(&other.1.seconds()))?;
+    let told = start.stages.iter().map(|stage| stage.set_up);
+    // The slowest may be one that did not tell.
+    let told: Vec<StageSetUp> = told.collect::<Option<_>>()?;
+    let (stage, set_up) = told
+        .iter()
+        .enumerate()
+        .max_by(|one, other| one.1.seconds().total_cmp(&other.1.seconds()))?;
     let parts = [
         (Some(set_up.connect_s), "connect"),
         (Some(set_up.load_s), "load"),

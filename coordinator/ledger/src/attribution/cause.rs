@@ -23,7 +23,7 @@ pub enum Cause {
     LeaseWait,
     /// What the host took besides: between actions, beyond the emulated GPU's time, and behind the last step.
     HostOverhead,
-    /// From the placement to a stage's first action: loading and connecting.
+    /// From the placement to a stage's first action: connecting, loading, waiting for the device and rehearsing.
     StartUp,
 }
 

@@ -274,11 +274,7 @@ fn draw_held(lanes: &mut Lanes, of: &Held<'_>, (top, gpu_px): (u32, u32)) {
         });
         if let Some(training_s) = of.attempt.training_s.filter(|at_s| *at_s > of.from_s) {
             let (left, width) = lanes.axis.span(of.from_s, training_s);
-            let title = format!(
-                "{}: loading and connecting, {:.3} s",
-                of.name,
-                training_s - of.from_s
-            );
+            let title = format!("{}: start-up, {:.3} s", of.name, training_s - of.from_s);
             lanes.blocks.push(Block {
                 left,
                 width,
@@ -332,7 +328,10 @@ fn keys(lanes: &mut Lanes, log: &RunLog) {
     }
     for (class, text) in [
         ("waiting", "waiting for GPUs"),
-        ("loading", "loading and connecting"),
+        (
+            "loading",
+            "start-up: connecting, loading, waiting for the device, rehearsing",
+        ),
         ("lost", "GPUs that the region had lost"),
     ] {
         if lanes.blocks.iter().any(|block| block.class == class) {
