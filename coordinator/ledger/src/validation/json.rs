@@ -209,7 +209,7 @@ fn overheads(found: &Overheads) -> Value {
         "total_s": found.total_s(),
         "are_most_of_it": found.are_most_of_it(),
     }));
-    for (cause, seconds) in found.by_cause {
+    for &(cause, seconds) in &found.by_cause {
         object.put(cause.key(), seconds.into());
     }
     object.into_value()

@@ -2,7 +2,7 @@
 //!
 //! `subject` says whether runs can be compared at all. `decisions` and `actions` compare what was done, `state` tells what led to a
 //! `difference`; `join` pairs what is alike, `errors` are the statistics of the pairs with their noise floor, `compared` a figure on
-//! both sides, `parts` looks into iterations, `overheads` tells what no prediction holds, `worst` keeps what is farthest off; `ranking` compares policies; `verdict` judges;
+//! both sides, `parts` looks into iterations, `overheads` tells what the prediction has no term for, `worst` keeps what is farthest off; `ranking` compares policies; `verdict` judges;
 //! `validator` brings all of it together, `table`, with `part_tables` and `cells`, and `json` show it. docs/validation.md defines every figure.
 
 mod actions;

@@ -1,27 +1,34 @@
-//! What a real run takes besides, which no prediction holds.
+//! What a real run takes besides, which its prediction does not hold.
+
+use bace_api::{Header, ProfileUse};
 
 use super::join::JobJoin;
 use crate::{Attribution, Cause, Figure, Measured};
 
-/// The causes that no prediction has a term for: they are the emulation's own.
-pub(super) const UNPREDICTED: [Cause; 4] = [
+/// The causes that are the emulation's own. No prediction has a term for them, but for start-up where it has a profile.
+pub(super) const EMULATIONS_OWN: [Cause; 4] = [
     Cause::StartUp,
     Cause::HostOverhead,
     Cause::LeaseWait,
     Cause::ReceiveLate,
 ];
 
-/// Seconds by cause, in the order of [`UNPREDICTED`].
-type Seconds = [f64; UNPREDICTED.len()];
+/// Those that the prediction of this header has no term for.
+fn unpredicted(prediction: &Header) -> impl Iterator<Item = Cause> {
+    let has_profile = matches!(prediction.profile.as_deref(), Some(ProfileUse::Used { .. }));
+    let own = EMULATIONS_OWN.into_iter();
+    own.filter(move |&cause| !(has_profile && cause == Cause::StartUp))
+}
 
-/// What a job's completion took beyond its prediction, and the part of it that is in no prediction. Seconds, means over the repeats
+/// What a job's completion took beyond its prediction, and the part of it that the prediction has no term for. Seconds, means over the repeats
 /// in which the job finished and joins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overheads {
     /// Measured less predicted.
     pub longer_s: f64,
-    /// What the mean stage spent, beyond its prediction, on each cause that no prediction has a term for.
-    pub by_cause: [(Cause, f64); UNPREDICTED.len()],
+    /// What the mean stage spent, beyond its prediction, on each cause that the prediction has no term for: start-up is not among
+    /// them where it was made with a profile.
+    pub by_cause: Vec<(Cause, f64)>,
 }
 
 impl Overheads {
@@ -34,17 +41,19 @@ impl Overheads {
         if repeats.any(|Measured(side)| side.log.header.network.shapes_datagrams()) {
             return Figure::Unknown("on packet and kernel links what comes late holds losses and other jobs' turns, which a prediction has".into());
         }
+        let causes: Vec<Cause> = unpredicted(&job.predicted.0.log.header).collect();
         let found = job.pair(|side| side.job?.jct_s());
         let jcts = found.ok_or_else(|| "the prediction has no completion time of it".to_owned());
         let found = jcts.and_then(|jcts| {
-            let base = of_run(job.name, predicted)?;
+            let base = of_run((job.name, predicted), &causes)?;
             let both = jcts.measured.iter().zip(measured);
             let joined = both.filter_map(|(jct_s, repeat)| Some(((*jct_s)?, repeat)));
             let repeats = joined.map(|(Measured(jct_s), repeat)| {
-                let seconds = of_run(job.name, repeat)?;
+                let seconds = of_run((job.name, repeat), &causes)?;
                 Ok((jct_s - jcts.predicted.0, seconds))
             });
-            Self::mean(&repeats.collect::<Result<Vec<_>, String>>()?, base)
+            let repeats = repeats.collect::<Result<Vec<_>, String>>()?;
+            Self::mean(&repeats, causes.into_iter().zip(base))
         });
         match found {
             Ok(found) => Figure::Known(found),
@@ -52,21 +61,30 @@ impl Overheads {
         }
     }
 
-    /// Of what each repeat took longer and spent; `base` is what the prediction spent.
-    fn mean(repeats: &[(f64, Seconds)], base: Seconds) -> Result<Self, String> {
+    /// Of what each repeat took longer and spent by cause; `base` is what the prediction spent.
+    fn mean(
+        repeats: &[(f64, Vec<f64>)],
+        base: impl Iterator<Item = (Cause, f64)>,
+    ) -> Result<Self, String> {
         if repeats.is_empty() {
             return Err("it finished and joins in no repeat".to_owned());
         }
         let count = repeats.len() as f64;
-        let mut by_cause = UNPREDICTED.map(|cause| (cause, 0.0));
-        for (place, (_, seconds)) in by_cause.iter_mut().enumerate() {
-            let all: f64 = repeats.iter().map(|(_, spent)| spent[place]).sum();
-            *seconds = all / count - base[place];
-        }
+        let by_cause = base.enumerate().map(|(place, (cause, base_s))| {
+            let all_s: f64 = repeats.iter().map(|(_, spent)| spent[place]).sum();
+            (cause, all_s / count - base_s)
+        });
         Ok(Self {
             longer_s: repeats.iter().map(|(longer_s, _)| longer_s).sum::<f64>() / count,
-            by_cause,
+            by_cause: by_cause.collect(),
         })
+    }
+
+    /// What was spent on a cause; absent where the prediction has a term for it.
+    pub fn seconds(&self, cause: Cause) -> Option<f64> {
+        let mut all = self.by_cause.iter();
+        all.find(|(of, _)| *of == cause)
+            .map(|(_, seconds)| *seconds)
     }
 
     /// All causes together.
@@ -80,18 +98,18 @@ impl Overheads {
     }
 }
 
-/// What the mean stage of a job spent on each cause in a run, all starts together; else why that is not known.
-fn of_run(name: &str, attribution: &Attribution) -> Result<Seconds, String> {
+/// What the mean stage of a job spent on each of `causes` in a run, all starts together; else why that is not known.
+fn of_run((name, attribution): (&str, &Attribution), causes: &[Cause]) -> Result<Vec<f64>, String> {
     let job = attribution.job(name);
     let job = job.ok_or_else(|| "it was never placed".to_owned())?;
-    let mut all = Seconds::default();
+    let mut all = vec![0.0; causes.len()];
     for start in &job.attempts {
         let times = match &start.times {
             Figure::Known(times) => times,
             Figure::Unknown(reason) => return Err(reason.clone().into_owned()),
         };
         let (sums, stages) = (times.sums(), times.stages.len() as f64);
-        for (seconds, cause) in all.iter_mut().zip(UNPREDICTED) {
+        for (seconds, &cause) in all.iter_mut().zip(causes) {
             *seconds += sums.seconds(cause) / stages;
         }
     }

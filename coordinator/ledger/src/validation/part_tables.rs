@@ -1,10 +1,10 @@
 //! Tables of what runs consist of: jobs, messages, actions, stages, and what is farthest off.
 
 use super::cells::{HOLDER, Kind, error, millis, of_mean, shown, sides};
-use super::overheads::UNPREDICTED;
+use super::overheads::EMULATIONS_OWN;
 use super::{Compared, Validation, Worst};
 use crate::Figure;
-use crate::table::{Columns, Scale, glued};
+use crate::table::{Columns, Scale, UNKNOWN, glued};
 
 /// Stages that still serve a person: those whose compute or waits are farthest off.
 const MAX_STAGES: usize = 12;
@@ -56,27 +56,33 @@ impl Validation {
 
     /// Jobs of whose excess over the prediction more than half is in no prediction, with what it went to; empty where there are none.
     pub(super) fn overheads(&self) -> String {
-        let mut headings = vec!["policy", "job", "longer"];
-        headings.extend(UNPREDICTED.iter().map(|cause| cause.name()));
-        let mut table = Columns::new(&headings).rest_in(HOLDER);
         let jobs = self.policies.iter().flat_map(|policy| {
             let known = policy.jobs.iter();
             let known = known.filter_map(|job| Some((job, job.overheads.known()?)));
             known.map(move |(job, found)| (&policy.policy, &job.job, found))
         });
-        let mut is_empty = true;
-        for (policy, job, found) in jobs.filter(|(.., found)| found.are_most_of_it()) {
-            is_empty = false;
-            let seconds = found.by_cause.iter().map(|(_, seconds)| *seconds);
-            let seconds = std::iter::once(found.longer_s).chain(seconds);
+        let jobs: Vec<_> = jobs.filter(|(.., found)| found.are_most_of_it()).collect();
+        if jobs.is_empty() {
+            return String::new();
+        }
+        let mut causes = EMULATIONS_OWN.to_vec();
+        causes.retain(|&cause| {
+            jobs.iter()
+                .any(|(.., found)| found.seconds(cause).is_some())
+        });
+        let mut headings = vec!["policy", "job", "longer"];
+        headings.extend(causes.iter().map(|cause| cause.name()));
+        let mut table = Columns::new(&headings).rest_in(HOLDER);
+        for (policy, job, found) in jobs {
+            let spent = causes.iter().map(|&cause| found.seconds(cause));
+            let seconds = std::iter::once(Some(found.longer_s)).chain(spent);
             let mut row = vec![policy.clone(), job.clone()];
-            row.extend(seconds.map(|seconds| format!("{seconds:.3}")));
+            row.extend(seconds.map(|seconds| {
+                seconds.map_or_else(|| UNKNOWN.to_owned(), |seconds| format!("{seconds:.3}"))
+            }));
             table.row(row);
         }
         table.wrap(1);
-        if is_empty {
-            return String::new();
-        }
         table.finish("jobs")
     }
 

@@ -9,9 +9,8 @@ use crate::table::{Columns, GLUE, UNKNOWN, glued, paragraph, plain, rung, wrappe
 /// Sentences, and differences with their states, of one sort that still serve a person.
 const MAX_TOLD: usize = 12;
 
-/// The title of what no prediction holds.
-const OVERHEADS: &str =
-    "Jobs that took longer than predicted, more than half of it for what no prediction holds (s)";
+/// The title of what predictions have no term for.
+const OVERHEADS: &str = "Jobs that took longer than predicted, more than half of it for what the prediction has no term for (s)";
 
 impl Validation {
     /// Tables for people, and the verdict; ends with a line break.

@@ -130,7 +130,7 @@ pub struct JobCompared {
     pub cost_usd: Compared,
     /// Joules at the emulated GPUs.
     pub energy_j: Compared,
-    /// How much longer it took than predicted, and what of that no prediction holds.
+    /// How much longer it took than predicted, and what of that the prediction has no term for.
     pub overheads: Figure<Overheads>,
 }
 

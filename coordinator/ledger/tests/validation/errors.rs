@@ -4,6 +4,7 @@ use bace_ledger::validation::Part;
 
 use crate::made_up::{Job, Run, close, of_one, runs, validation};
 use bace_ledger::Cause;
+use serde_json::json;
 
 #[test]
 fn equal_runs_have_no_error_and_pass() {
@@ -132,13 +133,7 @@ fn what_no_prediction_holds_is_told_where_it_is_most_of_a_completion_times_error
     measured.jobs[1].set_up_s = 0.1;
     let found = validation(&[runs(&predicted, &[measured.clone(), measured])]);
     let overheads = |place: usize| found.policies[0].jobs[place].overheads.known().unwrap();
-    let start_up = |place: usize| {
-        let all = overheads(place).by_cause;
-        all.iter()
-            .find(|(cause, _)| *cause == Cause::StartUp)
-            .unwrap()
-            .1
-    };
+    let start_up = |place: usize| overheads(place).seconds(Cause::StartUp).unwrap();
     assert!(
         close(overheads(0).longer_s, 0.25) && close(start_up(0), 0.25),
         "{:?}",
@@ -172,4 +167,50 @@ fn what_no_prediction_holds_is_told_where_it_is_most_of_a_completion_times_error
     let found = validation(&[runs(&Run::of_one(1.0), &[bare])]);
     assert!(found.policies[0].jobs[0].overheads.reason().is_some());
     assert!(!found.render().contains("Jobs that took longer"));
+}
+
+#[test]
+fn start_up_is_no_overhead_where_a_profile_predicts_it() {
+    let profile = json!({"used": {"path": "p", "hash": "aa", "device": "d"}});
+    let mut predicted = Run::of_one(1.0);
+    predicted.header = json!({ "profile": profile });
+    predicted.jobs[0].set_up_s = 1.0;
+    let mut measured = predicted.clone();
+    measured.header["compute"] = "native".into();
+    measured.jobs[0].set_up_s = 1.25;
+    let found = validation(&[runs(&predicted, &[measured.clone()])]);
+    let job = &found.policies[0].jobs[0];
+    assert_eq!(job.set_up_s.predicted.known().unwrap().0, 1.0);
+    assert_eq!(job.set_up_s.repeats[0].unwrap().0, 1.25);
+    let overheads = job.overheads.known().unwrap();
+    assert!(close(overheads.longer_s, 0.25) && overheads.total_s() == 0.0);
+    assert_eq!(overheads.seconds(Cause::StartUp), None);
+    assert!(!overheads.are_most_of_it());
+    assert!(!found.render().contains("Jobs that took longer"));
+    // The first forward takes all of its 0.4 s besides, and the next stage waits for it.
+    let slow = measured.edited(|records| {
+        let mut actions = records
+            .iter_mut()
+            .filter(|it| it["kind"] == "actions" && it["stage"] == 0);
+        actions.next().unwrap()["spans"][0]["excess_s"] = 0.4.into();
+    });
+    let found = validation(&[runs(&predicted, &[slow])]);
+    let job = &found.to_json()["policies"][0]["jobs"][0]["overheads"];
+    assert!(
+        close(job["host_overhead_s"].as_f64().unwrap(), 0.4),
+        "{job}"
+    );
+    assert_eq!(
+        (job.get("start_up_s"), &job["are_most_of_it"]),
+        (None, &json!(true))
+    );
+    let told = found.render();
+    let (_, table) = told
+        .split_once("Jobs that took longer than predicted")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    assert!(
+        table.contains("0.400") && !table.contains("start-up"),
+        "{told}"
+    );
 }
