@@ -1,6 +1,6 @@
 //! A ledger's attribution.
 
-use bace_api::Attempt;
+use bace_api::{Attempt, ClockKind};
 
 use super::link_rates::LinkRates;
 use super::roots::sums;
@@ -135,7 +135,13 @@ fn times(
     }
     check(attempt)?;
     let is_last = place + 1 == job.attempts.len();
-    let (extent, cut) = extent(attempt, job.finished_s.is_some() && is_last)?;
+    let has_finished = job.finished_s.is_some() && is_last;
+    let mut stages = attempt.stages.iter();
+    let (extent, cut) = if !has_finished && stages.all(|stage| stage.iterations.is_empty()) {
+        extent_of_set_up(attempt, log.header.clock)?
+    } else {
+        extent(attempt, has_finished)?
+    };
     let directions = directions(&job.name, attempt, rates)?;
     let start = Start {
         directions: &directions,
@@ -239,6 +245,42 @@ fn extent(attempt: &AttemptLog, has_finished: bool) -> Result<(Extent, Option<St
     let extent = Extent {
         from_s,
         trained_s: trained_s.min(to_s),
+        to_s,
+    };
+    Ok((extent, cut.map(str::to_owned)))
+}
+
+/// The time of a start of which no stage ended an iteration: it was set up until it trained or its GPUs were free.
+fn extent_of_set_up(
+    attempt: &AttemptLog,
+    clock: ClockKind,
+) -> Result<(Extent, Option<String>), String> {
+    // Simulations have no record of the begin of training, but stages compute from then on.
+    let mut energies = attempt.stages.iter().map(|stage| stage.energy.as_ref());
+    let never_trained = match clock {
+        ClockKind::Wall => true,
+        ClockKind::Virtual => energies.all(|used| used.is_some_and(|used| used.busy_s == 0.0)),
+    };
+    let (to_s, cut) = match (attempt.training_s, attempt.released_s) {
+        (Some(training_s), _) => (
+            training_s,
+            Some(
+                "it did not finish, and what its stages did in training is not recorded, since none ended an iteration",
+            ),
+        ),
+        (None, Some(released_s)) if never_trained => (released_s, None),
+        (None, _) => {
+            return Err(
+                "none of its stages ended an iteration, and until when it was set up is not recorded"
+                    .to_owned(),
+            );
+        }
+    };
+    let from_s = attempt.placed_s;
+    let to_s = to_s.min(attempt.released_s.unwrap_or(to_s)).max(from_s);
+    let extent = Extent {
+        from_s,
+        trained_s: to_s,
         to_s,
     };
     Ok((extent, cut.map(str::to_owned)))

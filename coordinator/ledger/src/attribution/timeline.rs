@@ -82,6 +82,9 @@ impl Start<'_> {
             }
             line.until(done.record.to_s, Doing::Own(Cause::HostOverhead));
         }
+        if stage.iterations.is_empty() {
+            line.until(self.extent.to_s, Doing::Own(Cause::StartUp));
+        }
         line.until(self.extent.trained_s, Doing::Own(Cause::Bubble));
         line.until(self.extent.to_s, Doing::Own(Cause::HostOverhead));
         Timeline {

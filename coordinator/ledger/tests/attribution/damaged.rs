@@ -1,6 +1,6 @@
 //! What is missing, cut off or impossible.
 
-use bace_ledger::{Cause, Figure, RunLog, attribute};
+use bace_ledger::{AttemptTimes, Cause, Figure, RunLog, attribute};
 use serde_json::json;
 
 use crate::made_up::{MadeUp, assert_sums, receive, span};
@@ -81,6 +81,42 @@ fn a_job_that_failed_is_told_as_far_as_all_its_stages_are_known() {
     for stage in &times.stages {
         assert_sums(&stage.sums, &expected);
     }
+}
+
+#[test]
+fn a_start_that_loses_its_gpus_before_it_trains_was_set_up() {
+    let lost = || MadeUp::new(&["x", "y"], 10.0).failed();
+    let assert_set_up = |times: &AttemptTimes, seconds: f64| {
+        assert_eq!(times.stages.len(), 2);
+        for stage in &times.stages {
+            assert_sums(&stage.sums, &[(Cause::StartUp, seconds)]);
+        }
+    };
+    let real = lost().times();
+    assert_set_up(&real, 10.0);
+    assert_eq!((&real.cut, real.unknown_s), (&None, Some(0.0)));
+    // It trained from 4 s on, and ended no iteration.
+    let training = json!({"kind": "training", "at_s": 4.0, "job": "a", "attempt": 0, "workers": ["w0", "w1"], "parameters": 1});
+    let trained = lost().record(training).times();
+    assert_set_up(&trained, 4.0);
+    assert_eq!(trained.unknown_s, Some(12.0));
+    assert!(trained.cut.unwrap().contains("in training is not recorded"));
+    // A simulation whose GPUs were never busy was set up to its end; where one was, nobody knows since when.
+    let simulated = lost().header("clock", json!("virtual"));
+    assert_set_up(&simulated.times(), 10.0);
+    let mut log = simulated.log();
+    let energy = log.jobs[0].attempts[0].stages[0].energy.as_mut();
+    energy.unwrap().busy_s = 1.0;
+    let found = attribute(&log);
+    let times = &found.jobs[0].attempts[0].times;
+    assert!(
+        times.reason().unwrap().contains("until when it was set up"),
+        "{times:?}"
+    );
+    // A ledger that ends before it does.
+    let mut log = lost().log();
+    log.jobs[0].attempts[0].released_s = None;
+    assert!(attribute(&log).jobs[0].sums().reason().is_some());
 }
 
 #[test]
