@@ -418,7 +418,7 @@ pub enum Record {
         /// How it ended.
         reason: String,
     },
-    /// All stages are loaded and connected, and training begins.
+    /// All stages are set up, and training begins.
     Training {
         /// When.
         at_s: f64,
