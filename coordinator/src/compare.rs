@@ -88,6 +88,10 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<bool> {
         profile: profile
             .as_ref()
             .map(|profile| profile.path.display().to_string()),
+        lacks_set_up: profile
+            .as_ref()
+            .filter(|_| args.iteration_model == IterationModelChoice::Event)
+            .and_then(|profile| profile.lacks_set_up(&loaded.scenario, &asked.command())),
         varies,
         cases,
     };
@@ -212,7 +216,7 @@ fn simulate_all(
         let scenario = Arc::new(point.scenario.clone().with_seed(seed));
         let decides = policy_by_name(policy).expect("the name has been looked up before");
         let engine = asked.give(profile, Engine::new(scenario, decides))?;
-        let named = profile.map(ChosenProfile::named);
+        let named = profile.map(|profile| profile.named(&point.scenario, &asked.command()));
         let summary = simulate(loaded, engine, (policy, named), args.iteration_model);
         Ok(Case {
             point: point.label.clone(),

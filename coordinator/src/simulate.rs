@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bace_api::{ClockKind, ComputeRung, NetworkRung, Record};
+use bace_api::{ClockKind, ComputeRung, NetworkRung, ProfileUse, Record};
 use bace_engine::{Engine, policy_by_name};
 use bace_ledger::{Fold, RunFolder, Summary};
 use bace_sim::{EventModel, EventSettings, IterationModel, drive, simulate_engine};
@@ -21,8 +21,8 @@ pub struct Simulation<'a> {
     pub policy: &'a str,
     /// The scenario's engine under that policy, with the profile's times where there is one.
     pub engine: Engine,
-    /// What the engine has its times of compute from; absent where the GPU types give them.
-    pub profile: Option<&'a ChosenProfile>,
+    /// What the engine has its times of compute from, and what the ledger says of it; absent where the GPU types give them.
+    pub profile: Option<(&'a ChosenProfile, ProfileUse)>,
     /// How an iteration's time comes about.
     pub iteration_model: IterationModelChoice,
     /// Whether a ledger holds every action of every stage; the model `event` alone knows of actions.
@@ -40,7 +40,9 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<bool> {
         loaded: &loaded,
         policy: &args.scenario.policy,
         engine: asked.give(profile.as_ref(), engine)?,
-        profile: profile.as_ref(),
+        profile: profile
+            .as_ref()
+            .map(|profile| (profile, profile.named(&loaded.scenario, &asked.command()))),
         iteration_model: args.iteration_model,
         actions: args.actions,
     };
@@ -63,13 +65,13 @@ impl Simulation<'_> {
             network: NetworkRung::Modelled,
             receipts: None,
             iteration_model: Some(self.iteration_model.word().to_owned()),
-            profile: self.profile.map(ChosenProfile::named),
+            profile: self.profile.as_ref().map(|(_, said)| said.clone()),
         });
         let mut folder = match out {
             Some(dir) => Some(RunFolder::create(dir, &self.loaded.text).or_wrong_input()?),
             None => None,
         };
-        if let (Some((folder, _)), Some(profile)) = (&folder, self.profile) {
+        if let (Some((folder, _)), Some((profile, _))) = (&folder, &self.profile) {
             folder.keep_profile(&profile.text)?;
         }
         let mut fold = Fold::new(&header);

@@ -145,7 +145,7 @@ impl Fit {
         let layers = over(&|parts| parts.layer.forward_s + parts.layer.backward_s);
         let whole = parts
             .map(|times| times.median)
-            .stage_seconds(WHOLE_LAYERS, StagePlace::Only);
+            .stage(WHOLE_LAYERS, StagePlace::Only);
         let beyond = |of: &dyn Fn(&Part<f64>) -> f64, sum_s: f64| {
             let measured: Vec<f64> = rounds.iter().map(|round| of(&round.whole)).collect();
             let median_s = median(&measured);
@@ -159,7 +159,7 @@ impl Fit {
             drift_share: (median(late) - median(early)) / median_s.abs(),
             residual_share: beyond(
                 &|whole| whole.forward_s + whole.backward_s,
-                whole.micro_batch_s,
+                whole.micro_batch_s(),
             ),
             step_residual_share: beyond(&|whole| whole.step_s, whole.step_s),
             rounds: u32::try_from(rounds.len()).unwrap_or(u32::MAX),
@@ -183,7 +183,7 @@ fn each(value: impl Fn(&dyn Fn(&Part<f64>) -> f64) -> f64) -> Part<f64> {
     }
 }
 
-fn percentiles(values: &[f64]) -> Percentiles {
+pub(crate) fn percentiles(values: &[f64]) -> Percentiles {
     Percentiles {
         p5: quantile(values, 0.05),
         median: median(values),
@@ -191,7 +191,8 @@ fn percentiles(values: &[f64]) -> Percentiles {
     }
 }
 
-fn error_of_median(values: &[f64]) -> f64 {
+/// Standard error of the median of `values`, from their quartiles. `values` is not empty.
+pub(crate) fn error_of_median(values: &[f64]) -> f64 {
     let quartiles = quantile(values, 0.75) - quantile(values, 0.25);
     MEDIAN_OVER_MEAN * quartiles / QUARTILES_OVER_DEVIATION / (values.len() as f64).sqrt()
 }
@@ -209,7 +210,6 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StageSeconds;
 
     fn truth() -> Parts<f64> {
         let part = |forward_s, backward_s, step_s| Part {
@@ -230,12 +230,8 @@ mod tests {
     /// A device that takes `factor` times as long as [`truth`] says.
     fn round(factor: f64) -> Round {
         let stage = |layers, place| {
-            let takes: StageSeconds = truth().stage_seconds(layers, place);
-            Part {
-                forward_s: factor * takes.forward_s,
-                backward_s: factor * takes.backward_s(),
-                step_s: factor * takes.step_s,
-            }
+            let takes = truth().stage(layers, place);
+            takes.map(|seconds| factor * seconds)
         };
         Round {
             few: stage(FEW_LAYERS, StagePlace::Middle),
@@ -304,8 +300,8 @@ mod tests {
             round.whole.step_s *= 0.5;
         }
         let fit = Fit::of(&rounds).unwrap();
-        let whole = truth().stage_seconds(WHOLE_LAYERS, StagePlace::Only);
-        assert_close(fit.residual_share, 1.0 / (whole.micro_batch_s + 1.0));
+        let whole = truth().stage(WHOLE_LAYERS, StagePlace::Only);
+        assert_close(fit.residual_share, 1.0 / (whole.micro_batch_s() + 1.0));
         assert_close(fit.step_residual_share, -1.0);
         assert_eq!(Fit::of(&rounds[..4]), None);
     }

@@ -23,11 +23,11 @@ pub use fit::{
 pub use gpu::GpuType;
 pub use power::JOULES_PER_KWH;
 pub use profile::{
-    DeviceKind, DeviceProfile, LayerShape, Part, Parts, PartsError, ProfileEntry, ProfileKey,
-    ProfiledDevice,
+    DeviceKind, DeviceProfile, DeviceTimes, LayerShape, Part, Parts, PartsError, ProfileEntry,
+    ProfileKey, ProfiledDevice,
 };
 pub use scaled::ScaleError;
-pub use set_up::{DeviceTimes, SetUp, SetUpRound};
+pub use set_up::{SetUp, SetUpFit, SetUpRound, SetUpStage};
 pub use spec::{ModelError, ModelSpec};
 pub use split::{Split, Work, Workload};
 pub use stage::{StagePlace, StageSeconds};

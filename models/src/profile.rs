@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceTimes, MicroBatchShape, ModelSpec, StagePlace, StageSeconds};
+use crate::{MicroBatchShape, ModelSpec, SetUp, StagePlace, StageSeconds};
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,15 @@ pub struct Parts<T> {
     pub copy_out_s: T,
 }
 
+/// All that stages of a model take on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DeviceTimes {
+    /// Their actions.
+    pub parts: Parts<f64>,
+    /// What comes before these; absent where nobody measured it.
+    pub set_up: Option<SetUp<f64>>,
+}
+
 /// One entry of a profile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProfileEntry {
@@ -120,6 +129,12 @@ pub enum PartsError {
     #[error("a layer's forward and backward take {seconds} s; both have to be above 0")]
     Layer {
         /// The smaller of the two.
+        seconds: f64,
+    },
+    /// So does its set-up, or none.
+    #[error("a layer's set-up takes {seconds} s; it has to be 0 or more")]
+    SetUpOfLayer {
+        /// What it would take.
         seconds: f64,
     },
     /// So does every stage.
@@ -198,6 +213,13 @@ impl<T: Copy> Part<T> {
     }
 }
 
+impl Part<f64> {
+    /// Forward and backward of one micro-batch together.
+    pub fn micro_batch_s(&self) -> f64 {
+        self.forward_s + self.backward_s
+    }
+}
+
 impl<T: Copy> Parts<T> {
     /// The same of each number.
     pub fn map<U>(&self, of: impl Fn(T) -> U) -> Parts<U> {
@@ -217,7 +239,7 @@ impl Parts<f64> {
     ///
     /// A forward takes its activation in and hands one out, a backward does the same with gradients; the ends of a
     /// pipeline do only one of each.
-    pub fn stage_seconds(&self, layers: u32, place: StagePlace) -> StageSeconds {
+    pub fn stage(&self, layers: u32, place: StagePlace) -> Part<f64> {
         let mut sum = Part {
             forward_s: f64::from(layers) * self.layer.forward_s + self.stage.forward_s,
             backward_s: f64::from(layers) * self.layer.backward_s + self.stage.backward_s,
@@ -243,13 +265,7 @@ impl Parts<f64> {
                 sum.step_s += part.step_s;
             }
         }
-        StageSeconds {
-            micro_batch_s: sum.forward_s + sum.backward_s,
-            forward_s: sum.forward_s,
-            step_s: sum.step_s,
-            set_up_s: 0.0,
-            fresh_s: 0.0,
-        }
+        sum
     }
 
     /// Whether every stage takes time, and more with each layer.
@@ -262,17 +278,15 @@ impl Parts<f64> {
             return Err(PartsError::Layer { seconds: layer_s });
         }
         for place in StagePlace::ALL {
-            let stage = self.stage_seconds(1, place);
+            let stage = self.stage(1, place);
             let wrong = |action, seconds, least| PartsError::Stage {
                 place,
                 action,
                 seconds,
                 least,
             };
-            for (action, seconds) in [
-                ("forward", stage.forward_s),
-                ("backward", stage.backward_s()),
-            ] {
+            for (action, seconds) in [("forward", stage.forward_s), ("backward", stage.backward_s)]
+            {
                 if !(seconds > 0.0 && seconds.is_finite()) {
                     return Err(wrong(action, seconds, "above 0"));
                 }
@@ -285,10 +299,41 @@ impl Parts<f64> {
     }
 }
 
+impl DeviceTimes {
+    /// What a stage of `layers` layers takes; its set-up takes no time where nobody measured it.
+    pub fn stage_seconds(&self, layers: u32, place: StagePlace) -> StageSeconds {
+        let stage = self.parts.stage(layers, place);
+        let set_up = self.set_up.unwrap_or_default();
+        StageSeconds {
+            micro_batch_s: stage.micro_batch_s(),
+            forward_s: stage.forward_s,
+            step_s: stage.step_s,
+            set_up_s: set_up.stage_seconds(layers, place),
+            fresh_s: set_up.fresh_s,
+        }
+    }
+
+    /// The same of each number.
+    pub fn map(&self, of: impl Fn(f64) -> f64) -> Self {
+        Self {
+            parts: self.parts.map(&of),
+            set_up: self.set_up.map(|set_up| set_up.map(&of)),
+        }
+    }
+
+    /// Whether every stage's actions take time, and its set-up some or none, where it was measured.
+    ///
+    /// # Errors
+    /// The first number that no measurement of a real stage can give.
+    pub fn check(&self) -> Result<(), PartsError> {
+        self.parts.check()?;
+        self.set_up.map_or(Ok(()), |set_up| set_up.check())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SetUp;
 
     fn part(forward_s: f64, backward_s: f64, step_s: f64) -> Part<f64> {
         Part {
@@ -312,18 +357,18 @@ mod tests {
     fn times() -> DeviceTimes {
         DeviceTimes {
             parts: parts(),
-            set_up: SetUp {
+            set_up: Some(SetUp {
                 layer_s: 0.5,
                 ..SetUp::default()
-            },
+            }),
         }
     }
 
     #[test]
     fn a_stage_is_the_sum_of_what_it_holds() {
         let stage = |layers, place| {
-            let stage = parts().stage_seconds(layers, place);
-            [stage.forward_s, stage.micro_batch_s, stage.step_s]
+            let stage = parts().stage(layers, place);
+            [stage.forward_s, stage.micro_batch_s(), stage.step_s]
         };
         let close = |found: [f64; 3], expected: [f64; 3]| {
             let pairs = found.iter().zip(&expected);
@@ -336,6 +381,24 @@ mod tests {
         close(stage(3, StagePlace::First), [7.02, 7.02 + 15.885, 20.0]);
         close(stage(3, StagePlace::Last), [10.51, 10.51 + 21.145, 21.0]);
         close(stage(3, StagePlace::Only), [11.0, 11.0 + 21.875, 31.0]);
+    }
+
+    #[test]
+    fn a_set_up_that_nobody_measured_takes_no_time() {
+        let measured = times();
+        let unknown = DeviceTimes {
+            set_up: None,
+            ..measured
+        };
+        assert_eq!(unknown.check(), Ok(()));
+        let [with, without] =
+            [measured, unknown].map(|times| times.stage_seconds(3, StagePlace::Last));
+        assert_eq!((with.set_up_s, without.set_up_s), (1.5, 0.0));
+        let expected = StageSeconds {
+            set_up_s: 0.0,
+            ..with
+        };
+        assert_eq!(without, expected);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Workload {
                 let head = if place.holds_head() { head } else { 0.0 };
                 FORWARD_AND_BACKWARD * (f64::from(layers) * layer + head)
             }
-            Work::Measured(times) => times.parts.stage_seconds(layers, place).micro_batch_s,
+            Work::Measured(times) => times.parts.stage(layers, place).micro_batch_s(),
         }
     }
 
@@ -391,7 +391,7 @@ mod tests {
                         copy_in_s: copy_s,
                         copy_out_s: copy_s / 2.0,
                     },
-                    set_up: SetUp { layer_s: 2.0, stage_s: 1.0, fresh_s: 5.0, ..SetUp::default() },
+                    set_up: Some(SetUp { layer_s: 2.0, stage_s: 1.0, fresh_s: 5.0, ..SetUp::default() }),
                 }),
             };
             // Whatever types the GPUs are of.

@@ -152,6 +152,10 @@ pub enum ProfileUse {
         hash: String,
         /// The device's name.
         device: String,
+        /// Which jobs' set-up it does not know, so that no prediction from it holds theirs, and what measures it; words that
+        /// follow a colon. Absent where it knows that of all jobs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lacks_set_up: Option<String>,
     },
     /// From the GPU types' formula, for lack of a profile.
     Absent {

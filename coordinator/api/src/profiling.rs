@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use bace_models::{Fit, LayerShape, MicroBatchShape, ProfiledDevice, SetUpRound, StagePlace};
+use bace_models::{
+    Fit, LayerShape, MicroBatchShape, ProfiledDevice, SetUpRound, SetUpStage, StagePlace,
+};
 use serde::{Deserialize, Serialize};
 
 /// What `bace-worker check` found.
@@ -62,7 +64,10 @@ pub enum ProfileTask {
     /// The peak of memory while a stage trains.
     Memory(MemoryTask),
     /// How long stages need before they can train.
-    SetUp,
+    SetUp {
+        /// The one that the process sets up first.
+        begins_with: SetUpStage,
+    },
 }
 
 /// A stage whose peak of memory is measured.

@@ -425,12 +425,12 @@ fn profile(sequence: u32) -> DeviceProfile {
                     copy_in_s: 0.01,
                     copy_out_s: 0.02,
                 },
-                set_up: SetUp {
+                set_up: Some(SetUp {
                     layer_s: 0.5,
                     stage_s: 0.25,
                     fresh_s: 2.0,
                     ..SetUp::default()
-                },
+                }),
             },
         }],
     }

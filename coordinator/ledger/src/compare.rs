@@ -44,6 +44,9 @@ pub struct Comparison {
     pub iteration_model: String,
     /// The profile that gave the simulated runs their times of compute; absent where the GPU types did.
     pub profile: Option<String>,
+    /// Which models' set-up that profile does not know, and what measures it; words that follow a colon. Absent where there is
+    /// nothing to say.
+    pub lacks_set_up: Option<String>,
     /// Whether two seeds can differ in what is simulated.
     pub varies: bool,
     /// All runs: point by point, in each policy by policy.
@@ -257,14 +260,18 @@ impl Comparison {
             let rows = self.rows(point).into_iter().map(|row| row.to_json());
             json!({ "point": point, "rows": rows.collect::<Vec<_>>() })
         });
-        json!({
+        let mut json = json!({
             "scenario": self.scenario,
             "iteration_model": self.iteration_model,
             "profile": self.profile,
             "seeds": self.seeds(),
             "seeds_differ": self.varies,
             "points": points.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(lack) = &self.lacks_set_up {
+            json["lacks_set_up"] = json!(lack);
+        }
+        json
     }
 }
 
@@ -377,6 +384,7 @@ mod tests {
             scenario: "s".to_owned(),
             iteration_model: "analytic".to_owned(),
             profile: None,
+            lacks_set_up: None,
             varies: true,
             cases,
         }
@@ -410,6 +418,18 @@ mod tests {
         let told = comparison.render();
         assert!(
             told.contains("times of compute from profiles/cpu.toml"),
+            "{told}"
+        );
+        assert!(!told.contains("rehearse"), "{told}");
+        assert!(comparison.to_json().get("lacks_set_up").is_none());
+        comparison.lacks_set_up = Some("`four` has none; measure it".to_owned());
+        assert_eq!(
+            comparison.to_json()["lacks_set_up"],
+            "`four` has none; measure it"
+        );
+        let told = comparison.render();
+        assert!(
+            told.ends_with("before they train: `four` has none; measure it.\n"),
             "{told}"
         );
     }

@@ -1,6 +1,7 @@
 //! A comparison for people: tables in Markdown, aligned so that they also read well as they are.
 
 use crate::compare::{Comparison, Kind, MEASURES, Row, Sample};
+use crate::notes::without_set_up;
 
 /// A unit that fits all numbers of a column.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,8 @@ impl Comparison {
                     .to_owned(),
             );
         }
+        let lacks_set_up = self.lacks_set_up.as_ref();
+        notes.extend(lacks_set_up.map(|lack| format!("! {}", without_set_up(lack))));
         if !notes.is_empty() {
             text.push('\n');
             text.push_str(&notes.join("\n"));

@@ -320,7 +320,10 @@ fn trace(summary: &Summary) -> String {
     if let Some(shaping) = &summary.shaping {
         lines.insert(2, ("links", shaped(shaping)));
     }
-    if let Some(ProfileUse::Used { path, hash, device }) = header.profile.as_deref() {
+    if let Some(ProfileUse::Used {
+        path, hash, device, ..
+    }) = header.profile.as_deref()
+    {
         let text =
             format!("{path}, of {device}: {hash} (blake3); all GPUs take its times of compute");
         lines.insert(1, ("profile", text));

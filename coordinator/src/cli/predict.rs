@@ -82,8 +82,8 @@ pub struct ProfileArgs {
     /// How uncertain a layer's time may be, and how much it may drift while it is measured, as a share; beyond it nothing is kept.
     #[arg(long, default_value_t = MOST_ERROR, value_name = "SHARE", value_parser = positive)]
     pub most_error: f64,
-    /// How far a whole model's forward and backward, and its step, may be from the sum of their parts, as a share; beyond it
-    /// nothing is kept.
+    /// How far a whole model's forward and backward, and its step, may be from the sum of their parts, and how uncertain a stage's set-up
+    /// in a fresh process may be, as a share; beyond it nothing is kept.
     #[arg(long, default_value_t = MOST_RESIDUAL, value_name = "SHARE", value_parser = positive)]
     pub most_residual: f64,
     /// Text to train on: a file or a folder. Default: the Python sources that came with libtorch.

@@ -73,7 +73,10 @@ impl Climb<'_> {
             loaded: self.loaded,
             policy: &self.args.scenario.policy,
             engine: prediction.engine,
-            profile: prediction.profile.as_ref(),
+            profile: prediction
+                .profile
+                .as_ref()
+                .map(|(profile, said)| (profile, said.clone())),
             iteration_model: prediction.iteration_model,
             actions: ActionsChoice::Full,
         };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bace_api::told;
+use bace_api::{ProfileUse, told};
 use bace_engine::{Engine, Scenario, policy_by_name};
 use bace_ledger::LadderRung;
 use bace_netem::{NetworkName, Owner, TimeScale};
@@ -35,7 +35,8 @@ pub enum Planned {
 /// A simulation that can begin.
 pub struct Prediction {
     pub engine: Engine,
-    pub profile: Option<ChosenProfile>,
+    /// With what the ledger says of it.
+    pub profile: Option<(ChosenProfile, ProfileUse)>,
     pub iteration_model: IterationModelChoice,
 }
 
@@ -121,7 +122,11 @@ fn simulated(args: &LadderArgs, loaded: &Loaded, rung: LadderRung) -> anyhow::Re
     let engine = Engine::new(scenario, policy);
     let found = ChosenProfile::asked_for(&asked).and_then(|profile| {
         let engine = asked.give(profile.as_ref(), engine)?;
-        Ok((profile, engine))
+        let named = profile.map(|profile| {
+            let said = profile.named(&loaded.scenario, &asked.command());
+            (profile, said)
+        });
+        Ok((named, engine))
     });
     match found {
         Ok((profile, engine)) => Ok(Planned::Simulated(Box::new(Prediction {

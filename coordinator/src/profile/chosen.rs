@@ -1,11 +1,12 @@
 //! The profile that a prediction is made from.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bace_api::{ComputeRung, ProfileUse};
+use bace_api::{ComputeRung, Job, ProfileUse};
 use bace_engine::{Engine, Scenario, Unprofiled};
 use bace_models::{DeviceProfile, ProfiledDevice};
 
@@ -146,13 +147,38 @@ impl ChosenProfile {
         }
     }
 
-    /// What a ledger's header says of it.
-    pub fn named(&self) -> ProfileUse {
+    /// What the header of a ledger of `scenario` says of it; `command` measures it again.
+    pub fn named(&self, scenario: &Scenario, command: &MeasureCommand<'_>) -> ProfileUse {
         ProfileUse::Used {
             path: self.path.display().to_string(),
             hash: self.hash(),
             device: self.profile.device.name.clone(),
+            lacks_set_up: self.lacks_set_up(scenario, command),
         }
+    }
+
+    /// Which models' set-up it does not know, and what measures that, as older versions did not; words that follow a colon.
+    pub fn lacks_set_up(
+        &self,
+        scenario: &Scenario,
+        command: &MeasureCommand<'_>,
+    ) -> Option<String> {
+        let lacks = |job: &&Job| {
+            let times = self.profile.times(&job.model, &job.shape);
+            times.is_some_and(|times| times.set_up.is_none())
+        };
+        let lacking = scenario.jobs.iter().filter(lacks);
+        let models: BTreeSet<String> = lacking.map(|job| format!("`{}`", job.model_name)).collect();
+        if models.is_empty() {
+            return None;
+        }
+        let models: Vec<String> = models.into_iter().collect();
+        Some(format!(
+            "the profile {} was measured by a version that took no set-up of {}; measure it again with `{}`",
+            self.path.display(),
+            models.join(", "),
+            command.text(self.path.parent())
+        ))
     }
 
     /// `engine` with the profile's times in place of the formula's.
@@ -276,4 +302,94 @@ impl MeasureCommand<'_> {
 fn words(device: &ProfiledDevice) -> String {
     let name = file_name(device);
     format!("`{}` ({})", device.name, name.trim_end_matches(".toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bace_engine::policy_by_name;
+    use bace_ledger::Summary;
+    use bace_models::ProfileKey;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::{ActionsChoice, IterationModelChoice};
+    use crate::profile::file::tests::{device, set_up, times, without_set_up};
+    use crate::profile::file::{Entry, Origin};
+    use crate::scenarios::{self, Loaded};
+    use crate::simulate::Simulation;
+
+    /// Seconds of a layer of every model.
+    const LAYER_S: f64 = 0.001;
+
+    fn file(loaded: &Loaded) -> ProfileFile {
+        let mut file = ProfileFile::of(device());
+        for job in &loaded.scenario.jobs {
+            let origin = Origin {
+                models: vec![job.model_name.clone()],
+                measured: "2026-01-02T03:04:05Z".to_owned(),
+                machine: "some machine".to_owned(),
+            };
+            let key = ProfileKey::of(&job.model, &job.shape);
+            file.merge(Entry::of(&key, &times(LAYER_S), &set_up(LAYER_S), origin));
+        }
+        file
+    }
+
+    fn simulated(loaded: &Loaded, profile: &ChosenProfile, model: IterationModelChoice) -> Summary {
+        let command = MeasureCommand {
+            scenario: "three-regions",
+            seed: None,
+            device: "cpu".to_owned(),
+            precision: None,
+        };
+        let engine = Engine::new(loaded.scenario.clone(), policy_by_name("lcf").unwrap());
+        let simulation = Simulation {
+            loaded,
+            policy: "lcf",
+            engine: profile.given_to(engine, &command).unwrap(),
+            profile: Some((profile, profile.named(&loaded.scenario, &command))),
+            iteration_model: model,
+            actions: ActionsChoice::Off,
+        };
+        simulation.run(None).unwrap()
+    }
+
+    #[test]
+    fn a_profile_that_knows_no_set_up_predicts_none_and_says_so() {
+        let dir = TempDir::new().unwrap();
+        let loaded = scenarios::load("three-regions", None).unwrap();
+        let file = file(&loaded);
+        let read = |text: &str| {
+            let path = dir.path().join("p.toml");
+            fs::write(&path, text).unwrap();
+            ChosenProfile::read(&path).unwrap()
+        };
+        let whole = read(&file.text().unwrap());
+        let older = read(&without_set_up(&file));
+        let [whole_event, older_event] = [&whole, &older]
+            .map(|profile| simulated(&loaded, profile, IterationModelChoice::Event));
+        // A layer, twice that for the stage and ten times for a fresh process.
+        let jct_s = |summary: &Summary| *summary.jobs[0].jct_s.known().unwrap();
+        assert!(jct_s(&whole_event) > jct_s(&older_event) + 12.0 * LAYER_S);
+        let lack = "lacks what stages take to load and rehearse";
+        let told = |summary: &Summary| {
+            let told = bace_ledger::render(summary);
+            told.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert!(!told(&whole_event).contains(lack), "{}", told(&whole_event));
+        let said = told(&older_event);
+        assert!(said.contains(lack), "{said}");
+        let name = &loaded.scenario.jobs[0].model_name;
+        assert!(said.contains(&format!("`{name}`")), "{said}");
+        let command = "measure it again with `bace profile three-regions --device cpu --out ";
+        assert!(said.contains(command), "{said}");
+        let by_formula = simulated(&loaded, &older, IterationModelChoice::Analytic);
+        assert!(!told(&by_formula).contains(lack), "no model lacks less");
+        assert_eq!(
+            by_formula.to_json()["jobs"],
+            simulated(&loaded, &whole, IterationModelChoice::Analytic).to_json()["jobs"]
+        );
+    }
 }

@@ -3,25 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bace_api::{ProfileReply, ProfileRequest, ProfileTask, TimesReply};
-use bace_models::{Fit, Part, Percentiles, ProfiledDevice};
+use bace_models::{Fit, Part, Percentiles, ProfiledDevice, SetUpFit};
 
 use super::file::{Entry, MemoryPeak, Origin, ProfileFile, file_name};
 use super::memory;
-use super::set_up::{self, MeasuredSetUp};
+use super::set_up;
 use super::wanted::{Wanted, wanted};
 use crate::cli::ProfileArgs;
 use crate::output::say;
-use crate::run::ask_worker_for_profile;
+use crate::run::{ask_worker_for_profile, identity_of};
 use crate::wrong_input::WrongInput;
 
 const MICROSECONDS: f64 = 1e6;
 const PERCENT: f64 = 100.0;
 
 /// Measures what is asked for, one entry after the other; each is kept as soon as it is measured.
+///
+/// # Errors
+/// If the device's file is there and cannot be added to: nothing is measured then. And those of a measurement.
 pub fn profile(args: &ProfileArgs) -> anyhow::Result<bool> {
-    for wanted in wanted(args)? {
+    let wanted = wanted(args)?;
+    // A file that nothing can be added to shows before hours of measuring.
+    let device = identity_of(&args.device, args.precision, args.data.as_deref())?;
+    target(&args.out, &device)?;
+    for wanted in wanted {
         measure(args, &wanted, &mut |line| say!("{line}"))?;
     }
     Ok(true)
@@ -54,6 +61,7 @@ pub fn measure(
     judge(&times.fit, args.most_error, args.most_residual)?;
     let set_up = set_up::measure(&request)?;
     tell(format!("  {}", set_up::line(&set_up)));
+    set_up::judge(&set_up, args.most_residual)?;
     let entry = entry(wanted, &times, &set_up, memory::measure(&request));
     for line in memory::lines(&wanted.key, &entry.memory) {
         tell(format!("  {line}"));
@@ -70,7 +78,7 @@ pub fn measure(
 fn entry(
     wanted: &Wanted,
     times: &TimesReply,
-    set_up: &MeasuredSetUp,
+    set_up: &SetUpFit,
     memory: anyhow::Result<Result<Vec<MemoryPeak>, String>>,
 ) -> Entry {
     let origin = Origin {
@@ -127,12 +135,10 @@ fn judge(fit: &Fit, most_error: f64, most_residual: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts an entry into its device's file, whole or not at all; which file that is.
-fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+/// The file of `device` under `folder` as it is, which entries can be added to; without entries where there is none.
+fn target(folder: &Path, device: &ProfiledDevice) -> anyhow::Result<(PathBuf, ProfileFile)> {
     let path = folder.join(file_name(device));
-    let written = || format!("write {}", path.display());
-    let mut file = match std::fs::read_to_string(&path) {
+    let file = match std::fs::read_to_string(&path) {
         Ok(text) => ProfileFile::parse(&text).map_err(|problem| {
             WrongInput::error(format!("read the profile {}: {problem}", path.display()))
         })?,
@@ -148,9 +154,21 @@ fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<
             file.device.name
         )));
     }
+    Ok((path, file))
+}
+
+/// Puts an entry into its device's file, whole or not at all; which file that is.
+fn keep(folder: &Path, device: &ProfiledDevice, entry: Entry) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let (path, mut file) = target(folder, device)?;
     file.merge(entry);
+    let written = || format!("write {}", path.display());
+    let text = file.text().with_context(written)?;
+    // A file that nobody can read would take the entries with it that are there already.
+    ProfileFile::parse(&text)
+        .map_err(|problem| anyhow!("keep what was measured in {}: {problem}", path.display()))?;
     let partial = path.with_extension("toml.partial");
-    std::fs::write(&partial, file.text().with_context(written)?)
+    std::fs::write(&partial, text)
         .and_then(|()| std::fs::rename(&partial, &path))
         .with_context(written)?;
     Ok(path)
@@ -273,5 +291,21 @@ mod tests {
         assert_eq!(file.entries.len(), 2);
         let keys: Vec<ProfileKey> = file.entries.iter().map(Entry::key).collect();
         assert_eq!(keys[0].shape.sequences, 2);
+    }
+
+    #[test]
+    fn what_nobody_could_read_again_leaves_the_file_as_it_is() {
+        use crate::profile::file::tests::entry;
+
+        let folder = tempfile::tempdir().unwrap();
+        let device = times(0.001).device;
+        let path = keep(folder.path(), &device, entry("small", 2, 0.001)).unwrap();
+        let before = std::fs::read_to_string(&path).unwrap();
+        let told = keep(folder.path(), &device, entry("other", 4, -1.0)).unwrap_err();
+        assert!(
+            told.to_string().contains("(other): a layer's forward"),
+            "{told}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
 }

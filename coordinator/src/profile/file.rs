@@ -3,14 +3,14 @@
 use bace_api::{BoardState, TimesReply};
 use bace_models::{
     DeviceKind, DeviceProfile, DeviceTimes, LayerShape, MicroBatchShape, Part, Parts, Percentiles,
-    ProfileEntry, ProfileKey, ProfiledDevice, SetUp,
+    ProfileEntry, ProfileKey, ProfiledDevice, SetUpFit,
 };
 use serde::{Deserialize, Serialize};
 
-use super::set_up::MeasuredSetUp;
+use super::set_up::SetUpTimes;
 
 /// Version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 1;
 
 const HEADING: &str = "# What `bace profile` measured on a device; run it again to measure more or anew.\n\
                        # docs/profiles.md explains every key.\n\n";
@@ -69,7 +69,9 @@ pub struct Entry {
     head: PartTimes,
     stage: PartTimes,
     copy: CopyTimes,
-    set_up: SetUpTimes,
+    /// Absent in entries of older versions, which did not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    set_up: Option<SetUpTimes>,
     /// Peaks of memory beside the scheduler's formula; none where they were not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPeak>,
@@ -103,19 +105,6 @@ struct CopyTimes {
     out_us: f64,
     out_p5_us: f64,
     out_p95_us: f64,
-}
-
-/// What stages need before they can train, microseconds: medians over processes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SetUpTimes {
-    layer_us: f64,
-    embedding_us: f64,
-    head_us: f64,
-    stage_us: f64,
-    /// Of the first stage that a process holds, beyond.
-    fresh_us: f64,
-    processes: u32,
 }
 
 /// The peak of memory of one stage.
@@ -229,12 +218,7 @@ impl ProfileFile {
 
 impl Entry {
     /// The entry of what was measured under `key`.
-    pub fn of(
-        key: &ProfileKey,
-        times: &TimesReply,
-        set_up: &MeasuredSetUp,
-        origin: Origin,
-    ) -> Self {
+    pub fn of(key: &ProfileKey, times: &TimesReply, set_up: &SetUpFit, origin: Origin) -> Self {
         let (fit, parts) = (&times.fit, &times.fit.parts);
         let (temperature_c, clock_mhz, board_absent) = match &times.board {
             BoardState::Read {
@@ -280,7 +264,7 @@ impl Entry {
                 out_p5_us: copy_out.p5,
                 out_p95_us: copy_out.p95,
             },
-            set_up: set_up.into(),
+            set_up: Some(set_up.into()),
             memory: Vec::new(),
             memory_absent: None,
         }
@@ -317,13 +301,7 @@ impl Entry {
                 copy_in_s: self.copy.in_us / MICROSECONDS,
                 copy_out_s: self.copy.out_us / MICROSECONDS,
             },
-            set_up: SetUp {
-                layer_s: self.set_up.layer_us / MICROSECONDS,
-                embedding_s: self.set_up.embedding_us / MICROSECONDS,
-                head_s: self.set_up.head_us / MICROSECONDS,
-                stage_s: self.set_up.stage_us / MICROSECONDS,
-                fresh_s: self.set_up.fresh_us / MICROSECONDS,
-            },
+            set_up: self.set_up.map(|times| times.medians()),
         }
     }
 }
@@ -346,27 +324,6 @@ impl From<&Part<Percentiles>> for PartTimes {
     }
 }
 
-impl From<&MeasuredSetUp> for SetUpTimes {
-    fn from(measured: &MeasuredSetUp) -> Self {
-        let of = |seconds: f64| rounded(seconds * MICROSECONDS);
-        let SetUp {
-            layer_s,
-            embedding_s,
-            head_s,
-            stage_s,
-            fresh_s,
-        } = measured.set_up;
-        Self {
-            layer_us: of(layer_s),
-            embedding_us: of(embedding_s),
-            head_us: of(head_s),
-            stage_us: of(stage_s),
-            fresh_us: of(fresh_s),
-            processes: measured.processes,
-        }
-    }
-}
-
 impl PartTimes {
     fn medians(&self) -> Part<f64> {
         Part {
@@ -377,7 +334,8 @@ impl PartTimes {
     }
 }
 
-fn microseconds(seconds: Percentiles) -> Percentiles {
+/// A time of a file.
+pub(super) fn microseconds(seconds: Percentiles) -> Percentiles {
     let of = |seconds: f64| rounded(seconds * MICROSECONDS);
     Percentiles {
         p5: of(seconds.p5),
@@ -387,7 +345,7 @@ fn microseconds(seconds: Percentiles) -> Percentiles {
 }
 
 /// To three digits behind the point: nanoseconds of a time.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
@@ -423,7 +381,7 @@ pub fn file_name(device: &ProfiledDevice) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bace_models::Fit;
+    use bace_models::{Fit, SetUp};
 
     use super::*;
 
@@ -459,11 +417,6 @@ pub(super) mod tests {
 
     /// Times whose layer takes `layer_s` forward and twice that backward.
     pub fn times(layer_s: f64) -> TimesReply {
-        let around = |median: f64| Percentiles {
-            p5: median * 0.9,
-            median,
-            p95: median * 1.1,
-        };
         let part = |seconds: f64| Part {
             forward_s: around(seconds),
             backward_s: around(2.0 * seconds),
@@ -493,15 +446,36 @@ pub(super) mod tests {
     }
 
     /// A set-up whose layer takes `layer_s`, every stage twice that, and the first of a process ten times.
-    pub fn set_up(layer_s: f64) -> MeasuredSetUp {
-        MeasuredSetUp {
-            set_up: SetUp {
-                layer_s,
-                stage_s: 2.0 * layer_s,
-                fresh_s: 10.0 * layer_s,
-                ..SetUp::default()
-            },
-            processes: 5,
+    pub fn set_up(layer_s: f64) -> SetUpFit {
+        let parts = SetUp {
+            layer_s,
+            stage_s: 2.0 * layer_s,
+            fresh_s: 10.0 * layer_s,
+            ..SetUp::default()
+        };
+        SetUpFit {
+            parts: parts.map(around),
+            error_share: 0.02,
+            processes: 8,
+        }
+    }
+
+    /// The text of `file` as versions wrote it that measured no set-up.
+    pub fn without_set_up(file: &ProfileFile) -> String {
+        let mut older = file.clone();
+        for entry in &mut older.entries {
+            entry.set_up = None;
+        }
+        let text = older.text().unwrap();
+        assert!(!text.contains("set_up"), "{text}");
+        text
+    }
+
+    fn around(median: f64) -> Percentiles {
+        Percentiles {
+            p5: median * 0.9,
+            median,
+            p95: median * 1.1,
         }
     }
 
@@ -540,9 +514,22 @@ pub(super) mod tests {
             "{times:?}"
         );
         assert!(
-            (times.set_up.fresh_s - 5123.456e-6).abs() < 1e-15,
+            (times.set_up.unwrap().fresh_s - 5123.456e-6).abs() < 1e-15,
             "{times:?}"
         );
+    }
+
+    #[test]
+    fn an_entry_without_a_set_up_is_read_and_its_times_are_the_same() {
+        let mut file = ProfileFile::of(device());
+        file.merge(entry("small", 2, 0.001));
+        let mut older = ProfileFile::parse(&without_set_up(&file)).unwrap();
+        let (times, known) = (older.entries[0].times(), file.entries[0].times());
+        assert_eq!(times.set_up, None);
+        assert_eq!(times.parts, known.parts);
+        // Measured again, it has one.
+        older.merge(entry("small", 2, 0.001));
+        assert_eq!(older, file);
     }
 
     #[test]
@@ -584,14 +571,19 @@ pub(super) mod tests {
             assert!(text.contains(old), "{text}");
             ProfileFile::parse(&text.replacen(old, new, 1)).unwrap_err()
         };
-        assert!(refused("format = 2", "format = 1").contains("this program reads 2; move it away"));
-        assert!(refused("format = 2\n", "").contains("no `format`"));
+        assert!(refused("format = 1", "format = 2").contains("this program reads 1; move it away"));
+        assert!(refused("format = 1\n", "").contains("no `format`"));
         let unknown = refused("rounds = 21", "round = 21");
         assert!(unknown.contains("unknown field `round`"), "{unknown}");
         let none = refused("forward_us = 1000.0", "forward_us = 0.0");
         assert!(
             none.starts_with("entry 1 (small): a layer's forward"),
             "{none}"
+        );
+        let less = refused("layer_us = 1000.0", "layer_us = -1.0");
+        assert!(
+            less.starts_with("entry 1 (small): a layer's set-up"),
+            "{less}"
         );
         let entries = text.split_once("[[entry]]").unwrap().1;
         let twice = ProfileFile::parse(&format!("{text}\n[[entry]]{entries}")).unwrap_err();

@@ -92,17 +92,20 @@ impl CheckedRun {
     /// Likewise, and if there is no such policy.
     pub fn engine_under(&self, policy: &str) -> anyhow::Result<Engine> {
         let policy = policy_by_name(policy).or_wrong_input()?;
+        let engine = Engine::new(self.loaded.scenario.clone(), policy);
+        self.asked().give(self.profile(), engine)
+    }
+
+    fn asked(&self) -> Asked<'_> {
         let asked = &self.args.emulation;
-        let asked = Asked {
+        Asked {
             is_native: self.compute == ComputeRung::Native,
             device: &asked.device,
             precision: asked.precision,
             profile: asked.profile.as_deref(),
             scenario: &self.args.scenario.scenario,
             seed: self.args.scenario.seed,
-        };
-        let engine = Engine::new(self.loaded.scenario.clone(), policy);
-        asked.give(self.profile(), engine)
+        }
     }
 
     /// What its times of compute are predicted from, where that was measured.
@@ -121,7 +124,9 @@ impl CheckedRun {
                 absent(&self.devices, &named.scenario, named.seed)
             },
         };
-        let used = self.profile().map(ChosenProfile::named);
+        let named =
+            |profile: &ChosenProfile| profile.named(&self.loaded.scenario, &self.asked().command());
+        let used = self.profile().map(named);
         (self.compute == ComputeRung::Native).then(|| used.unwrap_or_else(absent))
     }
 }

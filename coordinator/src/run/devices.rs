@@ -112,6 +112,20 @@ pub fn identify(
     checked(devices, 1, None)
 }
 
+/// What the device `name` is that computes as `precision` says, with `data` to train on.
+pub fn identity_of(
+    name: &str,
+    precision: Option<PrecisionChoice>,
+    data: Option<&Path>,
+) -> anyhow::Result<ProfiledDevice> {
+    let device = WorkerDevice {
+        name: name.to_owned(),
+        precision,
+        memory_fraction: None,
+    };
+    Ok(check(&device, 1, data)?.identity)
+}
+
 /// Tries `devices` out; sequences of `sequence` tokens have to be cut from the text.
 fn checked(
     devices: impl IntoIterator<Item = WorkerDevice>,

@@ -29,7 +29,7 @@ pub use ask::{
 };
 pub use checked::{CheckedRun, default_rung};
 pub use command::{fresh_folder, run, summary};
-pub use devices::{CheckedDevice, identify};
+pub use devices::{CheckedDevice, identify, identity_of};
 pub use interrupts::Interrupts;
 pub use preflight::{MOST_WORKERS, can_be_carried, workers};
 pub use program::WorkerProgram;

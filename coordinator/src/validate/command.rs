@@ -139,7 +139,7 @@ fn predict(folder: &Folder, checked: &CheckedRun, policy: &str) -> anyhow::Resul
         loaded: &checked.loaded,
         policy,
         engine: checked.engine_under(policy)?,
-        profile: checked.profile(),
+        profile: checked.profile().zip(checked.profile_use()),
         iteration_model: IterationModelChoice::Event,
         actions: ActionsChoice::Full,
     };

@@ -44,6 +44,8 @@ pub fn profile(input: impl Read) -> anyhow::Result<ProfileReply> {
             ProfileReply::Times(Box::new(times::measure(&workshop, rounds)?))
         }
         ProfileTask::Memory(task) => ProfileReply::Memory(memory::measure(&workshop, task)?),
-        ProfileTask::SetUp => ProfileReply::SetUp(set_up::measure(&workshop)?),
+        ProfileTask::SetUp { begins_with } => {
+            ProfileReply::SetUp(set_up::measure(&workshop, begins_with)?)
+        }
     })
 }

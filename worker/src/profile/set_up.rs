@@ -1,31 +1,33 @@
 //! How long stages need before they can train.
 
 use anyhow::Context;
-use bace_models::{FEW_LAYERS, MANY_LAYERS, SetUpRound, StagePlace, median};
+use bace_models::{SetUpRound, SetUpStage, median};
 
 use super::subject::Workshop;
 
 /// How often each stage is set up behind the first one; the median counts.
 const REPEATS: usize = 3;
 
-/// Sets a stage up as the first that this process holds, and then stages in turn, one at a time, as a worker does from job to job.
-pub fn measure(workshop: &Workshop<'_>) -> anyhow::Result<SetUpRound> {
-    let seconds = |layers, place| workshop.set_up(layers, place).context("set a stage up");
-    let fresh_s = seconds(FEW_LAYERS, StagePlace::Middle)?;
-    let mut found: [Vec<f64>; 4] = Default::default();
+/// Sets up `begins_with` as the first stage that this process holds, and then all stages in turn, one at a time, as a worker does
+/// from job to job.
+pub fn measure(workshop: &Workshop<'_>, begins_with: SetUpStage) -> anyhow::Result<SetUpRound> {
+    let seconds = |stage: SetUpStage| {
+        let set_up = workshop.set_up(stage.layers(), stage.place());
+        set_up.context("set a stage up")
+    };
+    let begun_s = seconds(begins_with)?;
+    let mut found = SetUpStage::ALL.map(|stage| (stage, Vec::with_capacity(REPEATS)));
     for _ in 0..REPEATS {
-        for (found, (layers, place)) in found.iter_mut().zip([
-            (FEW_LAYERS, StagePlace::Middle),
-            (MANY_LAYERS, StagePlace::Middle),
-            (FEW_LAYERS, StagePlace::First),
-            (FEW_LAYERS, StagePlace::Last),
-        ]) {
-            found.push(seconds(layers, place)?);
+        for (stage, found) in &mut found {
+            found.push(seconds(*stage)?);
         }
     }
-    let [few_s, many_s, first_s, last_s] = found.map(|seconds| median(&seconds));
+    let medians = found.map(|(stage, seconds)| (stage, median(&seconds)));
+    let again = medians.iter().find(|(stage, _)| *stage == begins_with);
+    let (_, again_s) = again.context("set up again the stage that was first")?;
+    let [few_s, many_s, first_s, last_s] = medians.map(|(_, seconds)| seconds);
     Ok(SetUpRound {
-        fresh_s,
+        fresh_s: begun_s - again_s,
         few_s,
         many_s,
         first_s,

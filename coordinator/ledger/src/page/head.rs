@@ -90,7 +90,10 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
         ("version", header.version.clone()),
         ("machine", header.machine.clone()),
     ];
-    if let Some(ProfileUse::Used { path, hash, device }) = header.profile.as_deref() {
+    if let Some(ProfileUse::Used {
+        path, hash, device, ..
+    }) = header.profile.as_deref()
+    {
         facts.push(("profile", format!("{path}, of {device} ({hash})")));
     }
     if let Some(shaping) = &summary.shaping {
