@@ -6,18 +6,22 @@ use serde_json::Value;
 
 use crate::harness::{Place, scenario, with};
 
+/// Where a profile tells of set-ups.
+const SET_UP: &str = "[entry.set_up]";
+
 /// Seconds under `key` in what a profile says of set-ups.
 fn set_up_s(profile: &str, key: &str) -> f64 {
-    let (_, table) = profile.split_once("[entry.set_up]").unwrap();
+    let (_, table) = profile.split_once(SET_UP).expect(SET_UP);
     let name = format!("{key}_us = ");
     let value = table.lines().find_map(|line| line.strip_prefix(&name));
-    value.expect(key).parse::<f64>().unwrap() / 1e6
+    let value = value.expect(key);
+    value.parse::<f64>().expect(value) / 1e6
 }
 
 /// `profile` as versions wrote it that measured no set-up.
 fn without_set_up(profile: &str) -> String {
-    let (before, behind) = profile.split_once("[entry.set_up]").unwrap();
-    let (_, behind) = behind.split_once("\n[").unwrap();
+    let (before, behind) = profile.split_once(SET_UP).expect(SET_UP);
+    let (_, behind) = behind.split_once("\n[").expect("memory stands behind");
     format!("{before}[{behind}")
 }
 
