@@ -164,6 +164,20 @@ pub enum ProfileUse {
     },
 }
 
+impl Header {
+    /// Whether it is made from a profile that knows how long all jobs' stages need before they train.
+    pub fn predicts_set_up(&self) -> bool {
+        let used = self.profile.as_deref();
+        matches!(
+            used,
+            Some(ProfileUse::Used {
+                lacks_set_up: None,
+                ..
+            })
+        )
+    }
+}
+
 /// Whether a run measures its links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

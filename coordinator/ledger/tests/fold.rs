@@ -205,12 +205,21 @@ fn a_simulated_job_trains_from_its_first_iteration_on() {
         placed("a", 8.0, 1, &["x", "y"]),
     ];
     let again = [iteration(1, 0, 9.0)];
-    let event = header_with(json!({"jobs": ["a"], "iteration_model": "event"}));
+    let profile = json!({"used": {"path": "p", "hash": "aa", "device": "d"}});
+    let event = header_with(json!({"jobs": ["a"], "iteration_model": "event", "profile": profile}));
     let both = records(starts.iter().chain(&again).cloned());
     let job = &Summary::from_records(&event, &both).jobs[0];
     assert_eq!(job.training_s.known(), Some(&9.0));
     assert_eq!(job.iterates_s.known(), Some(&9.0));
     assert_eq!(job.set_up_s.known(), Some(&3.5));
+    // By the GPU types' formula nothing is predicted of it.
+    let formula = header_with(json!({"jobs": ["a"], "iteration_model": "event"}));
+    let job = &Summary::from_records(&formula, &both).jobs[0];
+    assert_eq!(job.training_s.known(), Some(&9.0));
+    assert_eq!(
+        job.set_up_s.reason(),
+        Some("the prediction knows no set-up")
+    );
     // The second start has not trained: nobody knows when it began an iteration.
     let first = records(starts.iter().cloned());
     let job = &Summary::from_records(&event, &first).jobs[0];

@@ -157,7 +157,8 @@ impl ChosenProfile {
         }
     }
 
-    /// Which models' set-up it does not know, and what measures that, as older versions did not; words that follow a colon.
+    /// Which models' set-up it does not know, since older versions did not measure it or it was lost in noise, and what measures it; words that
+    /// follow a colon.
     pub fn lacks_set_up(
         &self,
         scenario: &Scenario,
@@ -174,7 +175,7 @@ impl ChosenProfile {
         }
         let models: Vec<String> = models.into_iter().collect();
         Some(format!(
-            "the profile {} was measured by a version that took no set-up of {}; measure it again with `{}`",
+            "the profile {} knows no set-up of {}; measure it again with `{}`",
             self.path.display(),
             models.join(", "),
             command.text(self.path.parent())
@@ -332,7 +333,12 @@ mod tests {
                 machine: "some machine".to_owned(),
             };
             let key = ProfileKey::of(&job.model, &job.shape);
-            file.merge(Entry::of(&key, &times(LAYER_S), &set_up(LAYER_S), origin));
+            file.merge(Entry::of(
+                &key,
+                &times(LAYER_S),
+                Some(&set_up(LAYER_S)),
+                origin,
+            ));
         }
         file
     }

@@ -59,10 +59,15 @@ pub fn measure(
     };
     lines_of(&times).into_iter().for_each(&mut *tell);
     judge(&times.fit, args.most_error, args.most_residual)?;
-    let set_up = set_up::measure(&request)?;
-    tell(format!("  {}", set_up::line(&set_up)));
-    set_up::judge(&set_up, args.most_residual)?;
-    let entry = entry(wanted, &times, &set_up, memory::measure(&request));
+    let set_up = set_up::measure(&request).and_then(|fit| {
+        tell(format!("  {}", set_up::line(&fit)));
+        set_up::judge(&fit, args.most_residual)?;
+        Ok(fit)
+    });
+    let entry = entry(wanted, &times, set_up, memory::measure(&request));
+    if let Some(reason) = &entry.set_up_absent {
+        tell(format!("  set-ups are not known: {reason}"));
+    }
     for line in memory::lines(&wanted.key, &entry.memory) {
         tell(format!("  {line}"));
     }
@@ -74,11 +79,11 @@ pub fn measure(
     Ok(())
 }
 
-/// What is kept. Times that are known stay known where memory cannot be measured.
+/// What is kept. Times that are known stay known where set-ups or memory cannot be measured.
 fn entry(
     wanted: &Wanted,
     times: &TimesReply,
-    set_up: &SetUpFit,
+    set_up: anyhow::Result<SetUpFit>,
     memory: anyhow::Result<Result<Vec<MemoryPeak>, String>>,
 ) -> Entry {
     let origin = Origin {
@@ -86,13 +91,18 @@ fn entry(
         measured: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         machine: crate::machine::describe(),
     };
-    let mut entry = Entry::of(&wanted.key, times, set_up, origin);
+    let failed =
+        |error: anyhow::Error| Some(format!("failed to {}", bace_api::told(error.as_ref())));
+    let (set_up, set_up_absent) = match set_up {
+        Ok(fit) => (Some(fit), None),
+        Err(error) => (None, failed(error)),
+    };
+    let mut entry = Entry::of(&wanted.key, times, set_up.as_ref(), origin);
+    entry.set_up_absent = set_up_absent;
     match memory {
         Ok(Ok(peaks)) => entry.memory = peaks,
         Ok(Err(reason)) => entry.memory_absent = Some(reason),
-        Err(error) => {
-            entry.memory_absent = Some(format!("failed to {}", bace_api::told(error.as_ref())));
-        }
+        Err(error) => entry.memory_absent = failed(error),
     }
     entry
 }
@@ -224,7 +234,7 @@ mod tests {
     use bace_models::ProfileKey;
 
     use super::*;
-    use crate::profile::file::tests::{set_up, times};
+    use crate::profile::file::tests::times;
 
     #[test]
     fn what_is_not_known_well_enough_is_refused_with_advice() {
@@ -270,12 +280,22 @@ mod tests {
         };
         let times = times(0.001);
         let failed = Err(anyhow::anyhow!("ask bace-worker: it was killed"));
-        let entry = entry(&wanted, &times, &set_up(0.001), failed);
+        let entry = entry(
+            &wanted,
+            &times,
+            Err(anyhow::anyhow!("keep this set-up: it is lost in noise")),
+            failed,
+        );
         assert!(entry.memory.is_empty());
         assert_eq!(
             entry.memory_absent.as_deref(),
             Some("failed to ask bace-worker: it was killed")
         );
+        assert_eq!(
+            entry.set_up_absent.as_deref(),
+            Some("failed to keep this set-up: it is lost in noise")
+        );
+        assert_eq!(entry.times().set_up, None);
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct Entry {
     /// Absent in entries of older versions, which did not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     set_up: Option<SetUpTimes>,
+    /// Why it is absent, unless an older version has measured the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_up_absent: Option<String>,
     /// Peaks of memory beside the scheduler's formula; none where they were not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPeak>,
@@ -218,7 +221,12 @@ impl ProfileFile {
 
 impl Entry {
     /// The entry of what was measured under `key`.
-    pub fn of(key: &ProfileKey, times: &TimesReply, set_up: &SetUpFit, origin: Origin) -> Self {
+    pub fn of(
+        key: &ProfileKey,
+        times: &TimesReply,
+        set_up: Option<&SetUpFit>,
+        origin: Origin,
+    ) -> Self {
         let (fit, parts) = (&times.fit, &times.fit.parts);
         let (temperature_c, clock_mhz, board_absent) = match &times.board {
             BoardState::Read {
@@ -264,7 +272,8 @@ impl Entry {
                 out_p5_us: copy_out.p5,
                 out_p95_us: copy_out.p95,
             },
-            set_up: Some(set_up.into()),
+            set_up: set_up.map(SetUpTimes::from),
+            set_up_absent: None,
             memory: Vec::new(),
             memory_absent: None,
         }
@@ -485,7 +494,12 @@ pub(super) mod tests {
             measured: "2026-01-02T03:04:05Z".to_owned(),
             machine: "some machine".to_owned(),
         };
-        Entry::of(&key(sequences), &times(layer_s), &set_up(layer_s), origin)
+        Entry::of(
+            &key(sequences),
+            &times(layer_s),
+            Some(&set_up(layer_s)),
+            origin,
+        )
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use bace_models::ProfileEntry;
-
 use super::chosen::{ChosenProfile, FOLDER, absent};
 use super::command::measure;
 use super::wanted::wanted;
@@ -34,17 +32,12 @@ pub fn measure_missing(
     let known = ChosenProfile::of(&first.identity, Path::new(FOLDER))?;
     let known = known.map(|known| known.profile.entries).unwrap_or_default();
     let mut missing = wanted(&args)?;
-    // Versions before this one measured no set-up.
-    let is_whole = |entry: &&ProfileEntry| entry.times.set_up.is_some();
-    missing.retain(|wanted| {
-        let mut whole = known.iter().filter(is_whole);
-        whole.all(|entry| entry.key != wanted.key)
-    });
+    missing.retain(|wanted| known.iter().all(|entry| entry.key != wanted.key));
     if missing.is_empty() {
         return Ok(());
     }
     eprintln!(
-        "{} has no profile, or none with a set-up, of {} of the scenario's micro-batches; it is measured now:",
+        "{} has no profile of {} of the scenario's micro-batches; it is measured now:",
         first.identity.name,
         missing.len()
     );

@@ -211,6 +211,11 @@ impl JobFold {
                 (unknown, _) => unknown.clone(),
             },
             set_up_s: match (&started_s, self.training_s) {
+                (Figure::Known(_), Some(_))
+                    if header.clock == ClockKind::Virtual && !header.predicts_set_up() =>
+                {
+                    Figure::Unknown("the prediction knows no set-up".into())
+                }
                 (Figure::Known(_), at_s) => time(
                     at_s.map(|_| self.set_up_s),
                     "no begin of training is recorded",

@@ -1,6 +1,6 @@
 //! What a real run takes besides, which its prediction does not hold.
 
-use bace_api::{Header, ProfileUse};
+use bace_api::Header;
 
 use super::join::JobJoin;
 use crate::{Attribution, Cause, Figure, Measured};
@@ -15,9 +15,9 @@ pub(super) const EMULATIONS_OWN: [Cause; 4] = [
 
 /// Those that the prediction of this header has no term for.
 fn unpredicted(prediction: &Header) -> impl Iterator<Item = Cause> {
-    let has_profile = matches!(prediction.profile.as_deref(), Some(ProfileUse::Used { .. }));
+    let has_set_up = prediction.predicts_set_up();
     let own = EMULATIONS_OWN.into_iter();
-    own.filter(move |&cause| !(has_profile && cause == Cause::StartUp))
+    own.filter(move |&cause| !(has_set_up && cause == Cause::StartUp))
 }
 
 /// What a job's completion took beyond its prediction, and the part of it that the prediction has no term for. Seconds, means over the repeats

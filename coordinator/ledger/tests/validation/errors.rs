@@ -187,6 +187,16 @@ fn start_up_is_no_overhead_where_a_profile_predicts_it() {
     assert_eq!(overheads.seconds(Cause::StartUp), None);
     assert!(!overheads.are_most_of_it());
     assert!(!found.render().contains("Jobs that took longer"));
+    // A profile that knows no set-up predicts none.
+    let lacks = |run: &Run| {
+        let mut run = run.clone();
+        run.header["profile"]["used"]["lacks_set_up"] =
+            "the profile p knows no set-up of `m`".into();
+        run
+    };
+    let found = validation(&[runs(&lacks(&predicted), &[lacks(&measured)])]);
+    let overheads = found.policies[0].jobs[0].overheads.known().unwrap();
+    assert!(close(overheads.seconds(Cause::StartUp).unwrap(), 0.25));
     // The first forward takes all of its 0.4 s besides, and the next stage waits for it.
     let slow = measured.edited(|records| {
         let mut actions = records
