@@ -115,7 +115,7 @@ impl EventModel {
         Self {
             links: links.collect(),
             setting_up: Vec::new(),
-            crews: Crews::of(&scenario),
+            crews: Crews::of(scenario.clone()),
             runs: BTreeMap::new(),
             due: Agenda::new(),
             held: Reports::default(),

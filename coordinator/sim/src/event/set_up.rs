@@ -1,6 +1,7 @@
 //! What comes before a job trains: its stages are loaded and rehearsed, side by side, by the processes that hold them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bace_api::{JobId, Program};
 use bace_engine::{Scenario, Start};
@@ -19,34 +20,29 @@ pub(super) struct SettingUp {
     pub program: Program,
 }
 
-/// The processes of the regions' GPUs: who holds a stage, and which never have.
+/// The processes of the regions' GPUs that have held stages; those that have not yet are behind them.
 ///
 /// A job takes a region's first idle processes, as a real run's driver does: those that were idle before, and only where they are too few those
 /// that become idle at this very instant, since a process takes a moment to drop what it held. Processes of GPUs that were lost and came
 /// back count as the ones before.
 #[derive(Debug)]
 pub(super) struct Crews {
+    scenario: Arc<Scenario>,
     processes: BTreeMap<RegionId, Vec<Process>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Process {
-    /// It has held no stage.
-    Fresh,
     Holds(JobId),
     IdleSince(f64),
 }
 
 impl Crews {
     /// Those of `scenario`, before its first job.
-    pub fn of(scenario: &Scenario) -> Self {
-        let regions = scenario.regions.iter().zip(0..);
-        let processes = regions.map(|(region, index)| {
-            let gpus = vec![Process::Fresh; region.gpus as usize];
-            (RegionId::new(index), gpus)
-        });
+    pub fn of(scenario: Arc<Scenario>) -> Self {
         Self {
-            processes: processes.collect(),
+            scenario,
+            processes: BTreeMap::new(),
         }
     }
 
@@ -74,22 +70,22 @@ impl Crews {
     /// Gives a process of `region` to `job`; whether it has held no stage before.
     fn hold(&mut self, now: Instant, region: RegionId, job: JobId) -> bool {
         let processes = self.processes.entry(region).or_default();
-        let was_idle = |process: &Process| match process {
-            Process::Fresh => true,
-            Process::Holds(_) => false,
-            Process::IdleSince(since_s) => !now.is_at(*since_s),
+        let all_were_used = processes.len() >= self.scenario.regions[region.index()].gpus as usize;
+        let idle = |may_be_just_so: bool| {
+            processes.iter().position(|process| match process {
+                Process::Holds(_) => false,
+                Process::IdleSince(since_s) => may_be_just_so || !now.is_at(*since_s),
+            })
         };
-        let found = processes.iter().position(was_idle);
-        let found = found.or_else(|| {
-            let is_idle = |process: &Process| !matches!(process, Process::Holds(_));
-            processes.iter().position(is_idle)
-        });
-        // GPUs may have been added.
-        let place = found.unwrap_or_else(|| {
-            processes.push(Process::Fresh);
-            processes.len() - 1
-        });
-        let before = std::mem::replace(&mut processes[place], Process::Holds(job));
-        matches!(before, Process::Fresh)
+        match idle(false).or_else(|| all_were_used.then(|| idle(true)).flatten()) {
+            Some(place) => {
+                processes[place] = Process::Holds(job);
+                false
+            }
+            None => {
+                processes.push(Process::Holds(job));
+                true
+            }
+        }
     }
 }
