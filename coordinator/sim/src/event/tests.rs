@@ -386,6 +386,25 @@ fn placements(records: &[Record]) -> Vec<(f64, String)> {
     placed.collect()
 }
 
+/// Whether two runs come to the same.
+fn same_outcome(walked: &[Record], repeated: &[Record]) -> Result<(), TestCaseError> {
+    let (walked, repeated) = (outcome(walked), outcome(repeated));
+    prop_assert_eq!(walked.len(), repeated.len());
+    for (walked, repeated) in walked.iter().zip(&repeated) {
+        prop_assert_eq!(&walked.0, &repeated.0);
+        for (a, b) in walked.1.iter().zip(&repeated.1) {
+            prop_assert!(
+                (a - b).abs() <= 1e-9 * a.abs().max(1.0),
+                "{}: {:?} {:?}",
+                walked.0,
+                walked.1,
+                repeated.1
+            );
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -396,18 +415,7 @@ proptest! {
         policy in prop::sample::select(&["bace-pipe", "cr-ldf", "cr-lcf", "ldf"][..]),
     ) {
         let scenario = eventful(&jobs, change_s);
-        let (walked, repeated) = (simulate(&scenario, policy, false), simulate(&scenario, policy, true));
-        let (walked, repeated) = (outcome(&walked), outcome(&repeated));
-        prop_assert_eq!(walked.len(), repeated.len());
-        for (walked, repeated) in walked.iter().zip(&repeated) {
-            prop_assert_eq!(&walked.0, &repeated.0);
-            for (a, b) in walked.1.iter().zip(&repeated.1) {
-                prop_assert!(
-                    (a - b).abs() <= 1e-9 * a.abs().max(1.0),
-                    "{}: {:?} {:?}", walked.0, walked.1, repeated.1
-                );
-            }
-        }
+        same_outcome(&simulate(&scenario, policy, false), &simulate(&scenario, policy, true))?;
     }
 
     #[test]
