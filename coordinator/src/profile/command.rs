@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use bace_api::{ProfileReply, ProfileRequest, ProfileTask, TimesReply};
 use bace_models::{Fit, Part, Percentiles, ProfiledDevice, SetUpFit};
 
-use super::file::{Entry, MemoryPeak, Origin, ProfileFile, file_name};
+use super::file::{Entry, MICROSECONDS, MemoryPeak, Origin, PERCENT, ProfileFile, file_name};
 use super::memory;
 use super::set_up;
 use super::wanted::{Wanted, wanted};
@@ -15,9 +15,6 @@ use crate::cli::ProfileArgs;
 use crate::output::say;
 use crate::run::{ask_worker_for_profile, identity_of};
 use crate::wrong_input::WrongInput;
-
-const MICROSECONDS: f64 = 1e6;
-const PERCENT: f64 = 100.0;
 
 /// Measures what is asked for, one entry after the other; each is kept as soon as it is measured.
 ///

@@ -14,8 +14,8 @@ pub const FORMAT: u32 = 1;
 
 const HEADING: &str = "# What `bace profile` measured on a device; run it again to measure more or anew.\n\
                        # docs/profiles.md explains every key.\n\n";
-const MICROSECONDS: f64 = 1e6;
-const PERCENT: f64 = 100.0;
+pub(super) const MICROSECONDS: f64 = 1e6;
+pub(super) const PERCENT: f64 = 100.0;
 
 /// A file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,17 +1,17 @@
 //! What stages need before they can train: measured process by process, and kept.
 
+use anyhow::{Context, bail};
 use bace_api::{ProfileReply, ProfileRequest, ProfileTask};
 use bace_models::{Percentiles, SetUp, SetUpFit, SetUpRound, SetUpStage};
 use serde::{Deserialize, Serialize};
 
+use super::file::{MICROSECONDS, PERCENT, microseconds, rounded};
 use crate::run::ask_worker_for_profile;
 
 /// How many processes begin with each of the stages, so that what a process touches for the first time is known of all of them.
 const TURNS: usize = 2;
 
 const MILLISECONDS: f64 = 1e3;
-const MICROSECONDS: f64 = 1e6;
-const PERCENT: f64 = 100.0;
 
 /// The parts of a set-up in a file, microseconds: what follows from medians over processes, with the 5th and the 95th percentile.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub fn measure(request: &ProfileRequest) -> anyhow::Result<SetUpFit> {
         match ask_worker_for_profile(&request)? {
             ProfileReply::SetUp(round) => rounds.push(round),
             ProfileReply::Times(_) | ProfileReply::Memory(_) => {
-                anyhow::bail!("ask bace-worker for set-ups: it told something else")
+                bail!("ask bace-worker for set-ups: it told something else")
             }
         }
     }
@@ -79,25 +79,23 @@ pub fn line(fit: &SetUpFit) -> String {
 
 /// Refuses a set-up that is not known well enough to predict anything from.
 ///
-/// A job is set up once and then trains for many iterations, and a set-up is what a process does for the first time: `most_error`
+/// A job is set up once and then trains for many iterations, and a set-up is what a process does for the first time: `most_residual`
 /// is the bound of what a prediction may be off by as a whole.
-pub fn judge(fit: &SetUpFit, most_error: f64) -> anyhow::Result<()> {
-    use anyhow::Context;
-
+pub fn judge(fit: &SetUpFit, most_residual: f64) -> anyhow::Result<()> {
     const ADVICE: &str = "let nothing else run beside, and measure larger models";
 
-    if fit.error_share.abs() > most_error || fit.error_share.is_nan() {
-        anyhow::bail!(
-            "keep these times: the set-up of one layer in a fresh process is uncertain by {:.1} %, more than {:.1} %; {ADVICE}, or allow \
+    if fit.error_share.abs() > most_residual || fit.error_share.is_nan() {
+        bail!(
+            "keep them: the set-up of one layer in a fresh process is uncertain by {:.1} %, more than {:.1} %; {ADVICE}, or allow \
              more with --most-residual",
             fit.error_share * PERCENT,
-            most_error * PERCENT
+            most_residual * PERCENT
         );
     }
     let set_up = fit.parts.map(|times| times.median);
     set_up
         .check()
-        .with_context(|| format!("keep these times: set-ups are lost in noise; {ADVICE}"))
+        .with_context(|| format!("keep them: set-ups are lost in noise; {ADVICE}"))
 }
 
 impl From<&SetUpFit> for SetUpTimes {
@@ -108,7 +106,7 @@ impl From<&SetUpFit> for SetUpTimes {
             head_s,
             stage_s,
             fresh_s,
-        } = fit.parts.map(super::file::microseconds);
+        } = fit.parts.map(microseconds);
         Self {
             layer_us: layer_s.median,
             layer_p5_us: layer_s.p5,
@@ -125,7 +123,7 @@ impl From<&SetUpFit> for SetUpTimes {
             fresh_us: fresh_s.median,
             fresh_p5_us: fresh_s.p5,
             fresh_p95_us: fresh_s.p95,
-            error_percent: super::file::rounded(fit.error_share * PERCENT),
+            error_percent: rounded(fit.error_share * PERCENT),
             processes: fit.processes,
         }
     }
