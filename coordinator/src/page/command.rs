@@ -58,10 +58,7 @@ fn repeated(
         Ok(summary)
     };
     let first_summary = read(first)?;
-    let (policy, header) = (
-        first_summary.header.policy.clone(),
-        first_summary.header.clone(),
-    );
+    let header = first_summary.header.clone();
     let mut measured = vec![Measured(first_summary)];
     for run in others {
         let summary = read(run)?;
@@ -75,7 +72,7 @@ fn repeated(
         prediction(first, &log).map(|of| Predicted(of.0.summary))
     };
     Ok(RepeatedRuns {
-        policy,
+        policy: header.policy,
         measured,
         predicted,
     })
