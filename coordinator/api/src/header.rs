@@ -165,6 +165,11 @@ pub enum ProfileUse {
 }
 
 impl Header {
+    /// Whether it is of a simulation whose iterations take what the formula says, and are not walked.
+    pub fn is_by_formula(&self) -> bool {
+        self.iteration_model.as_deref() == Some("analytic")
+    }
+
     /// Whether it is made from a profile that knows how long all jobs' stages need before they train.
     pub fn predicts_set_up(&self) -> bool {
         let used = self.profile.as_deref();

@@ -11,9 +11,6 @@ use crate::{EmulationSummary, Figure, JobStatus, JobSummary, RunEnd, Summary};
 /// Share of a job's JCT that its set-up may be before that is said.
 const SET_UP_SHARE: f64 = 0.01;
 
-/// The iteration model of the formula, as a header names it.
-const ANALYTIC: &str = "analytic";
-
 /// Sentences of one sort that still serve a person.
 const MAX_EACH: usize = 20;
 
@@ -104,14 +101,10 @@ fn profile(summary: &Summary) -> Option<String> {
         Some(ProfileUse::Used {
             lacks_set_up: Some(lack),
             ..
-        }) if !is_analytic(&summary.header) => Some(without_set_up(lack)),
+        // The formula predicts none, whatever a profile knows.
+        }) if !summary.header.is_by_formula() => Some(without_set_up(lack)),
         _ => None,
     }
-}
-
-/// The analytic formula predicts no set-up, whatever a profile knows.
-fn is_analytic(header: &Header) -> bool {
-    header.iteration_model.as_deref() == Some(ANALYTIC)
 }
 
 /// That predictions lack what a profile lacks, and why.

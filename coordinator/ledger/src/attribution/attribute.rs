@@ -130,7 +130,7 @@ fn times(
     place: usize,
 ) -> Result<AttemptTimes, String> {
     let attempt = &job.attempts[place];
-    if log.header.iteration_model.as_deref() == Some("analytic") {
+    if log.header.is_by_formula() {
         return Err("a simulation by formula walks no actions".to_owned());
     }
     check(attempt)?;

@@ -30,7 +30,7 @@ pub struct LadderRun {
 impl LadderRun {
     /// What is kept of `summary`, whose jobs have so many `iterations`, by name.
     pub fn of(summary: &Summary, iterations: &BTreeMap<String, u32>) -> Self {
-        let by_formula = summary.header.iteration_model.as_deref() == Some("analytic");
+        let by_formula = summary.header.is_by_formula();
         let took = summary.jobs.iter().filter_map(|job| {
             let count = iterations.get(&job.name).filter(|&&count| count > 0)?;
             let iteration_s = trained_s(job, by_formula)? / f64::from(*count);
@@ -68,10 +68,12 @@ fn trained_s(job: &JobSummary, by_formula: bool) -> Option<f64> {
     if job.status != JobStatus::Finished {
         return None;
     }
-    let begin_s = match by_formula {
-        true => job.started_s.known()?,
-        false => job.iterates_s.known()?,
+    let begin = if by_formula {
+        &job.started_s
+    } else {
+        &job.iterates_s
     };
+    let begin_s = begin.known()?;
     let once = job.placed.as_ref().is_some_and(|placed| placed.starts == 1);
     let end_s = job.finished_s.known()?;
     once.then(|| end_s - begin_s)
